@@ -98,12 +98,6 @@ def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main(["encoders"])
 
 
-def test_a_package_cannot_replace_a_command(install: Install, works) -> None:
-    install(name="encoders")
-    assert "from packages" not in works("--help")[0]
-    assert cli.command_of("encoders").__module__ == "texthead.commands.encoders"
-
-
 def test_an_entry_with_a_name_of_ours_is_ignored_with_a_warning(
     install: Install, works, world, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -105,7 +105,12 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
         with access as problem, nullcontext() if allowed else no_downloads():
             yield
     except EncoderError as error:
-        if not _was_blocked(error) or (allowed and not problem):
+        from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or (allowed and not problem):  # Not a file that is missing while the client is offline.
             raise
         if allowed:
             raise EncoderError(
@@ -139,17 +144,6 @@ def check_url(url: str, folder: Path) -> None:
 
     if is_offline_mode() and not (folder / url.rpartition("/")[2]).is_file():
         raise OfflineModeIsEnabled(f"{url} is not in {folder}")
-
-
-def _was_blocked(error: BaseException | None) -> bool:
-    """Return whether an error was caused by an uncached file while the client is offline."""
-    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    while error is not None:
-        if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def hub_errors(address: str, problem: str = "") -> AbstractContextManager[None]:

@@ -75,10 +75,11 @@ class Extension:
         except BaseException as problem:  # Importing runs the package's own code, which may even leave the program.
             raise self.error(self.broken(f"cannot be imported ({line_of(problem, kind=True)})")) from problem
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
-        if missing:
-            raise self.error(self.broken(f"has no function {' or '.join(missing)}"))
+        problem = f"has no function {' or '.join(missing)}" if missing else ""
         if base is not object and not (isinstance(loaded, type) and issubclass(loaded, base)):
-            raise self.error(self.broken(f"is no subclass of {base.__name__}"))
+            problem = f"is no subclass of {base.__name__}"
+        if problem:
+            raise self.error(self.broken(problem))
         return loaded
 
     @contextmanager
@@ -112,7 +113,8 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     # Damaged metadata may raise anything.
     with raising(RunError, "metadata of an installed package is damaged", "reinstall it", Exception):
         installed = [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
-    kind = _kind(group)
+    kind = group.rpartition(".")[2]
+    kind = {"losses": "loss", "temporal": "temporal module"}.get(kind, kind.removesuffix("s"))
     extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
     for package, entry in sorted(installed, key=lambda each: each[0] != OURS):
         # A reader's name is a suffix, whose case does not matter.
@@ -172,8 +174,3 @@ def _entry_points(_: tuple[tuple[str, int], ...]) -> "dict[str, Sequence[EntryPo
 
     found = entry_points()
     return {group: tuple(found.select(group=group)) for group in (f"{OURS}.{kind}" for kind in KINDS)}
-
-
-def _kind(group: str) -> str:
-    kind = group.rpartition(".")[2]
-    return {"losses": "loss", "temporal": "temporal module"}.get(kind, kind.removesuffix("s"))

@@ -70,10 +70,13 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:
-        fault = _fault(error)
-        if isinstance(fault, KeyboardInterrupt):
-            raise fault from None
-        raise RunError(f"{path}: cannot be written ({fault}); nothing was overwritten") from error
+        # torch reports a full disk, and an interrupt, as an unexpected position.
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, OSError | KeyboardInterrupt):
+            cause = cause.__context__
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        raise RunError(f"{path}: cannot be written ({cause or error}); nothing was overwritten") from error
     finally:
         # The file is gone after the rename, and never existed if the folder could not be created.
         with suppress(OSError):
@@ -135,14 +138,6 @@ def remove_leftovers(folder: Path, pattern: str = ".*", age: float = _DAY) -> No
 def _clean_once(folder: Path) -> None:
     """Remove leftovers once per process: the folder may hold very many files."""
     remove_leftovers(folder)
-
-
-def _fault(error: BaseException) -> BaseException:
-    """Return the cause of an error: torch reports a full disk, and an interrupt, as an unexpected position."""
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, OSError | KeyboardInterrupt):
-        cause = cause.__context__
-    return cause or error
 
 
 def write_json(path: Path, value: object) -> None:

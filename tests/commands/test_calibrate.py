@@ -16,14 +16,13 @@ from PIL import Image
 
 import texthead as th
 from made import PIXELS, tiny_visual
-from messages import prints, refuses
+from messages import prints
 from pages import Page
 from texthead import MeanPool, Recognizer, load_run
 from texthead.apps.classes.class_edits import rename_class
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
-from texthead.errors import DataError
 from texthead.evaluation import Evaluation, calibration
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
@@ -255,22 +254,6 @@ def test_predict_prints_which_names_are_in_the_set(calibrated, data, works):
     assert [r["name"] for r in rows if r["in_set"] == "yes"] == [name for entry in entries for name in entry["set"]]
     assert {r["answer"] for r in rows if r["rank"] == "1"} <= {*KNOWN, calibration.NONE}
     assert works(*arguments)[0].count("  set: fire") == sum(entry["set"][0] == "fire" for entry in entries)
-
-
-def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"")
-    files = [tmp_path / "bad.png", data.parent / "fire" / "val0.png"]
-    arguments = ("predict", calibrated, *files, "--sets", "--skip-unreadable", "--workers", 0)
-    bad, good = json.loads(works(*arguments, "--json")[0])
-    assert set(bad) == {"path", "top", "error"}
-    assert good["set"]
-    rows = table(works, *arguments)
-    assert [(r["answer"], r["in_set"]) for r in rows if r["error"]] == [("", "")]
-
-
-def test_sets_need_calibration(run, data):
-    with refuses(DataError, "sets", "calibrate"):
-        list(load_run(run).predict(data.parent / "sea", sets=True))
 
 
 # ---- where a calibration does not apply

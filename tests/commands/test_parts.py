@@ -73,26 +73,6 @@ def test_parts_train_what_no_whole_file_could(scenes: Path, works: Callable, ref
     refused(("9.mkv#t=7,8", "1.900"), "predict", out, scenes.parent / "9.mkv#t=7,8")
 
 
-@pytest.mark.slow
-def test_doctor(scenes: Path, say: Callable) -> None:
-    data = scenes.parent / "doubtful.csv"
-    rows = [list(row.values()) for row in read(scenes)]
-    rows += [["0.mkv", 0.5, 1.5, "red", "train"], ["9.mkv", 0.2, 0.8, "red", "train"], ["9.mkv", 3, 4, "red", "test"]]
-    write_csv(data, ["path", "start", "end", "label", "split"], rows)
-    fixed = scenes.parent / "fixed.csv"
-    code, out, err = say("doctor", data, "--json", "--quick", "--fix", fixed, "--workers", 0)
-    assert code == 1, err
-    assert {(each["fault"], Path(each["about"]).name) for each in json.loads(out)["findings"]} >= {
-        ("parts overlap, two labels", "0.mkv"),
-        ("parts overlap, two splits", "9.mkv"),
-        ("parts in two splits", "9.mkv"),
-        ("unreadable", "9.mkv#t=3,4"),
-    }
-    kept = read(fixed)
-    assert list(kept[0]) == ["path", "start", "end", "label", "split"]
-    assert read_dataset(fixed).items == read_dataset(data).items[:-2], "the test's parts stay"
-
-
 def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     video = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
     manifest = tmp_path / "events.csv"

@@ -184,20 +184,12 @@ def test_class_folders(tmp_path):
     assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
 
 
-@pytest.mark.parametrize("source", ["folders", "labels.csv", "several.csv", "tree"])
-def test_an_invisible_class_name_is_an_error_in_all_sources(tmp_path, source):
-    touch(tmp_path, "dog/a.png", "\u200b/b.png")
-    tables = {
-        "labels.csv": "path,label\ndog/a.png,dog\n\u200b/b.png,\u200b\n",
-        "several.csv": "path,labels\ndog/a.png,dog\n\u200b/b.png,dog; \u200b\n",
-    }
-    for name, text in tables.items():
-        write_manifest(tmp_path, text, name) if name == source else None
+def test_an_invisible_name_of_a_class_or_above_classes_is_an_error(tmp_path):
+    several = write_manifest(tmp_path, "path,labels\ndog/a.png,dog\n\u200b/b.png,dog; \u200b\n", "several.csv")
     tree = write_manifest(tmp_path, '{"\u200b": {"x": [dog, cat], "y": [kite]}}', "tree.yaml")
-    if source == "tree":
-        touch(tmp_path, "\u200b/b.png").joinpath("\u200b").rename(tmp_path / "cat")
-    with refuses(DataError, "'\\u200b'", "no visible character", "rename"):
-        read_dataset(tmp_path / source if source in tables else tmp_path, tree=tree if source == "tree" else None)
+    for source, above in ((several, None), (touch(tmp_path / "folders", "dog/a.png", "cat/b.png"), tree)):
+        with refuses(DataError, "'\\u200b'", "no visible character", "rename"):
+            read_dataset(source, tree=above)
 
 
 @pytest.mark.posix("names that end in a blank")

@@ -95,7 +95,6 @@ def test_too_few_items_of_a_class():
 @pytest.mark.parametrize(
     ("draw", "parameter", "value"),
     [
-        *((draw, "k", value) for draw in (k_shot, PER_PROCESS) for value in (0, -1)),
         *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
         *((hold_out, "share", value) for value in (0.0, 1.0, -0.5, float("nan"))),
         *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),
@@ -129,13 +128,6 @@ def test_each_process_draws_its_own_k_items(seed, k, processes):
     first = k_shot_per_process(LABELS, k, processes=1, seed=seed)
     assert first == k_shot(LABELS, k, seed=seed)
     assert set(first) <= set(drawn)
-
-
-def test_so_many_different_items_are_seen():
-    """Eight draws of 2 from a class's 20 items miss an item with probability 0.9**8; 11.4 are drawn on average."""
-    counts = [len(k_shot_per_process(LABELS, 2, processes=8, seed=seed)) / 7 for seed in range(100)]
-    expected = 20 * (1 - 0.9**8)
-    assert abs(sum(counts) / 100 - expected) < 0.25
 
 
 # ---- fractions

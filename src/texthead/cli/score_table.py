@@ -8,7 +8,6 @@ from rich.table import Table
 from texthead.cli.console import console
 from texthead.errors import MediaError, plural
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
@@ -57,33 +56,29 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "data": table.division.scored.source,
         "split": table.division.scored_name,
         "methods": [score_of(method, result)._asdict() for method, result in table.rows],
-        "rare": rare_json(table.rare),
-        "classes": [
-            {
-                "name": row.name,
-                "items": row.items,
-                "recall": _rate_json(row.recall),
-                "predicted": row.predicted,
-                "precision": _rate_json(row.precision),
-            }
-            for row in classes
-        ],
+        "rare": table.rare and row_json(table.rare, "recall"),
+        "classes": [row_json(row, "recall", "precision", without="taken_for") for row in classes],
         "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(table)],
         "notes": table.lines,
     }
 
 
-def rare_json(rare: RareClasses | None) -> dict[str, Any] | None:
-    """Return the result on rare classes as JSON."""
-    return rare and {**rare._asdict(), "recall": _rate_json(rare.recall)}
+def row_json(row: Any, *rates: str, without: str = "") -> dict[str, Any]:
+    """Return a row as JSON, its rates with their names.
+
+    Args:
+        row: a NamedTuple.
+        without: name of a value that is left out.
+    """
+    values = {name: value for name, value in row._asdict().items() if name != without}
+    return {
+        name: dict(zip(("percent", "low", "high"), value, strict=True)) if value and name in rates else value
+        for name, value in values.items()
+    }
 
 
 def _rate_text(rate: Rate | None) -> str:
     return "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-"
-
-
-def _rate_json(rate: Rate | None) -> dict[str, float] | None:
-    return rate and dict(zip(("percent", "low", "high"), rate, strict=True))
 
 
 def _skipped(table: ScoreTable) -> list[MediaError]:
@@ -97,12 +92,6 @@ def show_answers(answers: Answers) -> None:
     for row in answers.rows:
         table.add_row(row.answer, str(row.items), _rate_text(row.share), _rate_text(row.right))
     console.results().print(table)
-
-
-def answers_json(answers: Answers) -> dict[str, Any]:
-    """Return the answers as JSON."""
-    rows = [{**row._asdict(), "share": _rate_json(row.share), "right": _rate_json(row.right)} for row in answers.rows]
-    return {"rule": answers.rule, "rows": rows}
 
 
 def show_classes(result: Evaluation, most: int = 10) -> None:

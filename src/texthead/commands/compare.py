@@ -48,7 +48,7 @@ class Compare(TrainingData, TextOption, ReadingOptions):
 
     def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
-        from texthead.cli.score_table import rare_json
+        from texthead.cli.score_table import row_json
         from texthead.data.division import divide_or_train
         from texthead.encoders.load import EncoderOptions
         from texthead.runs.scores import score_of
@@ -81,7 +81,8 @@ class Compare(TrainingData, TextOption, ReadingOptions):
         ]
         about = {"data": self.data, "encoder": encoder, "engine": engine, "items": len(experiment.items.data)}
         split = scores.scored_name if scores.tested else None
-        return {**about, "split": split, "methods": methods, "rare": rare_json(scores.rare)}
+        rare = scores.rare and row_json(scores.rare, "recall")
+        return {**about, "split": split, "methods": methods, "rare": rare}
 
     def _say_plan(self, plan: "Experiment") -> None:
         """Print what is compared."""

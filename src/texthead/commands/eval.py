@@ -40,7 +40,7 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
     out: str | None = option(None, "FILE", writes=".csv")
 
     def __call__(self) -> None:
-        from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores
+        from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import write_items
         from texthead.text.prompts import class_prompts, labelled_classes
@@ -67,14 +67,11 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
             show_answers(scores.answers)
         if self.per_class:
             show_classes(scores.result)
-        console.show_json(
-            {
-                "run": self.run,
-                "engine": scores.engine,
-                **scores_json(scores),
-                "answers": scores.answers and answers_json(scores.answers),
-            }
-        )
+        answers = scores.answers and {
+            "rule": scores.answers.rule,
+            "rows": [row_json(row, "share", "right") for row in scores.answers.rows],
+        }
+        console.show_json({"run": self.run, "engine": scores.engine, **scores_json(scores), "answers": answers})
         if self.out and rank() == 0:
             write_items(Path(self.out), scores.result)
             (console.notes() if console.prints_json() else console.results()).print(f"items: {self.out}")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
 
+# Options that --resume reads from the run folder.
+SAVED = ("val", "held_out", "k", "classes", "unlabelled", "encoder", "text", "head", "skip_unreadable")
+
 # Recipe values that a head on frozen features uses, too.
 FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
 
@@ -85,13 +88,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         return build(cls, values, chosen=chosen._replace(values={**chosen.values, **changes}))
 
     @property
-    def run_options(self) -> dict[str, Any]:
-        """The options that --resume reads from the run folder; the recipe with its values is `chosen`."""
-        own = ("val", "held_out", "k", "classes", "unlabelled", "encoder", "text", "head", "skip_unreadable")
-        values = values_of(self)
-        return {**{key: values[key] for key in own}, "chosen": [self.chosen.name, self.chosen.values]}
-
-    @property
     def fine_tunes(self) -> bool:
         """Whether the training loop runs: with `--tune`, a recipe that is not `small`, or of a file.
 
@@ -141,6 +137,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         if self.val is not None:
             dataset = with_validation(dataset, read_dataset(self.val))
         console.status(f"loading the encoder {self.encoder}")
+        saved = {key: value for key, value in values_of(self).items() if key in SAVED}
         run = train(
             dataset,
             self.out,
@@ -162,7 +159,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             reading=self.reading(dataset.paths, True),
             workers=self.processes(),
             resume=self.resume,
-            command=self.run_options,
+            command={**saved, "chosen": [self.chosen.name, self.chosen.values]},
             planned=self._say_plan,
             reporter=replace(console.reporter, say=_say),
         )

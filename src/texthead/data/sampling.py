@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from texthead.errors import DataError
 from texthead.recipes import Along
 
 CROP_COUNTS = (1, 3, 5, 10)
@@ -132,6 +131,8 @@ def crop_offsets(
 ) -> list[tuple[Side, Side, bool]]:
     """Return (x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
+    The box is at most as large as the picture.
+
     1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
     centre. 10: those five, then the five mirrored. For 3 crops and more, positions are multiples of a quarter of the
     margin (side minus size), rounded down, so the far crops may end up to 3 pixels before the edge.
@@ -146,10 +147,7 @@ def crop_offsets(
 
     Source: published code; "three 224x224 crops" in Sec. 4.1. As published, three crops of a portrait picture lie
     along its width too, though they nearly coincide; ViFi-CLIP's lie along the long side.
-    Raises: DataError for a box larger than the picture.
     """
-    if size < 1 or width < size or height < size:
-        raise DataError(f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more")
     if crops == 1:
         # Halves are rounded down, or to even as by torchvision's CenterCrop.
         x, y = (room // 2 + (0 if floor else room % 4 // 3) for room in (width - size, height - size))

@@ -45,8 +45,6 @@ def k_shot(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed:
     Raises:
         DataError: a class has fewer than k items.
     """
-    if k < 1:
-        raise DataError(f"`k` must be at least 1, got {k}")
     of_class: dict[str, list[int]] = defaultdict(list)
     for position in _random_order(names, seed):
         for label in sets[position]:

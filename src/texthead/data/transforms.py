@@ -89,7 +89,11 @@ def augment(
     if flip < recipe.flip:
         clip = clip.flip(-1)
     if published and gray < _GRAY:
-        clip = _gray(clip)
+        luma = (clip.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
+        gray_clip = np.empty((*luma.shape, 3), np.uint8)
+        for channel in range(3):  # A copy of an expanded view, or torch's strided copies, take longer.
+            gray_clip[..., channel] = luma
+        clip = torch.from_numpy(gray_clip).permute(0, 3, 1, 2)
     # A cut is a view: without a copy, the worker would send the whole clip. A single frame cut only in height counts as
     # contiguous.
     whole = clip.untyped_storage().nbytes() == clip.nbytes and clip.is_contiguous(memory_format=torch.channels_last)
@@ -220,12 +224,3 @@ def _scale(
     # a half is one for whoever computes it, and its sum may have any order; in uint8 or float32 that decides the pixel.
     doubles = interpolate(frames.double(), size, mode=interpolation, antialias=False)
     return doubles.round_(decimals=6).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _gray(frames: _Clip) -> _Clip:
-    """Return the clip with all three channels set to the luma, rounded."""
-    luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
-    gray = np.empty((*luma.shape, 3), np.uint8)
-    for channel in range(3):  # A copy of an expanded view, or torch's strided copies, take longer.
-        gray[..., channel] = luma
-    return torch.from_numpy(gray).permute(0, 3, 1, 2)
