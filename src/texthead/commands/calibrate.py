@@ -54,8 +54,8 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
         made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
         for line in (_temperature(made), *_promised(made), *made.lines):
             console.results().print(line)
-        if made.answers:
-            show_answers(made.answers)
+        if answers := made.calibration.answered(made.scores, made.targets, made.items.groups):
+            show_answers(answers)
         console.results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
         document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
         console.show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
@@ -106,13 +106,15 @@ def _promised(made: "RunCalibration") -> list[str]:
     from texthead.evaluation.intervals import rate_text
 
     fitted, scores, groups = made.calibration, made.scores, made.items.groups
+    measured = fitted.measured
+    assert measured is not None
     lines, count = [], len(scores)
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
         away = ~fitted.is_known(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
-        items = (made.measured.unknown_accepted or (0, unknown))[1]
+        items = (measured.unknown_accepted or (0, unknown))[1]
         of_groups = f" of {plural(unknown, 'group')}" if unknown < items else ""
         lines.append(
             f"threshold {limit:.3f} from {plural(items, 'unknown item')}{of_groups}: at most {100 * rate:g} % of "
@@ -122,7 +124,7 @@ def _promised(made: "RunCalibration") -> list[str]:
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
             f"these {int(away.sum())} the best class is correct"
         )
-        if (made.measured.known_rejected or 0) > count / 2:
+        if (measured.known_rejected or 0) > count / 2:
             lines.append(
                 f"  since that is most of them, predict will mostly answer {NONE!r}: the run cannot tell "
                 "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
@@ -130,6 +132,6 @@ def _promised(made: "RunCalibration") -> list[str]:
     if fitted.coverage:
         lines.append(
             f"prediction sets that hold the label in {100 * fitted.coverage.level:g} % of cases: "
-            f"{made.measured.mean_set_size:.2f} labels on average"
+            f"{measured.mean_set_size:.2f} labels on average"
         )
     return lines

@@ -17,8 +17,8 @@ from texthead.cli.parser import option
 from texthead.errors import Share
 
 if TYPE_CHECKING:
+    from texthead.data.division import Division
     from texthead.prediction.run import Run
-    from texthead.runs.split import ScoredItems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +75,22 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         if self.classes is None and self.views == "1x1":  # A report has one view.
             console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
-    def _with_classes(self, run: "Run", chosen: "ScoredItems") -> "Run":
+    def _with_classes(self, run: "Run", chosen: "Division") -> "Run":
         """Return the run with --classes, which name all labels of the items, with notes on them."""
+        from texthead.cli.model import notes_on_other_classes
         from texthead.text.prompts import class_prompts, labelled_classes
 
-        made = labelled_classes(chosen.items.classes, chosen.items.source, self.classes)
+        made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
         other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
         console.say_names(made.labels, made.names, None)
-        console.say_other_classes(run, made.labels, class_prompts(run.recipe.template, made.names, made.sentences))
+        console.say_notes(*notes_on_other_classes(run, made.labels))
+        console.say_residual(run, class_prompts(run.recipe.template, made.names, made.sentences))
         console.say_prompts(made.labels, other.head.prompts or ())
         return other
 
 
-def _say_plan(run: "Run", chosen: "ScoredItems") -> None:
+def _say_plan(run: "Run", chosen: "Division") -> None:
     """Print what is scored."""
-    count, classes, labels = len(chosen.items), len(chosen.items.classes), run.labels
+    count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
     among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
-    console.remarks().print(f"scoring {count} items ({chosen.name}) of {classes} classes{among}")
+    console.remarks().print(f"scoring {count} items ({chosen.scored_name}) of {classes} classes{among}")
