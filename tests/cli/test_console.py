@@ -9,6 +9,7 @@ from rich.table import Table
 from made import write_colour_run
 from messages import prints, refuses
 from texthead.cli.console import console
+from texthead.cli.model import notes_on_other_classes
 from texthead.cli.parser import print_error
 from texthead.errors import DataError, MediaError, RunError, printable
 from texthead.parallel.device import pick_device
@@ -69,12 +70,10 @@ def test_passwords_in_addresses_are_not_printed(capsys: pytest.CaptureFixture) -
     assert printable("http://host:80/a@b s3://bucket/a:b@c") == "http://host:80/a@b s3://bucket/a:b@c"
 
 
-def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_other_classes_lose_is_noted(tmp_path: Path) -> None:
     """New classes get text rows among rows trained otherwise."""
     run = load_run(write_colour_run(tmp_path / "run"))
     assert not run.head.is_text
-    console.say_other_classes(run, ["a kite"], ["a kite"])
-    prints(capsys.readouterr().err, "text")
+    prints(*notes_on_other_classes(run, ["a kite"]), "text")
     run.model.head.kind = "text"  # pyright: ignore[reportArgumentType]
-    console.say_other_classes(run, ["a kite"], ["a kite"])
-    assert capsys.readouterr().err == ""
+    assert notes_on_other_classes(run, ["a kite"]) == []

@@ -131,7 +131,8 @@ def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
         made = load_run(run).calibrate(known.pick(range(start, start + 6)), reading=th.Reading(workers=0))
         before, after, _ = made.errors
         assert made.unscaled or after < before
-        assert (made.measured.before == made.measured.after) == bool(made.unscaled)
+        measured = made.calibration.measured
+        assert (measured.before == measured.after) == bool(made.unscaled)
         assert (made.calibration.temperature == 1) == bool(made.unscaled)
         kinds.add(made.unscaled.partition(", ")[0].isalpha() if made.unscaled else "used")
         if "cross-validated" in made.unscaled:

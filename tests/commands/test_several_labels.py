@@ -12,7 +12,6 @@ from made import pictures
 from messages import prints
 from texthead import TextHeadClassifier, load_run, read_dataset
 from texthead.cli import main as cli
-from texthead.data.dataset import Dataset, Item
 from texthead.errors import DataError
 
 COLOURS = ("red", "green", "blue")
@@ -53,15 +52,12 @@ def run(labels: Path) -> Path:
 
 def test_a_run_keeps_the_labels_of_its_items(run: Path, labels: Path) -> None:
     loaded, written = load_run(run), {item.path: item.label for item in read_dataset(labels).items}
-    held_out, trained = loaded.split.held_out_items(), loaded.split.training_items(loaded.labels)
+    held_out, trained = loaded.split.held_out_items(), loaded.split.items("train")
     for dataset in (held_out, trained):
         assert dataset.multilabel
         assert {item.path: item.label for item in dataset.items}.items() <= written.items()
     assert len(held_out) + len(trained) == 48
     assert json.loads((run / "split.json").read_text())["several"] is True
-    with pytest.raises(DataError, match="1 items have a class of the run"):
-        others = Dataset((Item(Path("a.png"), ("blue", "x")), Item(Path("b.png"), ("x",))), "here", multilabel=True)
-        loaded.split.unknown_items(others, loaded.labels)
 
 
 def test_labels_that_the_run_lacks_are_not_scored(run: Path, works, refused, tmp_path: Path) -> None:

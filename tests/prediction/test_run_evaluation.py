@@ -23,7 +23,7 @@ def test_the_held_out_items(world, works):
     assert [result.top1 for _, result in scores.rows] == [row["top1"] for row in printed["methods"]]
     assert (scores.engine, scores.notes) == (printed["engine"], [])
     chosen = run.to_score()
-    assert (chosen.name, len(chosen.items)) == ("held-out", scores.result.count)
+    assert (chosen.scored_name, len(chosen.scored)) == ("held-out", scores.result.count)
 
 
 @pytest.mark.parametrize("fitted", [0, 3, 9])

@@ -13,7 +13,7 @@ from messages import prints
 from plots import HOSTILE, draw, read_texts
 from texthead.evaluation.reliability import Reliability, reliability_bins
 from texthead.report import figures
-from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlations
+from texthead.report.class_maps import plot_confusion, plot_correlations
 
 
 def records(steps: int = 100, per_epoch: int = 20) -> list[dict[str, object]]:
@@ -116,8 +116,9 @@ def test_correlation_is_centred_and_limited_off_the_diagonal():
         (np.where(np.arange(1600).reshape(40, 40) == 1, 0.99, 0.2), 0.2),  # the last percent is ignored
     ],
 )
-def test_colour_limit(matrix, limit):
-    assert colour_limit([matrix]) == pytest.approx(limit)
+def test_colours_end_at_the_largest_of_most_pairs(matrix, limit):
+    (image,) = plot_correlations({"": matrix}, names_of(len(matrix))).axes[0].images
+    assert image.get_clim() == pytest.approx((-limit, limit))
 
 
 def test_maps_side_by_side_share_names_and_colours():

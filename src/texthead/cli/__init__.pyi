@@ -3,6 +3,8 @@
 from .console import console as console
 from .model import ModelOptions as ModelOptions
 from .model import noted_calibration as noted_calibration
+from .model import notes_on_names as notes_on_names
+from .model import notes_on_other_classes as notes_on_other_classes
 from .model import with_classes as with_classes
 from .options import ClassesOption as ClassesOption
 from .options import DataOption as DataOption

@@ -231,11 +231,6 @@ class CommandOutput:
         more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
         self.remarks().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
 
-    def say_other_classes(self, run: "Run", labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) -> None:
-        """Print what a run loses when text rows replace its own."""
-        self.say_notes(*run.notes_on_other_classes(labels))
-        self.say_residual(run, by_class)
-
     def say_residual(self, run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
         """Print how much of new prompts the run's text map loses, if it has one."""
         from texthead.encoders.pairing import residual

@@ -1,12 +1,13 @@
 """The model of a command: a run, a run with other classes, or zero-shot."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.cli.console import console
 from texthead.cli.options import ClassesOption, check_no_encoder, run_argument
 from texthead.cli.parser import argument, name_of
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat, read_classes
@@ -83,7 +84,7 @@ class ModelOptions(ClassesOption):
         encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
         run = zero_shot(labels, encoder, names=names, prompts=sentences)
         console.say_prompts(labels, prompts)
-        console.say_notes(names_line(encoder, names, prompts), *run.notes_on_names())
+        console.say_notes(names_line(encoder, names, prompts), *notes_on_names(run))
         return run.to(device)
 
 
@@ -95,12 +96,36 @@ def with_classes(run: "Run", classes: str | None) -> "Run":
         return run
     labels, names, sentences = _read_classes(classes)
     prompts = class_prompts(run.recipe.template, names, sentences)
-    console.say_other_classes(run, labels, prompts)
+    console.say_notes(*notes_on_other_classes(run, labels))
+    console.say_residual(run, prompts)
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, prompts=sentences, encoder=encoder)
     console.say_prompts(labels, run.head.prompts or ())
-    console.say_notes(names_line(encoder, names, prompts), *run.notes_on_names())
+    console.say_notes(names_line(encoder, names, prompts), *notes_on_names(run))
     return run
+
+
+def notes_on_names(run: "Run") -> list[str]:
+    """Return caveats for answers with classes that a person typed, in place of those of a run."""
+    from texthead.encoders.load import zero_shot_note
+
+    notes = ["probabilities from names alone are not calibrated: a wrong name may get a high one"]
+    if len(run.labels) == 1 and not run.model.multilabel:
+        notes = ["a single class always gets 100 %: name others to compare it with"]
+    note = zero_shot_note(run.spec.source, run.labels)
+    return [*notes, note] if note else notes
+
+
+def notes_on_other_classes(run: "Run", labels: Sequence[str]) -> list[str]:
+    """Return messages on what is lost if text rows of other classes replace the run's rows."""
+    if run.head.takes_text:
+        entries = run.classes["classes"] if run.classes else []
+        fitted = [each["label"] for each in entries if each["prompt"] is None and each["label"] in labels]
+        lost = f"`classes` makes all rows from text, also those of {listed(fitted)}, which {run.name} has learned"
+        return [f"{lost}; `texthead classes {run.name} add` keeps them"] if fitted else []
+    trained = f"{run.folder} was trained with head {run.head.kind}, whose rows are not text"
+    remedy = "predict without the run for zero-shot, or retrain with `head=text`"
+    return [f"{trained}, so new class names may not work with it: {remedy}"]
 
 
 def _read_classes(classes: str) -> tuple[list[str], list[str], ClassSentences]:

@@ -59,8 +59,8 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
         made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
         for line in (*_fitted(made), *made.lines):
             console.results().print(line)
-        if made.answers:
-            show_answers(made.answers)
+        if answers := made.calibration.answered(made.scores, made.targets, made.items.groups):
+            show_answers(answers)
         console.results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
         document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
         console.show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
@@ -94,13 +94,14 @@ def _fitted(made: "RunCalibration") -> list[str]:
             f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "
             f"({chance:.1f} with perfect calibration)"
         ]
-    count = len(scores)
+    count, measured = len(scores), fitted.measured
+    assert measured is not None
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
         away = ~fitted.is_known(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
-        items = (made.measured.unknown_accepted or (0, unknown))[1]
+        items = (measured.unknown_accepted or (0, unknown))[1]
         of_groups = f" of {plural(unknown, 'group')}" if unknown < items else ""
         lines.append(
             f"threshold {limit:.3f} from {plural(items, 'unknown item')}{of_groups}: at most {100 * rate:g} % of "
@@ -110,7 +111,7 @@ def _fitted(made: "RunCalibration") -> list[str]:
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
             f"these {int(away.sum())} the best class is correct"
         )
-        if (made.measured.known_rejected or 0) > count / 2:
+        if (measured.known_rejected or 0) > count / 2:
             lines.append(
                 f"  since that is most of them, predict will mostly answer {NONE!r}: the run cannot tell "
                 "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
@@ -118,6 +119,6 @@ def _fitted(made: "RunCalibration") -> list[str]:
     if fitted.coverage:
         lines.append(
             f"prediction sets that hold the label in {100 * fitted.coverage.level:g} % of cases: "
-            f"{made.measured.mean_set_size:.2f} labels on average"
+            f"{measured.mean_set_size:.2f} labels on average"
         )
     return lines

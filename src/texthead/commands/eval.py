@@ -40,6 +40,7 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
     out: str | None = option(None, "FILE", writes=".csv")
 
     def __call__(self) -> None:
+        from texthead.cli.model import notes_on_other_classes
         from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import write_items
@@ -49,16 +50,17 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         run = run if self.mix == 1 else run.mixed(self.mix)
         chosen = run.to_score(items, self.split)
         if self.classes is not None:  # They name all labels of the items.
-            made = labelled_classes(chosen.items.classes, chosen.items.source, self.classes)
+            made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
             other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
             console.say_names(made.labels, made.names, None)
             prompts = class_prompts(run.recipe.template, made.names, made.sentences)
-            console.say_other_classes(run, made.labels, prompts)
+            console.say_notes(*notes_on_other_classes(run, made.labels))
+            console.say_residual(run, prompts)
             console.say_prompts(made.labels, other.head.prompts or ())
             run = other
-        count, classes, labels = len(chosen.items), len(chosen.items.classes), run.labels
+        count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
         among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
-        console.remarks().print(f"scoring {count} items ({chosen.name}) of {classes} classes{among}")
+        console.remarks().print(f"scoring {count} items ({chosen.scored_name}) of {classes} classes{among}")
         protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
         scores = run.evaluate(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)

@@ -43,7 +43,7 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
             check_own(run.folder)
         chosen, reading = run.to_score(items, self.split), self.reading(items.paths, True)
         console.remarks().print(
-            f"scoring {len(chosen.items)} items ({chosen.name}) of {len(chosen.items.classes)} classes"
+            f"scoring {len(chosen.scored)} items ({chosen.scored_name}) of {len(chosen.scored.classes)} classes"
         )
         console.status("scoring the items")
         scores = run.evaluate(chosen, None, reading, reporter=console.reporter)

@@ -17,7 +17,7 @@ from texthead.data.reading import as_dataset
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked, listed
+from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
@@ -41,7 +41,7 @@ from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, sav
 from texthead.runs.hub import check_own, display_name
 from texthead.runs.metrics import read_records
 from texthead.runs.scores import SCORES
-from texthead.runs.split import CalibrationPlan, RunSplit, ScoredItems
+from texthead.runs.split import CalibrationPlan, RunSplit
 from texthead.text.class_names import clean_names
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
@@ -107,12 +107,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name for messages: the folder, or `hub:ORG/NAME` for a cached copy of a run on a hub."""
-        return display_name(self.folder) if self.has_folder else self.spec.source
-
-    @property
-    def has_folder(self) -> bool:
-        """Whether the run was loaded from a folder."""
-        return self.split.folder is not None
+        return self.spec.source if self.split.folder is None else display_name(self.split.folder)
 
     @property
     def folder(self) -> Path:
@@ -129,12 +124,7 @@ class Run:
     @property
     def carries_encoder(self) -> bool:
         """Whether the run folder holds the encoder, as imported runs do; its pretrained weights are not known."""
-        return self.has_folder and self.spec.source.endswith(f":{self.folder}/{ENCODER}")
-
-    @property
-    def _has_other_classes(self) -> bool:
-        """Whether `with_classes` replaced the classes of the folder."""
-        return self.has_folder and self.classes is None
+        return self.spec.source.endswith(f":{self.split.folder}/{ENCODER}")
 
     @property
     def protocol(self) -> Protocol:
@@ -277,25 +267,6 @@ class Run:
                 f"{self.folder}: its text encoder was trained with it and not saved, so it cannot encode other names: "
                 "train with a frozen text encoder for that"
             )
-
-    def notes_on_names(self) -> list[str]:
-        """Return caveats for answers with classes that a person typed, in place of those of a run."""
-        notes = ["probabilities from names alone are not calibrated: a wrong name may get a high one"]
-        if len(self.labels) == 1 and not self.model.multilabel:
-            notes = ["a single class always gets 100 %: name others to compare it with"]
-        note = zero_shot_note(self.spec.source, self.labels)
-        return [*notes, note] if note else notes
-
-    def notes_on_other_classes(self, labels: Sequence[str]) -> list[str]:
-        """Return messages on what is lost if text rows of other classes replace the run's rows."""
-        if self.head.takes_text:
-            entries = self.classes["classes"] if self.classes else []
-            fitted = [each["label"] for each in entries if each["prompt"] is None and each["label"] in labels]
-            lost = f"`classes` makes all rows from text, also those of {listed(fitted)}, which {self.name} has learned"
-            return [f"{lost}; `texthead classes {self.name} add` keeps them"] if fitted else []
-        trained = f"{self.folder} was trained with head {self.head.kind}, whose rows are not text"
-        remedy = "predict without the run for zero-shot, or retrain with `head=text`"
-        return [f"{trained}, so new class names may not work with it: {remedy}"]
 
     @checked
     @apart_from_caller()
@@ -468,8 +439,8 @@ class Run:
 
     # ---- evaluate
 
-    def to_score(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> ScoredItems:
-        """Return the items of a dataset to score.
+    def to_score(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> Division:
+        """Return the items of a dataset to score, and the training items of the run's classes.
 
         Args:
             dataset: labelled items, or their source as for `read_dataset`; None for those that the run held out.
@@ -485,7 +456,7 @@ class Run:
     @apart_from_caller()
     def evaluate(
         self,
-        items: Dataset | str | Path | ScoredItems | None = None,
+        items: Dataset | str | Path | Division | None = None,
         protocol: Protocol | None = None,
         reading: Reading = Reading(),
         *,
@@ -506,11 +477,17 @@ class Run:
             DataError: as `to_score`, or a label has no class.
             MediaError: an item cannot be read and `reading` does not skip such items.
         """
-        chosen = items if isinstance(items, ScoredItems) else self.to_score(items)
+        division = items if isinstance(items, Division) else self.to_score(items)
+        other_classes = self.split.folder is not None and self.classes is None
+        if other_classes:
+            division = replace(division, train=division.train.pick([]))
+        elif lost := unscored(division.scored, division.scored_name, self.labels) if self.model.multilabel else []:
+            scored = division.scored.with_classes(self.labels)
+            division = replace(division, scored=scored, notes=(*division.notes, *lost))
         protocol = self.protocol_for(protocol)
         level = self.usual_level(protocol) if at_least is None else at_least
         calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
-        division, engines = self._division(chosen), set[str]()
+        engines = set[str]()
         raw = evaluate(self.model, division.scored, protocol, reading, reporter=replace(reporter, used=engines.add))
         new = raw.without(calibration.content) if calibration else None
         result, temperature, notes, lines, engine = raw, "", [], [], engines_text(engines)
@@ -520,28 +497,18 @@ class Run:
             lines = promises(calibration, raw, new)
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"
-        if self._has_other_classes:
+        if other_classes:
             title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
             lines += filter(None, [note])
         title += f"{looks(protocol, self.protocol, self.mix)}{temperature}"
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
-        notes = [*chosen.notes, *division.notes, *notes]
-        return ScoreTable(division, [(title, result)], lines, raw, engine, notes, answers)
-
-    def _division(self, chosen: ScoredItems) -> Division:
-        """Return the training items of the run's classes, and the items to score, with notes on what is left out."""
-        items, name, _ = chosen
-        if self._has_other_classes:
-            return Division(items.pick([]), None, items, name)
-        lost = unscored(items, name, self.labels) if items.multilabel else []
-        items = items.with_classes(self.labels) if lost else items
-        return Division(self.split.training_items(self.labels), None, items, name, tuple(lost))
+        return ScoreTable(division, [(title, result)], lines, raw, engine, [*division.notes, *notes], answers)
 
     @checked
     @apart_from_caller()
     def report(
         self,
-        items: Dataset | str | Path | ScoredItems | None = None,
+        items: Dataset | str | Path | Division | None = None,
         reading: Reading = Reading(cache=True),
         *,
         out: str | Path | None = None,

@@ -12,10 +12,8 @@ from texthead.data.dataset import Dataset
 from texthead.data.labels import are_unbalanced, item_weights
 from texthead.data.protocol import Protocol
 from texthead.errors import plural
-from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import (
     Calibration,
-    Measured,
     Unknown,
     calibrate,
     check_guarantees,
@@ -39,8 +37,7 @@ class RunCalibration(NamedTuple):
     """A calibration, and the items that it was fitted to.
 
     Attributes:
-        calibration: it is saved with the run.
-        measured: its effect on these items, cross-fitted.
+        calibration: it is saved with the run, and has its cross-fitted effect on these items.
         items: the readable items of the run's classes.
         split: name of the items.
         scores: the run's scores of these.
@@ -49,11 +46,9 @@ class RunCalibration(NamedTuple):
             items weighted as for the temperature.
         unscaled: why the temperature is 1; "" if it is fitted.
         lines: how the items are weighted, and which guarantee their number does not allow.
-        answers: the answers to these items at the level; None without one.
     """
 
     calibration: Calibration
-    measured: Measured
     items: Dataset
     split: str
     scores: Float[Tensor, "items classes"]
@@ -61,7 +56,6 @@ class RunCalibration(NamedTuple):
     errors: tuple[float, float, float]
     unscaled: str
     lines: list[str]
-    answers: Answers | None
 
     def __repr__(self) -> str:
         return f"RunCalibration({self.calibration}, {self.split} items of {self.items})"
@@ -128,17 +122,15 @@ def fit_calibration(
     if broader is not None:
         own = {"weights": weights, "groups": items.groups, "unknown": strange}
         fitted = with_level(fitted, scores, targets, broader, wrong=wrong, **own)
-    measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown.scores, groups=items.groups)
     fitted = replace(
         fitted,
         classes=rows_digest(as_head(model.head).weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
         content=frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""},
-        measured=measured,
+        measured=measure(fitted, scores, targets, after=after, unknown=unknown and unknown.scores, groups=items.groups),
     )
-    answers = fitted.answered(scores, targets, items.groups)
-    return RunCalibration(fitted, measured, items, plan.split, scores, targets, errors, unscaled, lines, answers)
+    return RunCalibration(fitted, items, plan.split, scores, targets, errors, unscaled, lines)
 
 
 def _of_groups(groups: Sequence[str]) -> str:

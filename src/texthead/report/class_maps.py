@@ -78,7 +78,11 @@ def plot_correlations(
     names_inches = layout.names * (1 if len(matrices) % columns == 0 else 2)
     figure = Figure(figsize=(layout.width, lines * (layout.side + 0.4) + names_inches + 0.25), layout="compressed")
     grid = figure.subplots(lines, columns, squeeze=False)
-    limit = colour_limit(list(matrices.values()))
+    distances = np.concatenate([np.abs(each)[~np.eye(len(each), dtype=bool)] for each in matrices.values()])
+    distances = distances[np.isfinite(distances)]
+    # Rounded up to 0.01. Below 0.05 all is noise (the rows of an orthogonal head differ from 0 only by rounding), which
+    # full colours would make look like structure.
+    limit = max(0.05, np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100) if len(distances) else 1.0
     image = None
     for index, (name, matrix) in enumerate(matrices.items()):
         axes = grid.flat[index]
@@ -93,20 +97,6 @@ def plot_correlations(
     label = f"correlation; colour scale ends at ±{limit:g}\n(99 % of pairs are inside; diagonal: 1)"
     _colour_bar(figure, image, list(grid.flat), label, extend="both")
     return figure
-
-
-def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]]) -> float:
-    """Return half the colour range: the 99th percentile of |correlation|, rounded up to 0.01.
-
-    At least 0.05: anything smaller is noise (the rows of an orthogonal head differ from 0 only by rounding), and
-    full colours would make it look like structure. The diagonal is ignored.
-    """
-    pairs = [np.abs(matrix)[~np.eye(len(matrix), dtype=bool)] for matrix in matrices]
-    distances = np.concatenate(pairs)
-    distances = distances[np.isfinite(distances)]
-    if not len(distances):
-        return 1.0
-    return max(0.05, float(np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100))
 
 
 def _write_cells(axes: "matplotlib.axes.Axes", texts: np.ndarray, dark: np.ndarray, layout: _MapLayout) -> None:

@@ -57,42 +57,37 @@ def plot_curves(records: Records) -> "matplotlib.figure.Figure | None":
     """
     from matplotlib.figure import Figure
 
-    curves = {key: own for key in _PANEL_TITLES if (own := _records_with(records, key))}
+    curves: dict[str, list[Mapping[str, object]]] = {}
+    for key in _PANEL_TITLES:
+        kind = "train" if key == "loss" else "val"
+        if own := [each for each in records if each.get("kind") == kind and {key, "step"} <= each.keys()]:
+            curves[key] = own
     if not curves:
         return None
     figure = Figure(figsize=(FIGURE_WIDTH, 0.6 + 2.3 * len(curves)), layout="constrained")
     panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (key, own) in zip(panels, curves.items(), strict=True):
-        _draw_curve(panel, own, key)
+        steps, values = (np.array([_number(record[name]) for record in own]) for name in ("step", key))
+        window = 1 if key != "loss" or len(values) < 40 else len(values) // 20 | 1
+        if window > 1:
+            panel.plot(steps, values, color=COLOURS[0], linewidth=0.8, alpha=0.3)
+            # A value that is not finite leaves a gap.
+            steps, values = (np.convolve(each, np.full(window, 1 / window), "valid") for each in (steps, values))
+        marker = "o" if len(values) <= 40 else ""
+        # Unclipped, so that a marker at 100%, on the edge, is drawn whole.
+        panel.plot(steps, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, color=COLOURS[0])
+        note = f" (faint: as recorded; line: mean of {window} records)" if window > 1 else ""
+        panel.set_title(_PANEL_TITLES[key] + note, loc="left", fontsize=10)
+        _quiet(panel)
+        if key != "loss":
+            offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            panel.annotate(f"{values[-1]:.1f}", (steps[-1], values[-1]), fontsize=9, **offset)
+            panel.margins(x=0.08)
+            low, high = panel.get_ylim()
+            panel.set_ylim(max(low, 0), min(high, 100))
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
     return figure
-
-
-def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> None:
-    steps, values = (np.array([_number(record[name]) for record in records]) for name in ("step", key))
-    window = 1 if key != "loss" or len(values) < 40 else len(values) // 20 | 1
-    if window > 1:
-        panel.plot(steps, values, color=COLOURS[0], linewidth=0.8, alpha=0.3)
-        # A value that is not finite leaves a gap.
-        steps, values = (np.convolve(each, np.full(window, 1 / window), "valid") for each in (steps, values))
-    marker = "o" if len(values) <= 40 else ""
-    # Unclipped, so that a marker at 100%, on the edge, is drawn whole.
-    panel.plot(steps, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, color=COLOURS[0])
-    note = f" (faint: as recorded; line: mean of {window} records)" if window > 1 else ""
-    panel.set_title(_PANEL_TITLES[key] + note, loc="left", fontsize=10)
-    _quiet(panel)
-    if key != "loss":
-        offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-        panel.annotate(f"{values[-1]:.1f}", (steps[-1], values[-1]), fontsize=9, **offset)
-        panel.margins(x=0.08)
-        low, high = panel.get_ylim()
-        panel.set_ylim(max(low, 0), min(high, 100))
-
-
-def _records_with(records: Records, key: str) -> list[Mapping[str, object]]:
-    kind = "train" if key == "loss" else "val"
-    return [record for record in records if record.get("kind") == kind and key in record and "step" in record]
 
 
 def _number(value: object) -> float:

@@ -12,7 +12,7 @@ from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
-from texthead.evaluation.saliency import CLIP_GRID, Covered, cover, steps_of
+from texthead.evaluation.saliency import CLIP_GRID, cover, steps_of
 from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
@@ -124,22 +124,17 @@ def item_strip(
     strip = Strip(name, frames, top, [result.names[c] for c in true], rank, num_predicted)
     if model is None or rank is None:
         return strip
-    return _with_heat(strip, result.names, cover(model, clip, engine=engine).at_temperature(temperature))
-
-
-def _with_heat(strip: Strip, names: tuple[str, ...], saliency: Covered) -> Strip:
-    """Return the strip with heat maps of the predicted and the true class."""
-    classes = {"predicted": strip.top[0][0]} | ({"true": strip.truth[0]} if strip.is_mistake else {})
+    saliency = cover(model, clip, engine=engine).at_temperature(temperature)
     heats, lines = {}, []
-    for role, name in classes.items():
-        label = names.index(name)
+    for role, shown in {"predicted": top[0][0], **({"true": strip.truth[0]} if strip.is_mistake else {})}.items():
+        label = result.names.index(shown)
         before, after = saliency.probabilities(label)
         if saliency.is_faint(label):
-            lines.append(f"{name} ({percent(before)}): covering any one region hardly changes it")
+            lines.append(f"{shown} ({percent(before)}): covering any one region hardly changes it")
         else:
-            heats[f"{role}: {name}"] = saliency.heat(label).numpy()
+            heats[f"{role}: {shown}"] = saliency.heat(label).numpy()
             times = math.exp(saliency.strength(label))
             factor = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
             fall = f"{percent(before)} to {percent(after)}, odds by a factor of {factor}"
-            lines.append(f"{name}: covering the brightest region lowers it from {fall}")
+            lines.append(f"{shown}: covering the brightest region lowers it from {fall}")
     return strip._replace(heats=heats, note="; ".join(lines))

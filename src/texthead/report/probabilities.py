@@ -52,19 +52,33 @@ class CalibrationReport:
         calibration = self.calibration
         if calibration is None:
             return [], []
-        stated: dict[str, str | None] = dict.fromkeys(_ERRORS)
+        rows: dict[str, list[str | None]] = {name: [name, None] for name in _ERRORS}
         if calibration.threshold:
-            stated |= {ACCEPTED: f"at most {100 * calibration.threshold.false_accept:g} %", REJECTED: None}
+            most = f"at most {100 * calibration.threshold.false_accept:g} %"
+            rows |= {ACCEPTED: [ACCEPTED, most], REJECTED: [REJECTED, None]}
         if calibration.coverage:
-            stated |= {COVERED: f"at least {100 * calibration.coverage.level:g} %", "labels per set": None}
-        measured = {"calibration": calibration.measured, "here": self.here}
-        columns = {
-            f"{where}, {rates.before.items} items": _cells(rates, self.intervals if rates is self.here else {})
-            for where, rates in measured.items()
-            if rates
-        }
-        rows = [[name, value, *(column.get(name) for column in columns.values())] for name, value in stated.items()]
-        return ["", "stated", *columns], rows
+            least = f"at least {100 * calibration.coverage.level:g} %"
+            rows |= {COVERED: [COVERED, least], "labels per set": ["labels per set", None]}
+        headers = ["", "stated"]
+        for where, rates in (("calibration", calibration.measured), ("here", self.here)):
+            if not rates:
+                continue
+            headers.append(f"{where}, {rates.before.items} items")
+            errors = [f"{each.error:.1f} ({each.low:.1f} to {each.high:.1f})" for each in (rates.before, rates.after)]
+            cells = dict(zip(_ERRORS, (*errors, f"{rates.after.chance:.1f}"), strict=True))
+            if rates.unknown_accepted:
+                accepted, unknown = rates.unknown_accepted
+                cells[ACCEPTED] = f"{accepted} of {unknown}: {100 * accepted / unknown:.1f} %"
+            for name, count in ((REJECTED, rates.known_rejected), (COVERED, rates.covered)):
+                if count is not None:
+                    ends = self.intervals.get(name) if rates is self.here else None
+                    interval = " ({:.0f} to {:.0f})".format(*ends) if ends else ""
+                    cells[name] = f"{100 * count / rates.before.items:.1f} %{interval}"
+            if rates.mean_set_size is not None:
+                cells["labels per set"] = f"{rates.mean_set_size:.2f}"
+            for name, row in rows.items():
+                row.append(cells.get(name))
+        return headers, list(rows.values())
 
 
 def calibration_report(
@@ -99,19 +113,3 @@ def calibration_report(
         if calibration.coverage:
             intervals[COVERED] = grouped_interval(calibration.holds(new.scores, new.targets).numpy(), new.groups)
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))
-
-
-def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """Return the cells of one column by row name."""
-    errors = [f"{each.error:.1f} ({each.low:.1f} to {each.high:.1f})" for each in (rates.before, rates.after)]
-    cells = dict(zip(_ERRORS, (*errors, f"{rates.after.chance:.1f}"), strict=True))
-    if rates.unknown_accepted:
-        accepted, unknown = rates.unknown_accepted
-        cells[ACCEPTED] = f"{accepted} of {unknown}: {100 * accepted / unknown:.1f} %"
-    for name, count in ((REJECTED, rates.known_rejected), (COVERED, rates.covered)):
-        if count is not None:
-            interval = " ({:.0f} to {:.0f})".format(*intervals[name]) if name in intervals else ""
-            cells[name] = f"{100 * count / rates.before.items:.1f} %{interval}"
-    if rates.mean_set_size is not None:
-        cells["labels per set"] = f"{rates.mean_set_size:.2f}"
-    return cells

@@ -31,24 +31,6 @@ PROBE_VALUES = (
 )
 
 
-def _lowest_first(scored: Evaluation) -> list[tuple[ClassRow, Rate | None]]:
-    """Return each class and, with several labels, its average precision, by it or else by recall; unknown ones last."""
-    multilabel = isinstance(scored, MultiLabelEvaluation)
-    rows = list(zip(scored.classes, scored.class_ap if multilabel else [None] * len(scored.names), strict=True))
-    return sorted(rows, key=lambda row: (row[1] if multilabel else row[0].recall) or (math.inf,))
-
-
-def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    """Flatten the settings; a nested key becomes `outer.inner`."""
-    entries: list[tuple[str, object]] = []
-    for key, value in recipe.items():
-        if isinstance(value, Mapping):
-            entries += _flat({str(inner): value[inner] for inner in value}, f"{prefix}{key}.")
-        else:
-            entries.append((prefix + key, value))
-    return entries
-
-
 def write_report(
     path: Path,
     folder: Path,
@@ -71,6 +53,9 @@ def write_report(
     """
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     prompts = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
+    edited = ""
+    if edits := classes.get("edited"):
+        edited = f"The classes of run {Path(edits['run']).name} were edited: {'; '.join(edits['edits'])}."
     html = run_html(
         model.names,
         records,
@@ -79,8 +64,8 @@ def write_report(
         name=folder.resolve().name,
         summary=table.summary() if table.rows else (),
         methods=read_scores(folder),
-        recipe=_flat(settings(about, trained=any(record.get("kind") == "train" for record in records))),
-        edited=_edited(**classes["edited"]) if "edited" in classes else "",
+        recipe=settings(about, trained=any(record.get("kind") == "train" for record in records)).items(),
+        edited=edited,
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},
         strips=strips,
         calibration_report=calibration_report,
@@ -98,6 +83,12 @@ def run_html(
 ) -> str:
     """Render the page of a run; `values` are the other variables of templates/run.html."""
     multilabel = isinstance(scored, MultiLabelEvaluation)
+    rows: list[tuple[ClassRow, Rate | None]] = []
+    if scored:
+        precisions = scored.class_ap if isinstance(scored, MultiLabelEvaluation) else [None] * len(names)
+        rows = list(zip(scored.classes, precisions, strict=True))
+        # Unknown ones last.
+        rows.sort(key=lambda row: (row[1] if multilabel else row[0].recall) or (math.inf,))
     speeds = [speed for record in records if isinstance(speed := record.get("clips_per_second"), int | float)]
     return render(
         "run.html",
@@ -109,7 +100,7 @@ def run_html(
         confusion=plot_confusion(scored.confusion(), names) if scored and not multilabel else None,
         rows=plot_correlations({"": correlation}, names),
         missing_glyphs=without_glyph(names),
-        classes=_lowest_first(scored) if scored else (),
+        classes=rows,
     )
 
 
@@ -121,7 +112,3 @@ def settings(about: Mapping[str, Any], *, trained: bool) -> dict[str, object]:
         made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}
     made |= recipe if trained else {key: recipe[key] for key in PROBE_VALUES if key in recipe}
     return {key: value for key, value in made.items() if value is not None}
-
-
-def _edited(run: str, edits: Sequence[str]) -> str:
-    return f"The classes of run {Path(run).name} were edited: {'; '.join(edits)}."

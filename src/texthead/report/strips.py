@@ -54,16 +54,6 @@ class Strip(NamedTuple):
         """Whether the predicted classes are not the true ones."""
         return {name for name, _ in self.top[: self.num_predicted]} != set(self.truth)
 
-    @property
-    def verdict(self) -> str:
-        """Whether the prediction is right, and the true classes."""
-        labels = ", ".join(self.truth) or "no class"
-        if not self.is_mistake:
-            return f"✓ correct: {short(labels, 40)}"
-        if self.rank is None:
-            return f"✗ wrong, true: {short(labels, 40)}"
-        return f"✗ wrong, true class ranked {self.rank}: {short(labels)}"
-
     def picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames with the most probable classes as bars beside them.
 
@@ -87,7 +77,14 @@ class Strip(NamedTuple):
             axes.set_anchor("S" if cell + columns < len(chosen) else "N")  # so that the two rows touch
             axes.set_axis_off()
         self._draw_probabilities(figure.add_subplot(grid[1]), high, FIGURE_WIDTH - left)
-        figure.suptitle(self.verdict, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
+        labels = ", ".join(self.truth) or "no class"
+        rank = "" if self.rank is None else f" class ranked {self.rank}"
+        verdict = (
+            f"✗ wrong, true{rank}: {short(labels, 24 if rank else 40)}"
+            if self.is_mistake
+            else f"✓ correct: {short(labels, 40)}"
+        )
+        figure.suptitle(verdict, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
         if len(chosen) < len(frames):
             figure.supxlabel(f"{len(chosen)} of {len(frames)} frames", x=0.01, ha="left", fontsize=8, color=GREY)
         return figure

@@ -7,25 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from texthead.data.dataset import Dataset, Item, Split, splits_of
-from texthead.data.division import shared_groups
+from texthead.data.division import Division, shared_groups
 from texthead.data.labels import join_labels, split_labels
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath, Span, spans_by_file
 from texthead.runs.folder import SPLIT_LISTS
 from texthead.runs.scores import read_scores
-
-
-class ScoredItems(NamedTuple):
-    """The items to score a run on.
-
-    Attributes:
-        name: name of the items, such as "test".
-        notes: training items that are scored or left out, and items that share a group with training items.
-    """
-
-    items: Dataset
-    name: str
-    notes: list[str]
 
 
 class CalibrationPlan(NamedTuple):
@@ -69,13 +56,11 @@ class RunSplit:
         return frozenset(self.lists["held_out"])
 
     @cached_property
-    def _held_out_content(self) -> frozenset[str]:
+    def _contents(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The fingerprints of the held-out items, and those of training items alone."""
         # Files that could not be read have an empty fingerprint.
-        return frozenset(self.lists["held_out_content"]) - {""}
-
-    @cached_property
-    def _only_trained(self) -> frozenset[str]:
-        return frozenset(self.lists["train_content"]) - {""} - self._held_out_content
+        held_out = frozenset(self.lists["held_out_content"]) - {""}
+        return held_out, frozenset(self.lists["train_content"]) - {""} - held_out
 
     @cached_property
     def _trained_spans(self) -> dict[Path, list[Span]]:
@@ -83,14 +68,14 @@ class RunSplit:
 
     def was_trained_on(self, path: Path) -> bool:
         """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
-        if _is_among(path, self.trained_on, self._only_trained, self.held_out):
+        if _is_among(path, self.trained_on, self._contents[1], self.held_out):
             return True
         media = MediaPath(path)
         return not media.is_member and media.resolved().shares_frames(self._trained_spans)
 
     def was_held_out(self, path: Path) -> bool:
         """Return whether the file is a held-out item of the run or a copy of one."""
-        return _is_among(path, self.held_out, self._held_out_content, self.trained_on)
+        return _is_among(path, self.held_out, self._contents[0], self.trained_on)
 
     def items(self, part: Literal["train", "held_out"]) -> Dataset:
         """Return the items of a part, without those of removed classes; the files need not exist."""
@@ -121,10 +106,6 @@ class RunSplit:
         removed = len(self.lists["held_out"]) - len(items)
         notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
         return replace(items, notes=notes)
-
-    def training_items(self, labels: Sequence[str]) -> Dataset:
-        """Return the items of these classes that a run was trained on; the files need not exist."""
-        return self.items("train").with_classes(labels)
 
     def choose(self, dataset: Dataset, split: Split | None, *, multilabel: bool = False) -> tuple[Dataset, str]:
         """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
@@ -177,43 +158,23 @@ class RunSplit:
 
     def to_score(
         self, dataset: Dataset | None, split: Split | None, labels: Sequence[str], *, multilabel: bool
-    ) -> ScoredItems:
-        """Return the items of `choose`, by default of those that the run held out, with notes.
+    ) -> Division:
+        """Return the items of `choose`, by default of those that the run held out, with the training items and notes.
 
         Args:
             labels: the run's labels.
         """
         dataset = self.held_out_items() if dataset is None else dataset
         items, name = self.choose(dataset, split, multilabel=multilabel)
-        near = shared_groups(self.training_items(labels), items, name) if split != "train" else []
-        return ScoredItems(items, name, [*self._trained_notes(dataset, items, split), *near])
-
-    def _trained_notes(self, dataset: Dataset, items: Dataset, split: Split | None) -> list[str]:
-        """Return a note on training items that are scored, or that are left out of data without splits."""
-        if split != "train" and (splits_of(dataset) or len(items) == len(dataset)):
-            return []  # `choose` refuses training items in any other split.
-        among, effect = (items, "scored") if split == "train" else (dataset, "not scored")
-        trained = sum(self.was_trained_on(item.path) for item in among.items)
-        return [f"the run was trained on {trained} of these {len(among)} items: they are {effect}"] if trained else []
-
-    def unknown_items(self, dataset: Dataset, labels: Sequence[str]) -> Dataset:
-        """Return the dataset of unknown items unchanged, after checks.
-
-        Raises:
-            DataError: an item is of a class of the run, or the run was trained on it.
-        """
-        if mixed := [item for item in dataset.items if not {*labels}.isdisjoint(item.labels)]:
-            raise DataError(
-                f"`unknown` {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown "
-                "items must not; leave them out"
-            )
-        seen = [item for item in dataset.items if self.was_trained_on(item.path)]
-        if seen:
-            raise DataError(
-                f"`unknown` {dataset.source}: the run was trained on {len(seen)} items (the first: {seen[0].path}): "
-                "leave them out"
-            )
-        return dataset
+        train, notes = self.items("train").with_classes(labels), []
+        # `choose` refuses training items in any other split.
+        if split == "train" or not (splits_of(dataset) or len(items) == len(dataset)):
+            among, effect = (items, "scored") if split == "train" else (dataset, "not scored")
+            trained = sum(self.was_trained_on(item.path) for item in among.items)
+            line = f"the run was trained on {trained} of these {len(among)} items: they are {effect}"
+            notes += [line] if trained else []
+        notes += shared_groups(train, items, name) if split != "train" else []
+        return Division(train, None, items, name, tuple(notes))
 
     def to_calibrate(
         self, dataset: Dataset | None, others: Dataset | None, split: Split | None, labels: Sequence[str]
@@ -232,16 +193,33 @@ class RunSplit:
         """
         dataset = self.held_out_items() if dataset is None else dataset
         split = split or ("val" if "val" in splits_of(dataset) else None)
-        chosen, name, notes = self._not_drawn(dataset) if split == "train" else (*self.choose(dataset, split), [])
-        notes += shared_groups(self.training_items(labels), chosen, name) if split != "train" else []
+        if split == "train":
+            train = dataset.split("train") if splits_of(dataset) else dataset
+            trained = [self.was_trained_on(item.path) for item in train.items]
+            drawn, chosen = (train.pick([i for i, was in enumerate(trained) if was == part]) for part in (True, False))
+            if not len(chosen):
+                raise DataError(
+                    f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "
+                    "calibration needs unseen ones; give held-out items"
+                )
+            name, notes = "train, not drawn", shared_groups(drawn, chosen, "undrawn training")
+        else:
+            chosen, name = self.choose(dataset, split)
+            notes = shared_groups(self.items("train").with_classes(labels), chosen, name)
         known = chosen.with_classes(labels)
         if not len(known):
             raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; give others")
         missing = [label for label in labels if label not in known.classes]
         if missing:
             notes.append(f"no items of {listed(missing)}: the calibration's rates do not hold for these classes")
-        items = [item for item in chosen.items if item.label not in labels]
-        items += self.unknown_items(others, labels).items if others else ()
+        more = others.items if others else ()
+        own = [item for item in more if not {*labels}.isdisjoint(item.labels)]
+        seen = [item for item in more if self.was_trained_on(item.path)]
+        if own or seen:
+            trained_on = f"the run was trained on {len(seen)} items (the first: {(own + seen)[0].path})"
+            problem = f"{len(own)} items have a class of the run ({own[0].label!r})" if own else trained_on
+            raise DataError(f"`unknown` {others and others.source}: {problem}: leave them out")
+        items = [*(item for item in chosen.items if item.label not in labels), *more]
         kept, unknown = _without_copies(known.items), _without_copies(items)
         copies = len(known) - len(kept) + len(items) - len(unknown)
         return CalibrationPlan(replace(known, items=kept), replace(chosen, items=unknown), name, copies, notes)
@@ -260,23 +238,6 @@ class RunSplit:
             for edit in edits:
                 lists[key] = [_edited(label, edit, multilabel=multilabel) for label in lists[key]]
         return lists
-
-    def _not_drawn(self, dataset: Dataset) -> tuple[Dataset, str, list[str]]:
-        """Return (the training items that a K-shot run did not draw, their name, notes).
-
-        Raises:
-            DataError: there are none.
-        """
-        train = dataset.split("train") if splits_of(dataset) else dataset
-        trained = [self.was_trained_on(item.path) for item in train.items]
-        unseen = train.pick([index for index, seen in enumerate(trained) if not seen])
-        if not len(unseen):
-            raise DataError(
-                f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "
-                "calibration needs unseen ones; give held-out items"
-            )
-        seen = train.pick([index for index, seen in enumerate(trained) if seen])
-        return unseen, "train, not drawn", shared_groups(seen, unseen, "undrawn training")
 
 
 def _without_copies(items: Sequence[Item]) -> tuple[Item, ...]:
