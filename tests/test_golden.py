@@ -1,6 +1,7 @@
 """A run of an earlier version gives the same predictions; files in golden/ that are made from the sources are current."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,14 @@ def test_flags_are_those_of_the_parser() -> None:
 def test_messages_are_those_of_the_sources() -> None:
     """`make messages` writes the file: read its diff."""
     assert (GOLDEN / "messages.txt").read_text(encoding="utf-8") == messages.page(), "make messages"
+
+
+def test_the_library_names_parameters_not_options() -> None:
+    """Messages must also make sense in Python; a whole command is allowed in backticks or as the whole text."""
+    for part in (GOLDEN / "messages.txt").read_text(encoding="utf-8").split("\n# ")[1:]:
+        file, *lines = part.splitlines()
+        if not file.startswith(("commands/", "cli/")) and not file.endswith(
+            ("/command.py", "/options.py", "standalone.py")
+        ):
+            plain = [re.sub(r"`[^`]*`|: texthead .*", "", line) for line in lines]
+            assert [line for line in plain if re.search(r"(?<![\w(-])--[a-z]", line)] == [], file

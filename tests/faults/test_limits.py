@@ -86,7 +86,6 @@ sys.exit(main())
 """
 
 
-@pytest.mark.slow
 def test_a_picture_that_takes_too_long_ends_in_one_line(tmp_path: Path) -> None:
     """Its decoder never returns."""
     path, run = write_image(tmp_path / "a.png", "red"), write_small_run(tmp_path / "run")
@@ -95,14 +94,6 @@ def test_a_picture_that_takes_too_long_ends_in_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     line = f"texthead: {path}: takes more than 1 s to read; cut it into shorter files or scale it down"
     assert done.stderr.splitlines()[-1] == line
-
-
-def test_watch_ends_a_call_that_does_not_return(tmp_path: Path) -> None:
-    code = "import os, time; from pathlib import Path; from texthead.media.limits import Timed, watch\n"
-    code += "watch(lambda error: (print(error, flush=True), os._exit(2)))\n"
-    code += "with Timed(Path('b'), 0.0): pass\nwith Timed(Path('a'), 0.2):\n while True: pass"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout[:20], done.stderr) == (2, "a: takes more than 0", "")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "MPO"])
@@ -115,21 +106,12 @@ def test_large_photos_of_phones_are_whole(tmp_path: Path, form: str) -> None:
     assert picture.shape == (6144, 8192, 3)
 
 
-# ---- texts and weights
-
-
-def sparse(path: Path, size: int, content: bytes = b"") -> Path:
-    """Write a sparse file of a size: the content, then zeros."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.truncate(size)
-    return path
-
-
 def test_texts_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TextheadError, match="16,777,216"):
-        read_json(sparse(tmp_path / "a.json", files.MAX_BYTES + 1, b"{"))
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(files.MAX_BYTES + 1)
+    with refuses(TextheadError, "16,777,216"):
+        read_json(tmp_path / "a.json")
     monkeypatch.setattr(files, "MAX_ITEMS", 10)
     (tmp_path / "b.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(20)))
-    with pytest.raises(TextheadError, match="10 lines"):
+    with refuses(TextheadError, "10 lines"):
         read_dataset(tmp_path / "b.csv")

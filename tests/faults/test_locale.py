@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,16 +23,12 @@ LOCALES = {
 }
 
 
-def environment(locale: str, folder: Path) -> dict[str, str]:
-    """Return the environment variables of a locale."""
-    others = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
-    return {**others, **LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
-
-
 def called(locale: str, folder: Path, *words: object) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a locale and capture its output."""
-    command, settings = [sys.executable, "-m", "texthead", *map(str, words)], environment(locale, folder)
-    return subprocess.run(command, capture_output=True, env=settings, cwd=folder, check=False, timeout=600)
+    others = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
+    own = {**others, **LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-m", "texthead", *map(str, words)]
+    return subprocess.run(command, capture_output=True, env=own, cwd=folder, check=False, timeout=600)
 
 
 def ends_well(done: subprocess.CompletedProcess[bytes], code: int = 0) -> str:
@@ -66,30 +60,31 @@ def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
     assert [row["label"] for row in result["classes"]] == sorted(LABELS)
 
 
+# Commands that print names.
+COMMANDS = f"""
+train data --encoder mini --tune all {" ".join(QUICK)} --out OUT
+eval OUT data
+predict OUT PICTURE
+predict OUT PICTURE --json
+predict PICTURE --classes {",".join(LABELS)} --encoder mini
+compare data --encoder mini
+doctor data --quick
+classes OUT list
+label data --next 3 --classes {",".join(LABELS)} --encoder mini
+report OUT data
+"""
+
+
 @pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str) -> None:
-    run_each(partial(called, locale, data), tmp_path / "кошка")
-
-
-def run_each(run: Callable[..., subprocess.CompletedProcess[bytes]], out: Path) -> None:
-    """Run the commands that print names."""
-    picture, quick = f"data/{LABELS[0]}/{LABELS[0]}0.png", ("--workers", 0)
-    ends_well(run("train", "data", "--encoder", "mini", "--tune", "all", *QUICK, *quick, "--out", out))
-    assert [row["label"] for row in read_json(out / "classes.json")["classes"]] == sorted(LABELS)
-    assert all("\\u" not in line for line in (out / "split.json").read_text(encoding="utf-8").splitlines())
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert LABELS[1] in page
-    ends_well(run("eval", out, "data", *quick))
-    assert "\\u" in ends_well(run("predict", out, picture))
-    json.loads(ends_well(run("predict", out, picture, "--json")))
-    ends_well(run("predict", picture, "--classes", ", ".join(LABELS), "--encoder", "mini"))
-    ends_well(run("compare", "data", "--encoder", "mini", *quick))
-    ends_well(run("doctor", "data", "--quick", *quick))
-    ends_well(run("classes", out, "list"))
-    ends_well(run("label", "data", "--next", 3, "--classes", ", ".join(LABELS), "--encoder", "mini"))
-    ends_well(run("report", out, "data", *quick))
-    ends_well(run("train", "--help"))
-    refused = run("predict", out, "нет.png")
-    ends_well(refused, code=2)
-    assert len(refused.stderr.splitlines()) == 1
+    values = {"OUT": tmp_path / "кошка", "PICTURE": f"data/{LABELS[0]}/{LABELS[0]}0.png"}
+    for line in COMMANDS.strip().splitlines():
+        ends_well(called(locale, data, *(values.get(word, word) for word in line.split())))
+    assert "\\u" in ends_well(called(locale, data, "predict", values["OUT"], values["PICTURE"]))
+    assert [row["label"] for row in read_json(values["OUT"] / "classes.json")["classes"]] == sorted(LABELS)
+    assert "\\u" not in (values["OUT"] / "split.json").read_text(encoding="utf-8")
+    assert LABELS[1] in (values["OUT"] / "report.html").read_text(encoding="utf-8")
+    missing = called(locale, data, "predict", values["OUT"], "нет.png")
+    assert ends_well(missing, code=2) == ""
+    assert len(missing.stderr.splitlines()) == 1

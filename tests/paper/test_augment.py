@@ -64,14 +64,10 @@ def test_cutout_covers_a_square_that_may_reach_over_the_edge():
     least, most, cut_out = _operations()["Cutout"]
     assert (least, most) == (0, 40)
     photo = pixels_of(PHOTO)
-    for across, down, left, top, right, bottom in [
-        (0.5, 0.5, 150, 108, 190, 148),
-        (0.0, 0.0, 0, 0, 20, 20),
-        (1.0, 1.0, 321, 236, 341, 256),
-    ]:
+    for place, down, across in ((0.5, slice(108, 148), slice(150, 190)), (1.0, slice(236, 256), slice(321, 341))):
         expected = photo.clone()
-        expected[..., top:bottom, left:right] = torch.tensor([125, 123, 114])[:, None, None]
-        assert torch.equal(cut_out(photo, 40.0, across, down), expected)
+        expected[..., down, across] = torch.tensor([125, 123, 114])[:, None, None]
+        assert torch.equal(cut_out(photo, 40.0, place, place), expected)
     assert torch.equal(cut_out(photo, 0.0, 0.5, 0.5), photo)
 
 

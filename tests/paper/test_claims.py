@@ -1,7 +1,6 @@
 """The decision rule for claims: intervals over all looks together have at least 95 % coverage."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,10 @@ from scipy.stats import nct
 from scipy.stats import t as student
 
 from paper import deciding
-from paper.claims import CLAIMS, EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
+from paper.claims import EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, seeds_needed
 from paper.data import Runtime
-from paper.report import claims, power_note, summary, tally
-from paper.results import Store
+from paper.report import write
+from paper.results import FOLDER, Store
 from paper.rows import Job, Row
 from paper.running import Setting
 from paper.section import Section, judge
@@ -21,8 +20,9 @@ from paper.simulating import false_rate, independent, sharing, verdict_rate
 from paper.stats import Outcomes, interval
 from paper.table1 import equal
 
-TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
-PLAN = (Path(__file__).parents[2] / "paper" / "PLAN.md").read_text(encoding="utf-8")
+PAPER = Path(__file__).parents[2] / "paper"
+TEXT = PAPER.parents[1] / "shared" / "paper.txt"
+PLAN = (PAPER / "PLAN.md").read_text(encoding="utf-8")
 
 
 def seeds(mean: float, half: float, count: int = 5) -> list[float]:
@@ -42,9 +42,6 @@ def pair(name: str, mean: float, half: float, count: int = 5) -> tuple[str, list
 )
 def test_where_an_interval_lies(mean, half, expected):
     assert finding(seeds(mean, half)) == expected
-
-
-def test_nothing_and_one_seed_are_open():
     assert finding([]) == finding([1.0]) == "open"
 
 
@@ -126,14 +123,13 @@ def test_power_of_the_rule_with_real_differences():
     # By the noncentral t of the last look alone, which is a lower bound.
     degrees, shift = LOOKS[-1] - 1, 0.5 * LOOKS[-1] ** 0.5 / normal.std(ddof=1)
     assert powers[2] >= nct.sf(student.ppf((1 + LEVEL) / 2, degrees), degrees, shift) - 0.03
-    note = power_note([Section("a", "A", verdicts=[judge(3, "x", [pair("a", 0.1, 5.0, 40)])])])
-    assert "the 1 claims with 10 seeds" in note
-    assert "of 1 undecided claims 1 had 40 seeds, and 0 stopped at 10 or fewer" in note
-    assert "No claim has 10 seeds" in power_note([Section("a", "A")])
 
 
-def test_looks_follow_one_another():
-    assert [next_look(look) for look in LOOKS] == [10, 20, 40, None]
+@pytest.mark.nightly("paper")
+def test_the_results_are_those_of_the_stored_rows(tmp_path):
+    """Verdicts, intervals, seeds that would decide, tables and sums of RESULTS.md; `python -m paper report` writes it."""
+    write(FOLDER, "mini", tmp_path / "RESULTS.md", tmp_path / "page.html")
+    assert (tmp_path / "RESULTS.md").read_text("utf-8") == (PAPER / "RESULTS.md").read_text("utf-8")
 
 
 @pytest.mark.skipif(not TEXT.is_file(), reason=f"{TEXT} is not there")
@@ -145,57 +141,15 @@ def test_what_is_quoted_of_the_paper_stands_in_it():
 
 
 def test_the_plan_says_what_the_code_does():
-    assert f"after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds" in PLAN
-    assert f"level {100 * LEVEL:.2f} %" in PLAN
-    assert f"{MARGIN:g} points of accuracy" in PLAN
-    assert (f"first edition ({EDITIONS[0]})" in PLAN, f"Second edition, written on {EDITIONS[1]}" in PLAN) == (
-        True,
-        True,
-    )
-    assert f"level 1 - 0.05 / ({len(LOOKS)} m)" in PLAN
-
-
-def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
-    result = judge(3, "x", [pair("a", 4.0, 5.0, 6), pair("b", 9.0, 1.0, 6)])
-    assert (result.answer, result.seeds) == ("undecided", 6)
-    assert result.needed == seeds_needed([seeds(4.0, 5.0, 6)])
-    assert (result.closest, result.stands, result.noise) == ("a: +4.0 ±5.0", None, None)
-    assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", result.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
-    assert judge(3, "x", [pair("b", 9.0, 1.0, 6)]).needed is None
-    refuted = judge(3, "x", [pair("a", -9.0, 20.0), pair("b", -4.0, 1.0)])
-    assert (refuted.answer, refuted.closest) == ("does not hold", "b: -4.0 ±1.0")
-    groups = judge(3, "x", [pair(name, mean, 1.0) for name, mean in zip("abcd", (3, 2, 5, 7), strict=True)], group=2)
-    assert groups.why == "closest of 2 each: b: +2.0 ±1.0; c: +5.0 ±1.0"
-
-
-def test_the_summary_counts_each_group_of_claims_once():
-    assert CLAIMS.keys() == QUOTED.keys()
-    first, second = Section("x", "X"), Section("y", "Y")
-    first.verdicts += [judge(5, "a", [pair("p", 9.0, 1.0)]), judge(5, "b", [pair("p", 1.0, 9.0)])]
-    second.verdicts += [judge(5, "c", [pair("p", 9.0, 1.0)]), judge(3, "d", [pair("p", -9.0, 1.0)])]
-    first.verdicts[0] = replace(first.verdicts[0], claim="drawings: a is better")
-    assert summary([first, second]) == [
-        ("3", CLAIMS[3], QUOTED[3], "p: -9.0 ±1.0", "does not hold 1"),
-        ("5", CLAIMS[5], QUOTED[5], "drawings, p: +9.0 ±1.0", "holds; others: holds 1, undecided 1"),
-    ]
-    assert tally([first, second]) == "4 claims in 2 groups: holds 2, does not hold 1, undecided 1."
-
-
-def test_each_claim_says_what_items_or_seeds_would_change():
-    section, rng = Section("x", "X"), np.random.default_rng(0)
-    kinds = ((3.0, 0.0, 0.0), (3.0, 30.0, 0.0), (-3.0, 30.0, 0.0), (0.3, 0.0, 0.0), (0.3, 0.0, 3.0))
-    for shift, of_item, of_seed in kinds:
-        matrix = shift + 10 * rng.normal(size=(5, 400)) + of_item * np.resize([1.0, -1.0], 400)
-        matrix += of_seed * np.arange(-2, 3)[:, None]
-        difference = Outcomes(matrix.mean(1), matrix)
-        section.verdicts.append(judge(3, "c", [("p", difference, Outcomes([0.0] * 5, np.zeros((5, 400))))], margin=0.1))
-    lines = claims([section])
-    assert [line[3] for line in lines] == ["holds", "holds", "does not hold", "undecided", "undecided"]
-    assert [line[5] for line in lines] == ["yes", "no", "no", "", ""]
-    assert re.fullmatch(r"about \d+ seeds; items \d+%", lines[3][6])
-    assert re.fullmatch(r"about \d+ seeds; seeds \d+%", lines[4][6])
-    section.verdicts = [replace(section.verdicts[0], seeds=30, times=3)]
-    assert claims([section])[0][4] == "30 (3 x 10)"
+    for words in (
+        f"after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds",
+        f"level {100 * LEVEL:.2f} %",
+        f"level 1 - 0.05 / ({len(LOOKS)} m)",
+        f"{MARGIN:g} points of accuracy",
+        f"first edition ({EDITIONS[0]})",
+        f"Second edition, written on {EDITIONS[1]}",
+    ):
+        assert words in PLAN
 
 
 def add_runs(store, setting, title, values):

@@ -32,8 +32,6 @@ def test_random_rows_come_from_the_seed(encoder: Encoder) -> None:
             assert torch.equal(head.weight, expected)
         assert not torch.equal(make_head(kind, RowInputs(encoder, LABELS, replace(RECIPE, seed=4))).weight, expected)
 
-
-def test_orthogonal_rows(encoder: Encoder) -> None:
     few, all_rows = (orthogonal(RowInputs(encoder, [str(i) for i in range(n)], RECIPE)) for n in (3, SPEC.dim))
     assert all_rows.dtype == torch.float32
     assert (all_rows @ all_rows.T - torch.eye(SPEC.dim)).abs().max() < 1e-5

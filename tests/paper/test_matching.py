@@ -24,9 +24,8 @@ from texthead.models import text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
-from texthead.training.optimizer import parameter_groups
 from texthead.training.train import fine_tune
-from training_runs import Stop, assert_close, assert_same_weights, counts_of, losses, stop_after
+from training_runs import assert_close, assert_same_weights, counts_of, losses
 
 Two = Callable[..., list]
 TARGETS = ("one_hot", "multi_positive")
@@ -79,15 +78,6 @@ def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
     assert result.numpy() == pytest.approx(np.array(expected), abs=5e-6)
 
 
-def test_one_hot_ignores_labels() -> None:
-    video, text = noise(3, 4, seed=1), noise(3, 4, seed=2)
-    equal, apart = (
-        matching_loss(video, text, torch.tensor(labels), scale=3.0, targets="one_hot")
-        for labels in ([4, 4, 1], [4, 5, 1])
-    )
-    assert equal == apart
-
-
 @pytest.mark.parametrize("targets", TARGETS)
 def test_loss_ignores_lengths_and_autocast(targets: str) -> None:
     video, text, labels = noise(4, 6, seed=1), noise(4, 6, seed=2), torch.tensor([0, 1, 2, 1])
@@ -101,16 +91,11 @@ def test_loss_ignores_lengths_and_autocast(targets: str) -> None:
     assert half.item() == pytest.approx(expected.item(), rel=0.1)
 
 
-@pytest.mark.parametrize("targets", TARGETS)
-def test_an_empty_batch_has_no_loss(targets: str) -> None:
+def test_an_empty_batch_has_no_loss_and_what_does_not_fit_is_an_error() -> None:
     rows = torch.zeros(0, 6, requires_grad=True)
-    loss = matching_loss(rows, rows, torch.zeros(0, dtype=torch.long), scale=2.0, targets=targets)
-    loss.backward()
-    assert loss.item() == 0
+    for targets in TARGETS:
+        matching_loss(rows, rows, torch.zeros(0, dtype=torch.long), scale=2.0, targets=targets).backward()
     assert rows.grad is not None
-
-
-def test_what_does_not_fit_is_an_error() -> None:
     with refuses(RunError, 3, 2):
         matching_loss(noise(3, 4), noise(2, 4), torch.arange(3), scale=1.0)
     with refuses(DataError, "targets", *TARGETS, "'nce'"):
@@ -120,8 +105,7 @@ def test_what_does_not_fit_is_an_error() -> None:
 # --- the objective
 
 
-@pytest.mark.parametrize("targets", TARGETS)
-@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+@pytest.mark.parametrize(("online", "targets"), [(False, "one_hot"), (True, "multi_positive")])
 def test_objective_matches_head_scores(source: str, targets: str, online: bool) -> None:
     model, encoder = pair(source)
     clips, labels = frames(8, 32).unflatten(0, (4, 2)), torch.tensor([1, 0, 1, 2])
@@ -139,16 +123,6 @@ def test_objective_matches_head_scores(source: str, targets: str, online: bool) 
     assert all(parameter.grad.abs().max() > 0 for parameter in objective.parameters())
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert model.head.weight.grad is None
-
-
-def test_a_label_is_encoded_once_a_batch(source: str) -> None:
-    model, encoder = pair(source)
-    objective, seen = objective_for(encoder, online=True), []
-    assert objective.text is not None
-    encode = objective.text.tokenize
-    objective.text.tokenize = lambda prompts: seen.append(list(prompts)) or encode(prompts)
-    objective(model, frames(8, 32).unflatten(0, (4, 2)), torch.tensor([2, 0, 2, 2]))
-    assert seen == [["a video of blue.", "a video of red."]]
 
 
 def test_several_prompts_a_class_are_averaged(source: str) -> None:
@@ -169,15 +143,6 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
     each = F.normalize(objective.text([text for pair in prompts for text in pair]).detach(), dim=-1)  # pyright: ignore
     torch.testing.assert_close(head.weight, F.normalize(each.view(3, 2, -1).mean(1), dim=-1), rtol=0, atol=1e-6)
     assert (head.weight - before).abs().max() > 1e-2
-
-
-def test_text_trained_at_pretrained_rate(source: str) -> None:
-    model, encoder = pair(source)
-    objective = objective_for(encoder, online=True)
-    (group,) = parameter_groups(model, RECIPE, objective)
-    assert group["name"] == "lr"
-    assert {*map(id, objective.parameters())} < {*map(id, group["params"])}
-    assert len(group["params"]) == len([*model.parameters(), *objective.parameters()])
 
 
 def test_unsuitable_model_refused_before_run(source: str, data: Dataset, tmp_path: Path) -> None:
@@ -207,23 +172,11 @@ def test_a_matching_run_is_read_back_as_any_other(
     model, _ = pair(source)
     model = model.float()
     objective = Matching(encoder.text if online else None, targets="multi_positive")
-    before, text = weights(model), weights(objective)
     recipe = replace(RECIPE, weight_decay=0.0, clip_norm=0.0)
     records = fine_tune(model, data, val, recipe, out=tmp_path, objective=objective)
-    after = weights(model)
-    moved = [key for key in before if not torch.equal(before[key], after[key])]
-    assert len(moved) > 10
-    assert ("0.head.weight" in moved) == online
-    assert any(not torch.equal(value, text[key]) for key, value in weights(objective).items()) == online
-    assert all("train_top1" not in record for record in records)
     about = json.loads((tmp_path / "recipe.json").read_text())
     kind = {"kind": "matching", "text": "online" if online else "offline", "targets": "multi_positive"}
     assert about["objective"] == {**kind, "gather": False, "trains_text": online}
-
-    if online:
-        assert objective.text is not None
-        rows = F.normalize(objective.text([f"a video of {name}." for name in NAMES]).detach(), dim=-1)
-        torch.testing.assert_close(model.head.weight, rows, rtol=0, atol=1e-6)
     run = load_run(tmp_path)
     assert run.text_tuned == online
     protocol = Protocol(2, run.pixels, ranked.FIRST)
@@ -237,27 +190,6 @@ def test_a_matching_run_is_read_back_as_any_other(
             run.with_classes(["a kite"])
     else:
         assert run.with_classes(["a kite", "red"]).labels == ("a kite", "red")
-
-
-def train_online(source: str, data: Dataset, val: Dataset, out: Path, **options):
-    encoder = load_encoder(source)
-    model, objective = pair(source)[0].float(), Matching(encoder.text)
-    return fine_tune(model, data, val, RECIPE, out=out, objective=objective, **options), weights(model, objective)
-
-
-@pytest.mark.slow
-def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(Stop):
-        train_online(source, data, val, tmp_path, reporter=stop_after(9 + 4))
-    model, encoder = pair(source)
-    for other, part in (
-        (None, "not None"),
-        (Matching(), "'text': 'offline'"),
-        (Matching(encoder.text, targets="one_hot"), "'targets': 'one_hot'"),
-        (Matching(encoder.text, gather=True), "'gather': True"),
-    ):
-        with refuses(RunError, tmp_path, "objective", part):
-            fine_tune(model.float(), data, val, RECIPE, out=tmp_path, objective=other, resume=True)
 
 
 def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset, tmp_path: Path) -> None:
@@ -289,12 +221,11 @@ def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("targets", "online"), [("one_hot", False), ("multi_positive", True)])
 def test_two_processes_train_with_gather_as_one(
-    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool
+    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path
 ) -> None:
-    settings, recipe = {"targets": targets, "gather": True}, replace(RECIPE, epochs=1)
-    job, after = ranked.trained_matching, (online, settings)
+    settings, recipe = {"targets": "multi_positive", "gather": True}, replace(RECIPE, epochs=1)
+    job, after = ranked.trained_matching, (True, settings)
     expected, tuned = job(source, data, val, recipe, tmp_path / "one", *after)
     result = two(job, source, data, val, recipe, tmp_path / "two", *after)
     for records, own in result:
@@ -305,7 +236,7 @@ def test_two_processes_train_with_gather_as_one(
     # Compare gradients too, because AdamW hides their scale. Five items make unequal shares.
     args = (job, source, data, None, replace(recipe, batch=5, clip_norm=0.0))
     grads = ranked.first_gradients(*args, tmp_path / "grads", *after)
-    assert any(key.startswith("objective.text.") for key in grads) == online
+    assert any(key.startswith("objective.text.") for key in grads)
     for own in two(ranked.first_gradients, *args, tmp_path / "grads of two", *after):
         assert_close(own, grads, 1e-9)
 

@@ -59,6 +59,7 @@ def test_table_7_frames_and_table_4_template():
     assert [(plan.recipe.frames, plan.pixels.size) for plan in large.values()] == [(32, 224), (32, 336)]
     learned = [job.row for job, _ in plans("table4") if job.row.head == "prompt"]
     assert [row.changes["template"] for row in learned] == ["{}."]
+    assert len(set(table4.PUBLISHED)) == 28
     assert {job.row.after for job, _ in plans("anet")} == {"k400"}
     assert {plan.encoder for _, plan in plans("ucf_hmdb")} == {"openclip:ViT-L-14/openai"}
 
@@ -121,13 +122,6 @@ def test_test_videos_of_tables_8_and_9_and_of_kinetics_600():
     assert [plan.tested for _, plan in plans("k600")] == [19_796 + 14_119 + 14_067 + 14_161]
 
 
-def test_table_4_has_the_28_templates():
-    assert len(set(table4.PUBLISHED)) == 28
-    assert {"a photo of {}.", "a video of a person {}.", "a demonstration of a person during {}."} < set(
-        table4.PUBLISHED
-    )
-
-
 def test_items_of_an_epoch():
     amount = Amount(1000, 100, 10)
     row = worlds.KINETICS
@@ -145,8 +139,6 @@ def test_items_of_an_epoch():
 def test_the_dry_run_prints_rows_and_the_sum(capsys):
     assert main(["run", "table6", "--scale", "full", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "matching, no gather, offline" in out
-    assert "all rows, one seed" in out
-    assert ("161 V100" in out, "79 V100" in out) == (True, True)
+    assert all(part in out for part in ("matching, no gather, offline", "161 V100", "79 V100", "all rows, one seed"))
     assert main(["run", "table6", "--dry-run"]) == 2
     prints(capsys.readouterr().err, "--dry-run", "mini")

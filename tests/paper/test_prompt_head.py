@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from made import SPEC, noise, tiny_visual
 from messages import refuses
-from paper import prompt_head
 from paper.prompt_head import PromptHead, random_context, template_context
 from run_folders import put
 from text_models import bert, image_only
@@ -98,26 +96,8 @@ def test_only_context_vectors_are_learned(small: Encoder) -> None:
     losses = losses_of(head)
     assert losses[-1] < 0.9 * losses[0]
     assert all(torch.equal(value, weights[key]) for key, value in small.text.net.state_dict().items())
-    features = noise(5, small.dim, seed=4)
-    with torch.no_grad():
-        trained = head(features)
-        head.eval()
-        assert torch.allclose(head(features), trained, atol=1e-5)
-    assert not torch.allclose(head.weight, before, atol=1e-3)
+    assert not torch.allclose(head.eval().weight, before, atol=1e-3)
     assert not head.weight.requires_grad
-
-
-def test_many_names_go_through_in_parts(small: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"{a} {b}" for a in ("cat", "dog", "boat") for b in ("tree", "lake", "on")]
-    result = []
-    for size in (64, 2):
-        monkeypatch.setattr(prompt_head, "_CHUNK", size)
-        head = drawn_head(small.text, 3, names=names)
-        head(noise(2, small.dim)).square().sum().backward()
-        assert head.context.grad is not None
-        result.append((head.weight.clone(), head.context.grad.clone()))
-    assert torch.allclose(result[0][0], result[1][0], atol=1e-5)
-    assert torch.allclose(result[0][1], result[1][1], rtol=1e-3, atol=1e-4)
 
 
 def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:
@@ -160,21 +140,11 @@ def test_what_cannot_be_learned_is_refused(small: Encoder) -> None:
         PromptHead(odd, NAMES, context=noise(2, 16))
 
 
-def test_the_start_depends_on_the_generator_alone(small: Encoder) -> None:
-    first: Tensor = random_context(small.text, 5, generator=seeded(1))
-    assert torch.equal(first, random_context(small.text, 5, generator=seeded(1)))
-    assert not torch.equal(first, random_context(small.text, 5, generator=seeded(2)))
-    assert (first.shape, float(first.std())) == ((5, 16), pytest.approx(0.02, rel=0.3))
-
-
 def test_a_copy_learns_its_own_vectors(small: Encoder) -> None:
     head = drawn_head(small.text, scale=10.0)
-    copied = copy.deepcopy(head)
-    features = noise(2, small.dim)
-    assert torch.allclose(copied(features), head(features), atol=1e-5)
-    losses_of(copied, 5)
-    assert not torch.allclose(copied(features), head(features), atol=1e-2)
-    assert torch.equal(head.context, random_context(small.text, 4, generator=seeded()))
+    losses_of(copy.deepcopy(head), 5)
+    assert torch.equal(head.context, random_context(small.text, 4, generator=seeded())), "the generator alone decides"
+    assert not torch.equal(head.context, random_context(small.text, 4, generator=seeded(2)))
 
 
 def test_rows_follow_vectors_that_were_put_back(small: Encoder) -> None:

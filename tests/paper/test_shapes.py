@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from paper import shapes
 from paper.shapes import Pair
 from texthead.apps.demo.drawn_videos import MOTIONS, Placement
 from texthead.errors import DataError
+from texthead.media import MediaPath
 
 SMALL: dict[str, Any] = {"pairs": 2, "train": 2, "test": 1, "frames": 3, "size": 48}
 RED_CIRCLE = Pair("red", "circle")
@@ -23,15 +23,10 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_144_pairs_with_their_article():
-    assert len({pair.name for pair in shapes.all_pairs()}) == 144
-    assert RED_CIRCLE.name == "a red circle"
-    assert Pair("orange", "star").name == "an orange star"
-
-
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_seen_and_unseen_pairs_are_disjoint_and_balanced(seed: int):
     seen, unseen = shapes.seen_pairs(seed), shapes.unseen_pairs(seed)
+    assert len({pair.name for pair in shapes.all_pairs()}) == 144
     assert set(seen) | set(unseen) == set(shapes.all_pairs())
     assert not set(seen) & set(unseen)
     for part, times in ((seen, 8), (unseen, 4)):
@@ -62,18 +57,14 @@ def test_a_draw_is_a_function_of_its_generator():
         assert (draw(rng(1)) != draw(rng(2))).mean() > 0.5
 
 
-def test_captions_say_what_is_true_of_the_place():
+def test_captions_take_many_forms_and_all_say_what_is_true():
     assert shapes.words_of(Placement(0.3, 0.7, 0.2, 0.0)) == ["small", "on the left", "at the bottom"]
     assert shapes.words_of(Placement(0.7, 0.5, 0.4, 0.0)) == ["large", "on the right"]
     assert shapes.words_of(Placement(0.5, 0.5, 0.3, 0.0)) == []
-
-
-def test_captions_take_many_forms_and_all_name_the_pair():
     words = ["large", "on the left"]
     forms = {shapes.caption(Pair("orange", "star"), words, rng(seed)) for seed in range(300)}
     assert len(forms) > 25
     assert {"an orange star", "a video of an orange star.", "a large orange star on the left"} <= forms
-    assert all("an orange star" in text or "a large orange star" in text for text in forms)
     captions = [shapes.caption(RED_CIRCLE, words, rng(seed), required="large") for seed in range(50)]
     assert all("a large red circle" in text for text in captions)
     assert not all("left" in text for text in captions)
@@ -109,15 +100,13 @@ def test_videos_are_listed_with_their_classes(tmp_path: Path):
     manifest = shapes.draw_shape_videos(tmp_path / "draw", **SMALL)
     with manifest.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == shapes.COLUMNS
     assert Counter((row["label"], row["split"]) for row in rows) == {
         (name, split): SMALL[split] for name in shapes.video_names(2) for split in ("train", "test")
     }
     for row in rows:
         assert row["label"] == f"{Pair(row['colour'], row['shape']).name} {row['motion']}"
-        with av.open(str(tmp_path / "draw" / row["path"])) as container:
-            clip = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        assert np.stack(clip).shape == (3, 48, 48, 3)
+        with MediaPath(tmp_path / "draw" / row["path"]).open() as clip:
+            assert clip.frames_at(range(clip.num_frames)).shape == (3, 3, 48, 48)
     assert len({row["path"] for row in rows}) == len(rows) == len(list(tmp_path.rglob("*.mp4")))
 
 
@@ -126,10 +115,7 @@ def test_larger_draw_extends_smaller(tmp_path: Path):
     shapes.draw_shape_videos(tmp_path / "more", **{**SMALL, "train": 3, "pairs": 3})
     for path in (tmp_path / "few").rglob("*.mp4"):
         assert path.read_bytes() == (tmp_path / "more" / path.relative_to(tmp_path / "few")).read_bytes()
-
-
-@pytest.mark.parametrize("change", [{"train": 0}, {"seed": -1}, {"pairs": 0}])
-def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int]):
-    with refuses(DataError, *change, *change.values()):
-        shapes.draw_shape_videos(tmp_path / "draw", **{**SMALL, **change})
-    assert not list(tmp_path.rglob("*.mp4"))
+    for change in ({"train": 0}, {"seed": -1}, {"pairs": 0}):
+        with refuses(DataError, *change, *change.values()):
+            shapes.draw_shape_videos(tmp_path / "none", **{**SMALL, **change})
+    assert not (tmp_path / "none").exists()

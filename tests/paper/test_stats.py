@@ -1,16 +1,28 @@
-"""Intervals and tests agree with scipy or with hand calculations."""
+"""Intervals, tests, correlations and average precision agree with scipy or with hand calculations."""
 
 import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from made import noise
 from messages import refuses
+from paper.average_precision import mean_average_precision
 from paper.results import Results, right
-from paper.stats import Outcomes, correlation_gap, interval, noise_share, paired, steps_to
+from paper.stats import (
+    Outcomes,
+    correlation_gap,
+    interval,
+    map_correlation,
+    noise_share,
+    paired,
+    permutation_test,
+    steps_to,
+)
 from texthead.errors import DataError
 
 numbers = st.floats(-100, 100)
@@ -107,9 +119,7 @@ def test_the_gap_by_hand():
     order = [2, 0, 3, 1]
     moved = correlation_gap(matrix[np.ix_(order, order)], [names[i] for i in order])
     assert moved == pytest.approx((0.7, 0.15, 2))
-
-
-def test_no_pair_has_no_mean():
+    # No pair has no mean.
     result = correlation_gap(np.eye(2), ["a cat", "a dog"])
     assert result == pytest.approx((math.nan, 0.0, 0), nan_ok=True)
     result = correlation_gap(np.ones((2, 2)), ["red cat", "red dog"])
@@ -134,3 +144,81 @@ def test_steps_to_a_level():
     assert steps_to(curve, 60.1) is None
     assert steps_to([], 0) is None
     assert steps_to([(1, math.nan), (2, 3.0)], 1) == 2
+
+
+# ---- correlations of class maps
+
+
+def symmetric(classes: int, seed: int) -> np.ndarray:
+    """Return a symmetric matrix of independent noise with a diagonal of ones."""
+    entries = np.triu(np.random.default_rng(seed).normal(size=(classes, classes)), 1)
+    return entries + entries.T + np.eye(classes)
+
+
+@given(st.integers(3, 12), st.integers(0, 1000))
+def test_the_correlation_of_maps_is_scipy_s(classes, seed):
+    a, b = symmetric(classes, seed), symmetric(classes, seed + 1)
+    result, upper = map_correlation(a, b), np.triu_indices(classes, 1)
+    assert result == pytest.approx(scipy_stats.pearsonr(a[upper], b[upper]).statistic)
+    assert map_correlation(b, a) == pytest.approx(result)
+    # The diagonal, scaling and shifting have no effect.
+    assert map_correlation((3 * a + 5 * np.eye(classes) - 1).tolist(), b) == pytest.approx(result)
+
+
+def test_related_map_has_lowest_p():
+    a = symmetric(12, 0)
+    assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)
+    assert permutation_test(a, 2 * a + 1, permutations=999, seed=0) == pytest.approx(1 / 1000)
+    # One-sided: a negative correlation is not significant.
+    assert permutation_test(a, -a, permutations=999, seed=0) == pytest.approx(1)
+    # With three classes only the original one of six orders has the highest correlation.
+    b = symmetric(3, 0)
+    assert permutation_test(b, b, permutations=20_000, seed=0) == pytest.approx(1 / 6, abs=0.01)
+    # A relation in noise.
+    c = symmetric(20, 0)
+    assert permutation_test(c, c + symmetric(20, 1), permutations=999, seed=0) < 0.01
+
+
+def test_permutations_of_classes_not_entries():
+    """Unrelated rank-one maps of 8 classes: permuting single entries would find significant relations."""
+    drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
+    result = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
+    assert sum(p <= 0.05 for p in result) <= 12
+
+
+def test_maps_that_cannot_be_compared():
+    for one, other, parts in (
+        (symmetric(3, 0), symmetric(4, 0), (3, 4)),
+        (np.ones((2, 3)), np.ones((2, 3)), ("(2, 3)",)),
+        (symmetric(4, 0), np.eye(4), (4,)),
+        (np.eye(1), np.eye(1), (1,)),
+    ):
+        with refuses(DataError, *parts):
+            map_correlation(one, other)
+    with refuses(DataError, "permutations", 0):
+        permutation_test(symmetric(4, 0), symmetric(4, 1), permutations=0, seed=0)
+
+
+# ---- mean average precision
+
+
+def test_a_class_without_an_item_is_left_out() -> None:
+    scores, targets = noise(30, 5), torch.arange(30) % 3
+    assert mean_average_precision(scores, targets) == pytest.approx(mean_average_precision(scores[:, :3], targets))
+
+
+def test_double_softmax_keeps_item_order() -> None:
+    # Items 0 and 1 tie for class 0; a second softmax (0.384 and 0.391) puts item 1 first. Class 1 is right in both.
+    probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25]])
+    assert mean_average_precision(probabilities, torch.tensor([1, 0])) == pytest.approx(75)
+    assert mean_average_precision(probabilities, torch.tensor([1, 0]), double_softmax=True) == pytest.approx(100)
+    order = probabilities.double().argsort(stable=True)
+    assert torch.equal(probabilities.double().softmax(-1).argsort(stable=True), order)
+    large = (5 * noise(200, 10)).softmax(-1)
+    labels = torch.arange(200) % 10
+    once, again = (mean_average_precision(large, labels, double_softmax=double) for double in (False, True))
+    assert once != again
+    assert again == pytest.approx(mean_average_precision(large.double().softmax(-1), labels))
+    # Small probabilities must not tie: in single precision exp(1e-8) is 1, and both items would score alike.
+    small = torch.tensor([[2e-8, 0.4, 0.6], [1e-8, 0.6, 0.4]])
+    assert mean_average_precision(small, torch.tensor([0, 1]), double_softmax=True) == pytest.approx(100)
