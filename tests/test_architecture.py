@@ -149,7 +149,7 @@ def test_no_private_name_crosses_a_module():
 @pytest.mark.parametrize(
     ("end", "modules"),
     # One place decides how data-loader workers start; only training goes backward.
-    [("DataLoader", {"parallel.loaders"}), (".backward", {"training.epochs", "training.step"})],
+    [("DataLoader", {"parallel.loaders"}), (".backward", {"training.epochs"})],
 )
 def test_one_module_alone_uses(end, modules):
     calls = {

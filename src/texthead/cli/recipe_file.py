@@ -38,8 +38,10 @@ def choose_recipe(source: str, changes: Sequence[str]) -> ChosenRecipe:
         DataError: there is no such recipe or key, a key occurs twice, or a value has another type.
         RunError: a value is out of range.
     """
-    name, values = source, {}
-    if source not in RECIPES:
+    values: dict[str, Any] = {}
+    if source in RECIPES:
+        name = source
+    else:
         path = Path(source)
         if path.suffix.lower() not in (".yaml", ".yml"):
             near = did_you_mean(source, [*RECIPES])

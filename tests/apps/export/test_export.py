@@ -365,7 +365,7 @@ def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
     files = [str(write_image(tmp_path / f"{index:02d}.png", "red")) for index in range(63)]
     split = {"held_out": files, "held_out_labels": ["a hat"] * 63}
     run = run_of(tmp_path / "run", "frozen", "mean", split=split)
-    indices = [int(item.path.stem) for item in parity.held_out(run)]
+    indices = [int(item.path.stem) for item in parity.held_out_items(run)]
     assert len(indices) == parity.CHECKED
     assert indices[-1] >= 61
 
@@ -373,7 +373,7 @@ def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
 def test_numbers_of_the_card_are_for_its_classes(world, tmp_path):
     images = [str(write_image(tmp_path / f"{name}.png", name)) for name in ("red", "green")]
     split = {"held_out": images, "held_out_labels": ["red", None]}  # None: of a removed class.
-    (item,) = parity.held_out(run_of(tmp_path / "run", "frozen", "mean", split=split))
+    (item,) = parity.held_out_items(run_of(tmp_path / "run", "frozen", "mean", split=split))
     assert (item.path, item.label) == (Path(images[0]), "red")
     run = load_run(world.run)
     assert "Accuracy: 100.0 % of 2 " in card_of(run, labelled=2)

@@ -58,7 +58,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
     for count in counts:
         clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
         pairs.append((_scores(scorer, clips), predictor.model(clips)))
-    items = held_out(run)
+    items = held_out_items(run)
     files = [item.path for item in items]
     views = ViewClips(files, protocol)
     same, best = True, []
@@ -99,7 +99,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
     return measured
 
 
-def held_out(run: Run) -> list[Item]:
+def held_out_items(run: Run) -> list[Item]:
     """Return some held-out files that still exist, evenly spaced."""
     # `predict.py` reads only images and videos.
     items = run.split.items("held_out").items
