@@ -164,7 +164,7 @@ def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -
         features = dict(enumerate(both.features))
         hashed, featured = near_duplicates.alike(both.facts), near_duplicates.alike_by_feature(both.facts, features)
         combined = near_duplicates.alike(both.facts, features)
-        same = doctor.copies(both.items, both.facts)
+        same = [*doctor.copies(both.items, both.facts)]
         near = [[*doctor.near_copies(both.items, both.facts, alike)] for alike in (hashed, featured, combined)]
         quick, by_features, by_both = (found_together(same + group, origins, len(whole.items)) for group in near)
         leaks = [finding for finding in same + near[2] if finding.fault in LEAKS]

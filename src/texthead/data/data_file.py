@@ -39,8 +39,18 @@ _Columns = Annotated[
 
 _Keys = TypedDict(
     "_Keys",
-    {"list": _Text, "train": _Text, "val": _Text, "test": _Text, "root": _Text, "columns": _Columns, "suffix": _Text}
-    | {"frames": _Text, "labels": Mapping[str, _Text] | _Text, "tree": dict | _Text},
+    {
+        "list": _Text,
+        "train": _Text,
+        "val": _Text,
+        "test": _Text,
+        "root": _Text,
+        "columns": _Columns,
+        "suffix": _Text,
+        "frames": _Text,
+        "labels": Mapping[str, _Text] | _Text,
+        "tree": dict | _Text,
+    },
 )
 
 

@@ -76,19 +76,20 @@ def read_dataset(
     options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix, "columns": columns}
     options |= {"tree": FOLDERS} if tree == FOLDERS else {}
     options = {name: value for name, value in options.items() if value is not None}
-    entry, problem = None, None
+    found, problem = None, None
     # Packages come before our applications.
     for each in sorted(find(SOURCE_GROUP, SOURCES).values(), key=lambda each: each.ours and each.name not in SOURCES):
         try:
             module = each.load(SOURCE_FUNCTIONS)
             with each.faults():
                 if module.accepts(str(source)):
-                    entry = each
+                    found = each, module
                     break
         except RunError as error:  # A broken package matters only if nothing else accepts the source.
             problem = problem or error
-    if entry is None:
+    if found is None:
         raise problem or unknown_source(Path(source))
+    entry, module = found
     used = options.keys() & signature(module.read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):

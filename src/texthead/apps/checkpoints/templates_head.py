@@ -45,6 +45,7 @@ class PromptsHead(CosineHead):
         Raises:
             DataError: a class has too few or too many prompts.
         """
+        raise NotImplementedError
 
     @classmethod
     def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":

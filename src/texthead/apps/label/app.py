@@ -82,14 +82,6 @@ class _Actions:
     def __init__(self, session: LabelSession, training: Training):
         self._session = session
         self._training = training
-
-
-class _Actions:
-    """The actions of the page, one at a time; most return the next file to show."""
-
-    def __init__(self, session: LabelSession, training: Training):
-        self._session = session
-        self._training = training
         self.shown = ShownFiles()
         self._turn, self._examining = threading.Lock(), threading.Thread()
 
