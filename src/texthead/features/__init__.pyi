@@ -6,7 +6,6 @@ from .clips import encode as encode
 from .clips import frame_times as frame_times
 from .engine import Engine as Engine
 from .engine import quiet as quiet
-from .frozen import FrozenFiles as FrozenFiles
 from .frozen import FrozenItems as FrozenItems
 from .image_stats import ImageStats as ImageStats
 from .reading import check_any as check_any

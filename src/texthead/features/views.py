@@ -50,7 +50,10 @@ def item_features(
     # Whole batches, so that a file is encoded with the same other files on any number of processes.
     size = reading.batch * math.ceil(FILES_OF_CHUNK / reading.batch)
     chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
-    shares = [_share(chunk, reading.batch) for chunk in chunks]
+    shares: list[Sequence[str | Path]] = []  # This process's part of the batches of each chunk.
+    for chunk in chunks:
+        batches = share(math.ceil(len(chunk) / reading.batch), rank(), ranks())
+        shares.append(chunk[reading.batch * batches.start : reading.batch * batches.stop])
     own, batch = [*map(Path, chain(*shares))], None if cached else reading.batch
     files = replace(reading, cache=cached and reading.cache)
     with reporter.bar(title, "files") as progress:
@@ -61,12 +64,6 @@ def item_features(
                 chunk = islice(entries, len(each))
                 features = _pooled(model, chunk, reading.batch, whole=network is model)
             yield from gather_list(features)
-
-
-def _share(paths: Sequence[str | Path], batch: int) -> Sequence[str | Path]:
-    """Return this process's share of the batches of files."""
-    batches = share(math.ceil(len(paths) / batch), rank(), ranks())
-    return paths[batch * batches.start : batch * batches.stop]
 
 
 @torch.inference_mode()
