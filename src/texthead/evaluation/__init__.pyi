@@ -8,7 +8,6 @@ from .evaluate import average_views as average_views
 from .evaluate import check_scores as check_scores
 from .evaluate import evaluate as evaluate
 from .evaluate import head_scores as head_scores
-from .intervals import binomial_interval as binomial_interval
 from .intervals import grouped_interval as grouped_interval
 from .intervals import lead_interval as lead_interval
 from .intervals import standard_error as standard_error
