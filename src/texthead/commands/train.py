@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import EncoderOption, ReadingOptions, TextOption, TrainingData
+from texthead.cli.options import ReadingOptions, TrainingData, common
 from texthead.cli.parser import build, extra, option, values_of
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
 from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
@@ -31,7 +31,7 @@ FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "see
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
+class Train(TrainingData, ReadingOptions):
     """Train a classifier on labelled photos or videos, and write it as a run.
 
     In seconds, it fits a linear head to a frozen encoder; with --tune all it fine-tunes the encoder, in minutes. The
@@ -72,6 +72,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
     print_recipe: bool = option(False)
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
+    encoder: str = common("encoder")
     chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 
     @classmethod

@@ -13,6 +13,7 @@ from .protocol import Pixels as Pixels
 from .reading import read_files as read_files
 from .sampling import crop_offsets as crop_offsets
 from .sampling import evenly as evenly
+from .sources import check_source as check_source
 from .splits import at_most as at_most
 from .splits import k_shot as k_shot
 from .splits import shuffled as shuffled
