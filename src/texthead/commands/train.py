@@ -125,7 +125,6 @@ class Train(TrainingData, ReadingOptions):
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.data.division import with_validation
         from texthead.data.reading import read_dataset
         from texthead.encoders.load import EncoderOptions
         from texthead.prediction.run_training import train
@@ -136,7 +135,7 @@ class Train(TrainingData, ReadingOptions):
             problem = f"--val {self.val} names the held-out items; give one of them"
             raise DataError(f"--held-out {self.held_out}: {problem}")
         if self.val is not None:
-            dataset = with_validation(dataset, read_dataset(self.val))
+            dataset = dataset.with_validation(read_dataset(self.val))
         console.status(f"loading the encoder {self.encoder}")
         saved = {key: value for key, value in values_of(self).items() if key in SAVED}
         run = train(

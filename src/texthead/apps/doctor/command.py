@@ -56,14 +56,14 @@ class Doctor:
         console.status(f"reading {self.data}")
         from texthead import EncoderOptions, Reading, read_dataset
         from texthead.apps.doctor.examine import diagnose
-        from texthead.data import check_no_separator
+        from texthead.data import join_labels
         from texthead.parallel import pick_device
 
         fix = None if self.fix is None else Path(self.fix)
         dataset = read_dataset(self.data, allow_empty=True)
         console.say_notes(*dataset.notes)
         if fix:
-            check_no_separator(dataset.classes)
+            join_labels(dataset.classes)  # Raises an error for a name that a CSV would divide.
         console.status("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
