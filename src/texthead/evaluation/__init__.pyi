@@ -5,7 +5,6 @@ from .calibration import Unknown as Unknown
 from .calibration import calibrate as calibrate
 from .calibration import fit_temperature as fit_temperature
 from .evaluate import average_views as average_views
-from .evaluate import check_scores as check_scores
 from .evaluate import evaluate as evaluate
 from .evaluate import head_scores as head_scores
 from .intervals import grouped_interval as grouped_interval

@@ -463,7 +463,6 @@ def check_guarantees(
     *,
     false_accept: float,
     coverage: float,
-    wrong: float = 0.05,
     counts: tuple[str, str] = ("", ""),
 ) -> tuple[bool, bool, list[str]]:
     """Return (enough items for a threshold, enough items for sets, a line for each that is missing).

@@ -109,18 +109,14 @@ def head_scores(
     # In chunks to limit memory: a head of several templates has several scores per item, view and class.
     chunks = (chunk.to(head_device) for chunk in features.split(_CHUNK))
     scores = torch.cat([average_views(chunk, model.head, pooling=pooling).float().cpu() for chunk in chunks])
-    check_scores(scores)
-    return scores
-
-
-def check_scores(scores: Float[Tensor, "items classes"]) -> None:
-    """Raise RunError if the best score of an item is not finite; single scores of minus infinity are allowed."""
+    # Single scores of minus infinity are allowed.
     bad = int((~scores.amax(1).isfinite()).sum())
     if bad:
         raise RunError(
             f"the scores of {bad} of {len(scores)} items are not finite: the model's weights overflow; train again or "
             "restore the run from a copy"
         )
+    return scores
 
 
 def evaluate(

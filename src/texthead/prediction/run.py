@@ -164,11 +164,9 @@ class Run:
         effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
         return calibration.temperature_only(), f"{reason}: {effect}; calibrate again"
 
-    def usual_level(self, protocol: Protocol) -> float | None:
-        """Return the level of answers if none is given: 0.9 with a tree and without a valid level of its own."""
-        calibration, _ = self.calibration_for(protocol)
-        fitted = calibration is not None and calibration.level is not None
-        return USUAL_LEVEL if self.tree and not fitted else None
+    def usual_level(self, calibration: Calibration | None) -> float | None:
+        """Return the level of answers if none is given: 0.9 with a tree if the calibration has no level of its own."""
+        return USUAL_LEVEL if self.tree and not (calibration and calibration.level) else None
 
     def answering(
         self, protocol: Protocol, at_least: float | None = None, *, sets: bool = False, refined: bool = False
@@ -485,8 +483,8 @@ class Run:
             scored = division.scored.with_classes(self.labels)
             division = replace(division, scored=scored, notes=(*division.notes, *lost))
         protocol = self.protocol_for(protocol)
-        level = self.usual_level(protocol) if at_least is None else at_least
-        calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
+        own, why = self.calibration_for(protocol)
+        calibration = self.answering(protocol, self.usual_level(own) if at_least is None else at_least)
         engines = set[str]()
         raw = evaluate(self.model, division.scored, protocol, reading, reporter=replace(reporter, used=engines.add))
         new = raw.without(calibration.content) if calibration else None
@@ -634,7 +632,9 @@ class Run:
             protocol=protocol,
             tree=self.tree,
             shares=self.recipe.class_shares,
-            rates={"false_accept": false_accept, "coverage": coverage, "wrong": wrong},
+            false_accept=false_accept,
+            coverage=coverage,
+            wrong=wrong,
         )
         self.with_calibration(made.calibration)
         return made

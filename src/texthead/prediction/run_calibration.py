@@ -1,6 +1,6 @@
 """Fit the calibration of a run to scored items that it was not trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -70,7 +70,9 @@ def fit_calibration(
     protocol: Protocol,
     tree: ClassTree | None,
     shares: ClassShares,
-    rates: Mapping[str, float],
+    false_accept: float,
+    coverage: float,
+    wrong: float,
 ) -> RunCalibration:
     """Fit a temperature and what the number of items allows of a threshold, prediction sets and a level.
 
@@ -78,7 +80,7 @@ def fit_calibration(
         known, unknown: the readable items of the plan.
         tree: the broader names above the classes.
         shares: how frequent classes are in what will be predicted.
-        rates: `false_accept`, `coverage` and `wrong`, as in `Run.calibrate`.
+        false_accept, coverage, wrong: as in `Run.calibrate`.
     """
     scores, items = known.scores, known.items
     targets = items.targets(model.names)
@@ -86,8 +88,9 @@ def fit_calibration(
     temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
     worth, others = effective_items(weights, items.groups), unknown.items.groups if unknown else []
     counts = _of_groups(items.groups), _of_groups(others)
-    threshold, sets, lines = check_guarantees(worth, len(set(others)), **rates, counts=counts)
-    wrong = rates["wrong"]
+    threshold, sets, lines = check_guarantees(
+        worth, len(set(others)), false_accept=false_accept, coverage=coverage, counts=counts
+    )
     broader = None if tree is None else tree.broader(model.names)
     if broader is not None and worth < min_items(wrong):
         lines.append(
@@ -113,8 +116,8 @@ def fit_calibration(
         scores,
         targets,
         unknown=strange,
-        false_accept=rates["false_accept"],
-        coverage=rates["coverage"] if sets else None,
+        false_accept=false_accept,
+        coverage=coverage if sets else None,
         temperature=temperature,
         weights=weights,
         groups=items.groups,

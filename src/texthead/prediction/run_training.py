@@ -186,22 +186,21 @@ def _fine_tune(
     command: dict[str, object] | None,
 ) -> tuple[Recognizer, ScoreTable]:
     """Fine-tune the encoder, and score the run beside baselines of the encoder before training."""
-    recipe, train_set = experiment.recipe, experiment.division.train
-    counts = [] if train_set.multilabel else [*train_set.counts.values()]
+    recipe, division, frozen = experiment.recipe, experiment.division, experiment.frozen
+    reading, multilabel = frozen.reading, division.train.multilabel
+    counts = [] if multilabel else [*division.train.counts.values()]
     if line := unbalanced_text(recipe.class_shares, counts):
         reporter.note(line)
-    frozen, protocol, reading = experiment.frozen, experiment.frozen.protocol, experiment.frozen.reading
-    compare = len(train_set) <= FEW_ITEMS
-    needed = train_set.multilabel or needs_features(head, recipe)
+    compare, needed = len(division.train) <= FEW_ITEMS, multilabel or needs_features(head, recipe)
     if compare or needed or reading.skip_unreadable:
         # Without unreadable items; those to test stay, so that they are reported with the result.
-        train_set, val = experiment.items.data, experiment.division.val
-        if reading.skip_unreadable and val is not None:
-            val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions) or None
-        experiment = experiment.changed(division=replace(experiment.division, train=train_set, val=val))
+        division = replace(division, train=experiment.items.data)
+        if reading.skip_unreadable and division.val is not None:
+            readable = frozen.files(division.val.paths, "encode held-out items").positions
+            division = replace(division, val=division.val.pick(readable) or None)
         for error in experiment.items.skipped:
             reporter.skipped(error)
-    division, table = experiment.division, ScoreTable(experiment.division)
+    table = ScoreTable(division)
     if compare and len(division.scored):
         add_baselines(table, experiment)
     inputs = RowInputs(
@@ -211,12 +210,12 @@ def _fine_tune(
         names=experiment.names,
         sentences=experiment.sentences,
         features=experiment.items.features if needed else None,
-        targets=train_set.targets(experiment.labels),
-        items=train_set.names,
+        targets=division.train.targets(experiment.labels),
+        items=division.train.names,
     )
     model = make_recognizer(head, inputs, trainable=train_head)
     model = model.to(experiment.encoder.visual.mean.device)
-    if train_set.multilabel:
+    if multilabel:
         model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
     _say_cost(model, recipe, len(division.train), reporter, resume=resume)
     fine_tune(
@@ -233,7 +232,7 @@ def _fine_tune(
     if len(division.scored):
         # The cache holds features of the encoder before training.
         reading = reading if recipe.frozen else replace(reading, cache=False)
-        scored = evaluate(model, division.scored, protocol, reading, reporter=reporter)
+        scored = evaluate(model, division.scored, frozen.protocol, reading, reporter=reporter)
         # Validation items set the threshold of several labels.
         chose = scored.metric != "top-1" and division.scored_name == "val"
         table.rows.append((f"this run ({head} head){', threshold set on these items' * chose}", scored))

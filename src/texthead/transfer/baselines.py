@@ -68,9 +68,13 @@ class ScoreTable:
             ValueError: the table is empty.
         """
         *others, (title, run) = self.rows
+        methods = dict(others)
+        if "zero-shot" in methods:  # The line names only the plain one of the two.
+            methods.pop("zero-shot-centred", None)
+        by_use = {USES[method]: methods[method] for method in reversed(USES) if method in methods}
         name = self.division.scored_name
         where = {"all": "labelled", "val": "held-out"}.get(name, name)
-        lines = [sentence(run, where, _by_words(others), how=title.partition(", ")[2]), *self.leads()]
+        lines = [sentence(run, where, by_use, how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         lines += filter(None, ["; ".join(weak_spots(run))])
         return [*lines, *self.lines]
@@ -93,14 +97,6 @@ class ScoreTable:
     def scores(self) -> RunScores:
         """Return the scores as saved in a run folder."""
         return RunScores(self.division.scored_name, tuple(score_of(*row) for row in self.rows))
-
-
-def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
-    """Return results by what the methods use, such as "names alone"; centred zero-shot only without the plain one."""
-    results = dict(rows)
-    if "zero-shot" in results:
-        results.pop("zero-shot-centred", None)
-    return {USES[method]: results[method] for method in reversed(USES) if method in results}
 
 
 def add_baselines(table: ScoreTable, experiment: Experiment) -> None:

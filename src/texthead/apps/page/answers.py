@@ -126,7 +126,7 @@ class Answerer:
             TextheadError: the names are not valid classes.
         """
         run = self.run_of(question.names)
-        at_least = run.usual_level(run.protocol)
+        at_least = run.usual_level(run.calibration_for(run.protocol)[0])
         (prediction,) = run.predict([question.path], reading=Reading(engine="auto"), top=TOP, at_least=at_least)
         prompts = run.head.prompts or ()
         calibration = run.answering(run.protocol, at_least)

@@ -23,7 +23,7 @@ from texthead.apps.timeline.events import Hysteresis, Interval, events_of
 from texthead.apps.timeline.results import Events, why_none
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, Share, check_fields
-from texthead.evaluation import NONE, average_views, check_scores
+from texthead.evaluation import NONE, head_scores
 from texthead.features import Engine
 from texthead.media import Media, MediaPath
 from texthead.recipes import EngineName
@@ -111,8 +111,7 @@ def intervals_of(
         clips = sliding.views(protocol.frames).frame_indices(len(window), protocol.frames)
         chosen = torch.tensor(clips, device=model.device)
         features = scorer.features(torch.stack([*window])[chosen])
-        logits = average_views(features[None], scorer.head, pooling=protocol.pooling).float()
-        check_scores(logits)
+        logits = head_scores(scorer, features[None], pooling=protocol.pooling)
         if calibration is None:
             return tuple(model.probabilities(logits)[0].tolist()), True
         return tuple(model.probabilities(calibration.apply(logits))[0].tolist()), bool(calibration.is_known(logits))
