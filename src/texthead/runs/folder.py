@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
-from texthead.errors import RunError, raising, without_password
+from texthead.errors import RunError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
@@ -151,12 +151,6 @@ def saved_split(folder: Path) -> dict[str, Any]:
         elif may_be_null and len(values) != len(split[files]):
             raise RunError(f"{path}: {files} has {len(split[files])} paths and {name} {len(values)} values: restore it")
     return split
-
-
-def data_name(split: Mapping[str, Any]) -> str:
-    """Return the name of a run's data: the last two parts of its path."""
-    source = without_password(str(split.get("source") or "its training data"))
-    return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 
 def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = bool) -> None:
