@@ -36,24 +36,19 @@ class Eval(LabelledRun, ViewsOption):
     at_least: float | None = common("at_least")
 
     def __call__(self) -> None:
-        from texthead.cli.model import notes_on_other_classes
+        from texthead.cli.model import with_read_classes
         from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import write_items
-        from texthead.text.prompts import class_prompts, labelled_classes
+        from texthead.text.prompts import labelled_classes
 
         run, items = self.load()
         run = run if self.mix == 1 else run.mixed(self.mix)
         chosen = run.to_score(items, self.split)
         if self.classes is not None:  # They name all labels of the items.
             made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
-            other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
             console.say_names(made.labels, made.names, None)
-            prompts = class_prompts(run.recipe.template, made.names, made.sentences)
-            console.say_notes(*notes_on_other_classes(run, made.labels))
-            console.say_residual(run, prompts)
-            console.say_prompts(made.labels, other.head.prompts or ())
-            run = other
+            run = with_read_classes(run, made).to(run.model.device)
         count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
         among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
         console.remarks().print(f"scoring {count} items ({chosen.scored_name}) of {classes} classes{among}")
