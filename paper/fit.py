@@ -145,7 +145,7 @@ class Bench:
             Protocol(
                 self.recipe.frames,
                 self.pixels,
-                Views.parse(views, origin=self.recipe.origin, along=self.recipe.crops_along),
+                Views.parse(views, Views(origin=self.recipe.origin, along=self.recipe.crops_along)),
                 self.recipe.pooling,
             ),
             Reading(

@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import torch
 
     from texthead.data.dataset import Dataset
-    from texthead.data.protocol import Protocol
     from texthead.features.reading import Reading
     from texthead.prediction.run import Run
 
@@ -88,20 +87,6 @@ def default_workers(paths: "Iterable[str | Path] | None" = None, wanted: int | N
             if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
                 return 0
     return min(8, most)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewsOption:
-    """How an item is looked at; the rest is as in training."""
-
-    views: str = common("views")
-
-    def protocol_of(self, default: "Protocol") -> "Protocol":
-        """Return the protocol with these views; raise DataError for wrong ones."""
-        from texthead.data.protocol import Views
-
-        own = default.views
-        return replace(default, views=Views.parse(self.views, own.origin, own.along, own.stride))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, ViewsOption, common
+from texthead.cli.options import LabelledRun, SplitName, common
 from texthead.cli.parser import option
 from texthead.errors import Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(LabelledRun, ViewsOption):
+class Eval(LabelledRun):
     """Score a run on labelled data.
 
     Args:
@@ -34,6 +34,7 @@ class Eval(LabelledRun, ViewsOption):
     split: SplitName | None = common("split")
     classes: str | None = common("classes")
     at_least: float | None = common("at_least")
+    views: str = common("views")
 
     def __call__(self) -> None:
         from texthead.cli.model import with_read_classes
@@ -52,7 +53,7 @@ class Eval(LabelledRun, ViewsOption):
         count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
         among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
         console.remarks().print(f"scoring {count} items ({chosen.scored_name}) of {classes} classes{among}")
-        protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
+        protocol, reading = run.protocol.with_views(self.views), self.reading(items.paths)
         scores = run.evaluate(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores)
