@@ -107,15 +107,11 @@ class ReadingOptions:
 
         return pick_device(self.device)
 
-    def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
-        """Return the number of processes that decode; see `default_workers`."""
-        return default_workers(paths, self.workers)
-
     def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
         from texthead.features.reading import Reading
 
-        return Reading(self.processes(items), 1, cache, self.skip_unreadable, "auto")
+        return Reading(default_workers(items, self.workers), 1, cache, self.skip_unreadable, "auto")
 
 
 def check_no_encoder(command: object, run: str) -> None:

@@ -30,7 +30,7 @@ from texthead.models.temporal import MeanPool
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
-from texthead.runs.folder import describe, saved_options, saved_split
+from texthead.runs.folder import check_resumable, describe, saved_split
 from texthead.runs.saved import row_source
 from texthead.training.checkpoints import begin
 
@@ -254,11 +254,10 @@ def test_other_classes_are_not_the_folder_s(folder):
 
 
 def test_an_edited_run_is_not_resumed(folder):
-    changed(folder, "recipe.json", lambda about: about.update(command={}))
-    assert saved_options(folder) == {}
+    check_resumable(folder)
     run = saved(rename_class(load_run(folder), "a dog", "hound"))
     with refuses(RunError, run.folder, "edited"):
-        saved_options(run.folder)
+        check_resumable(run.folder)
     about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)[0]))
     with refuses(RunError, run.folder, "edited"):
         begin(run.folder, about, {}, {}, resume=True)
