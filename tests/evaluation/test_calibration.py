@@ -1,26 +1,20 @@
 """The fitted temperature maximises the likelihood; thresholds and prediction sets meet their guarantees."""
 
-import itertools
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import betabinom, binom
+from scipy.stats import binom
 
-import texthead as th
 from made import drawn_scores
 from messages import refuses
-from texthead.data import Pixels
 from texthead.errors import DataError
 from texthead.evaluation import calibration, reliability
-from texthead.models import text_rows
-from texthead.transfer.closed_form import logistic_head, text_probe_head
 
 
 def slow(*cases: tuple[float, ...]) -> list:
@@ -288,42 +282,6 @@ def test_a_temperature_is_checked_with_the_weights_that_it_is_fitted_with(seed):
 
 SCORES, TARGETS = drawn_scores(60, heat=2.0)
 UNKNOWN, _ = drawn_scores(40, seed=1)
-
-
-@pytest.mark.slow
-def test_sets_and_threshold_hold_on_real_photos(shared: Path):
-    """Clothing photos, halved at random ten times: guarantees set on one half hold on the other within chance."""
-    data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
-    encoder = th.load_encoder("mini")
-    size = Pixels(128, 146, "bicubic")
-    unknown = {"hat", "skirt"}
-    names = [name for name in data.classes if name not in unknown]
-    train = data.split("train").k_shot(5, seed=0).with_classes(names)
-    rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
-    frozen = th.FrozenEncoder(encoder, th.Protocol(1, size))
-    features, others = (frozen.items(part).features for part in (train, rest))
-    targets = torch.tensor([names.index(label) for label in train.labels])
-    text = text_probe_head(text_rows(encoder, names), features, targets, names=names)
-    with torch.inference_mode():
-        both = [head(others) for head in (text, logistic_head(features, targets, names=names))]
-    known = torch.tensor([label not in unknown for label in rest.labels])
-    truth = torch.tensor([names.index(label) for label in rest.labels if label not in unknown])
-    for scores, seed in itertools.product(both, range(10)):
-        generator = torch.Generator().manual_seed(seed)
-        one, two = torch.randperm(len(truth), generator=generator).tensor_split(2)
-        made = calibration.calibrate(scores[known][one], truth[one])
-        held = int(made.sets(scores[known][two]).gather(1, truth[two, None]).sum())
-        rank = math.ceil((len(one) + 1) * 0.9 - 1e-9)
-        spread = betabinom(len(two), rank, len(one) + 1 - rank)
-        assert spread.ppf(0.0005) <= held <= spread.ppf(0.9995)
-        assert 1 < made.sets(scores[known][two]).sum(1).float().mean() < 6
-        away = scores[~known][torch.randperm(int((~known).sum()), generator=generator)]
-        setting, testing = away[:25], away[25:]
-        made = calibration.calibrate(
-            scores[known][one], truth[one], unknown=calibration.Unknown(setting), false_accept=0.1
-        )
-        passed = int(made.is_known(testing).sum())
-        assert passed <= betabinom(len(testing), 26 - math.ceil(26 * 0.9), math.ceil(26 * 0.9)).ppf(0.9995)
 
 
 def test_a_calibration_comes_back_from_json():
