@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from texthead.data import k_shot, shuffled
+from texthead import Dataset
 from texthead.errors import DataError
 
 
@@ -44,8 +44,8 @@ def half_classes(classes: int, seed: int) -> list[int]:
     return drawn[: classes // 2].tolist()
 
 
-def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed: int) -> list[int]:
-    """Draw a fraction of each class's items, at least one; return ascending positions.
+def fraction(dataset: Dataset, share: float, *, seed: int) -> Dataset:
+    """Draw a fraction of each class's items, at least one.
 
     A smaller fraction draws a subset of a larger one's items.
 
@@ -57,17 +57,17 @@ def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed:
     if not 0 < share <= 1:
         raise DataError(f"fraction must be above 0 and at most 1, got {share}")
     picked: list[int] = []
-    for positions in shuffled(labels, names, seed).values():
+    for positions in dataset.shuffled(seed).values():
         picked += positions[: max(1, round(share * len(positions)))]
-    return sorted(picked)
+    return dataset.pick(sorted(picked))
 
 
-def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], processes: int, seed: int) -> list[int]:
-    """Return the ascending positions of all items drawn if each process draws its own k per class.
+def k_shot_per_process(dataset: Dataset, k: int, *, processes: int, seed: int) -> Dataset:
+    """Return all items drawn if each process draws its own k per class.
 
     This reproduces a flaw of the published code, to measure its effect: a "K-shot" on G processes trains on K to G*K
     distinct items per class. With 30 items per class, 8 draws of 2 hold 12.7 distinct items on average:
-    30 * (1 - (28 / 30)**8). The first process draws the same items as `k_shot`. Each item is returned once.
+    30 * (1 - (28 / 30)**8). The first process draws the same items as `Dataset.k_shot`. Each item is returned once.
 
     Source: the published few-shot code, which samples on each process from an unseeded generator.
 
@@ -76,6 +76,7 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], p
     """
     if processes < 1:
         raise DataError(f"`processes` must be at least 1, got {processes}")
-    first = k_shot([(label,) for label in labels], k, names=names, seed=seed)
-    others = (shuffled(labels, names, seed, process) for process in range(1, processes))
-    return sorted({*first, *(position for draw in others for own in draw.values() for position in own[:k])})
+    drawn = {item.path for item in dataset.k_shot(k, seed=seed).items}
+    others = (dataset.shuffled(seed, process) for process in range(1, processes))
+    drawn |= {dataset.paths[position] for draw in others for own in draw.values() for position in own[:k]}
+    return dataset.pick([position for position, path in enumerate(dataset.paths) if path in drawn])

@@ -26,7 +26,6 @@ from paper import shapes, tinyclip
 from paper.worlds import Scale
 from texthead import Dataset, read_dataset
 from texthead.apps.demo import draw_videos
-from texthead.data import with_validation
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
 
@@ -147,7 +146,7 @@ def read(name: str, runtime: Runtime) -> Dataset:
     if name not in LISTS:
         return read_dataset(source)
     train = _listed(source / "train.txt", source / "labels.csv", least=runtime.least_frames)
-    return with_validation(train, _at_most(name, _listed(source / "val.txt", source / "labels.csv")))
+    return train.with_validation(_at_most(name, _listed(source / "val.txt", source / "labels.csv")))
 
 
 def _source(name: str, folder: Path) -> Path:

@@ -25,7 +25,7 @@ from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import Dataset, Protocol, Reading, Views, recipes
-from texthead.data import Pixels, at_most, evenly
+from texthead.data import Pixels, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
@@ -187,7 +187,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     cache = feature_folder(runtime)
     features, encoded = None, train
     if row.head == "lda":  # It needs features of these items only.
-        encoded = train.pick(at_most(train.labels, row.lda_items, names=train.names, seed=seed))
+        encoded = train.at_most(row.lda_items, seed=seed)
     targets = encoded.targets(names)
     if needs_features(row.head, recipe):
         encoder.visual.to(device())
@@ -209,12 +209,11 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
         scored = dataset if row.score == "all unseen" else test
         test = scored.with_classes(left_out if "unseen" in row.score else seen)
     if row.k and row.drawing_processes:
-        drawn = k_shot_per_process(train.labels, row.k, names=train.names, processes=row.drawing_processes, seed=seed)
-        train = train.pick(drawn)
+        train = k_shot_per_process(train, row.k, processes=row.drawing_processes, seed=seed)
     elif row.k:
         train = train.k_shot(row.k, seed=seed)
     if row.fraction is not None:
-        train = train.pick(fraction(train.strata, row.fraction, names=train.names, seed=seed))
+        train = fraction(train, row.fraction, seed=seed)
     if row.score == "held-out":
         train = train.with_drawn_split(HELD_OUT, seed=seed)
         train, test = train.split("train"), train.split("val")

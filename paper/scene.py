@@ -22,7 +22,6 @@ import texthead as th
 from paper.frame_order import blind_to_order, order_test
 from paper.questions import Inputs, lead, rate
 from paper.section import Section, Table
-from texthead.data import at_most
 from texthead.errors import RunError
 from texthead.evaluation import Evaluation
 from texthead.transfer import logistic_head
@@ -60,7 +59,7 @@ def answer(inputs: Inputs) -> Section:
         raise RunError(
             f"{run.folder} takes {protocol.frames} frames, a background needs {MIN_FRAMES}; give another run"
         )
-    train = train.pick(at_most(train.labels, PER_CLASS, names=train.names, seed=0))
+    train = train.at_most(PER_CLASS, seed=0)
     items, fold, source = inputs.folded(train)
     targets, groups, test = items.targets(run.labels), scored.groups, fold > 0
     model = Scenes(run.model.visual, th.MeanPool(), nn.Identity())

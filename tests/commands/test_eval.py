@@ -14,7 +14,8 @@ from messages import prints, refuses
 from texthead import Dataset, MeanPool, Recognizer, load_run, read_dataset
 from texthead.cli.score_table import show_classes
 from texthead.errors import DataError
-from texthead.evaluation import Evaluation, binomial_interval
+from texthead.evaluation import Evaluation
+from texthead.evaluation.intervals import binomial_interval
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
 from texthead.runs import write_run

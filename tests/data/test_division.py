@@ -9,7 +9,7 @@ from made import items, write_frames, write_image
 from messages import prints, refuses
 from platforms import symlink
 from texthead.data.dataset import Dataset, Item
-from texthead.data.division import divide, divide_or_train, shared_groups, with_validation
+from texthead.data.division import divide, divide_or_train, shared_groups
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
@@ -70,29 +70,29 @@ def test_single_class_training_set_refused():
 def test_a_second_source_is_what_is_validated():
     train_set = replace(items(("a0", "a", None), ("b0", "b", None)), notes=("one", "both"))
     val_set = replace(items(("a1", "a", None), ("b1", "b", None)), source="there", notes=("both", "two"))
-    dataset = with_validation(train_set, val_set)
+    dataset = train_set.with_validation(val_set)
     assert [item.path.stem for item in dataset.split("train").items] == ["a0", "b0"]
     assert [item.path.stem for item in dataset.split("val").items] == ["a1", "b1"]
     assert (dataset.source, dataset.notes) == ("here", ("one", "both", "two"))
     parts = divide(dataset, seed=0, held_out=None, k=None)
     assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
     assert parts.val == parts.scored
-    assert with_validation(train_set.with_tree(None), val_set).tree is None
+    assert train_set.with_tree(None).with_validation(val_set).tree is None
     train_set = items(("d/x", "a/x", None), ("d/y", "a/y", None)).with_tree(None)
-    assert with_validation(train_set, val_set).tree == train_set.tree is not None
+    assert train_set.with_validation(val_set).tree == train_set.tree is not None
     # Splits that agree with how the sources are used are accepted.
-    same = with_validation(items(("a0", "a", "train")), items(("a1", "a", "test")))
+    same = items(("a0", "a", "train")).with_validation(items(("a1", "a", "test")))
     assert [item.split for item in same.items] == ["train", "val"]
 
 
 def test_sources_with_splits_of_their_own():
     split, plain = items(("a0", "a", "train"), ("a1", "a", "val")), items(("a2", "a", None))
     with refuses(DataError, "{'train': 1, 'val': 1}"):
-        with_validation(split, plain)
+        split.with_validation(plain)
     with refuses(DataError, "{'train': 1, 'val': 1}"):
-        with_validation(plain, split)
+        plain.with_validation(split)
     with refuses(DataError, "{'train': 1}"):
-        with_validation(plain, items(("a3", "a", "train")))
+        plain.with_validation(items(("a3", "a", "train")))
 
 
 def test_an_item_in_both_sources_is_refused(tmp_path):
@@ -101,7 +101,7 @@ def test_an_item_in_both_sources_is_refused(tmp_path):
     train_set = items((str(tmp_path / "a/1"), "a", None), ("x", "a", None), suffix=".png")
     val_set = items((str(tmp_path / "link/1"), "a", None), ("x", "a", None), ("y", "a", None), suffix=".png")
     with refuses(DataError, "2 of 3", tmp_path / "link/1.png"):
-        with_validation(train_set, val_set)
+        train_set.with_validation(val_set)
 
 
 @pytest.mark.parametrize("train", ["v", "v#t=0,2"])
@@ -130,12 +130,12 @@ def test_a_held_out_class_needs_training_items():
 def test_copies_are_noted(tmp_path):
     for split, label, seed in [("one", "a", 0), ("one", "b", 1), ("two", "a", 0), ("two", "c", 2)]:
         write_image(tmp_path / split / label / f"{split}.png", "red", seed=seed)
-    dataset = with_validation(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
+    dataset = read_dataset(tmp_path / "one").with_validation(read_dataset(tmp_path / "two"))
     (copies,) = dataset.notes
     prints(copies, "1 of 2", tmp_path / "two/a/two.png")
     assert [item.label for item in dataset.split("val").items] == ["c"]
     clips = [write_frames(Path(f"{tmp_path}/{name}/{{:03d}}.png"), "red") for name in ("v1", "v2")]
     with refuses(DataError, "1 of 1", "val"):
-        with_validation(*(items((str(path.with_suffix("")), "a", None), suffix=".png") for path in clips))
+        Dataset.with_validation(*(items((str(path.with_suffix("")), "a", None), suffix=".png") for path in clips))
     # Missing files are not copies of each other.
-    assert with_validation(items(("x", "a", None)), items(("y", "a", None))).notes == ()
+    assert items(("x", "a", None)).with_validation(items(("y", "a", None))).notes == ()

@@ -8,7 +8,7 @@ from made import joined_colours, write_frames, write_image
 from messages import refuses
 from texthead import Dataset, Item, Protocol, Views, read_dataset
 from texthead.apps.label.labelling import items_so_far
-from texthead.data import Pixels, read_files, with_validation
+from texthead.data import Pixels, read_files
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import DataError, MediaError
@@ -82,10 +82,10 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
         return Dataset(tuple(Item(Path(f"{path}{name}"), (label,)) for name in names for label in ("red",)), names[0])
 
     train = parts("#t=0,2", "#t=3,4")
-    assert len(with_validation(train, parts("#t=2,3"))) == 3
+    assert len(train.with_validation(parts("#t=2,3"))) == 3
     for name in ("#t=1,3", "#t=0,2", "", "#t=3.5"):
         with refuses(DataError, "1 of 1", "a.mkv"):
-            with_validation(train, parts(name))
+            train.with_validation(parts(name))
 
 
 def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:

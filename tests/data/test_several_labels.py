@@ -9,7 +9,7 @@ import torch
 from made import items, write_image
 from messages import prints, refuses
 from texthead import Dataset, Item, read_dataset
-from texthead.data.division import divide, divide_or_train, with_validation
+from texthead.data.division import divide, divide_or_train
 from texthead.data.labels import join_labels, split_labels
 from texthead.data.prepare import prepare
 from texthead.errors import DataError
@@ -215,7 +215,7 @@ def test_classes_that_are_never_the_rarest_are_held_out_too() -> None:
 
 def test_a_second_source_may_bring_several_labels() -> None:
     train_set, val_set = items(("a", "x", None), ("b", "y", None)), multilabel(("c", "x; y", None), ("d", "", None))
-    dataset = with_validation(train_set, val_set)
+    dataset = train_set.with_validation(val_set)
     assert dataset.multilabel
     assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
 

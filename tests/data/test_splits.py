@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from messages import refuses
 from paper import class_draws
 from paper.class_draws import half_classes, unseen_classes
+from texthead import Dataset, Item
 from texthead.data import splits
 from texthead.errors import DataError
 
@@ -28,24 +29,25 @@ def names_of(labels: Sequence[str]) -> list[str]:
     return [f"{i:03}.mp4" for i in range(len(labels))]
 
 
-def named(draw: Callable[..., list[int]]) -> Callable[..., list[int]]:
-    """Return the draw with a name for each item, unless names are given."""
-    return lambda labels, *values, **options: draw(labels, *values, **{"names": names_of(labels), **options})
+def drawing(draw: Callable[..., Dataset]) -> Callable[..., list[int]]:
+    """Return the draw as a function of labels, which returns positions; items have names, unless some are given."""
+
+    def positions(labels: Sequence[str], *values: object, names: Sequence[str] = (), **options: object) -> list[int]:
+        paths = [Path(name) for name in names or names_of(labels)]
+        dataset = Dataset(tuple(Item(path, (label,)) for path, label in zip(paths, labels, strict=True)))
+        return [paths.index(path) for path in draw(dataset, *values, **options).paths]
+
+    return positions
 
 
-at_most, fraction, k_shot_per_process, hold_out_groups = (
-    named(draw) for draw in (splits.at_most, class_draws.fraction, class_draws.k_shot_per_process, splits.hold_out)
+at_most, k_shot, fraction, k_shot_per_process = (
+    drawing(draw) for draw in (Dataset.at_most, Dataset.k_shot, class_draws.fraction, class_draws.k_shot_per_process)
 )
-
-
-def k_shot(labels: Sequence[str], *values: object, **options: object) -> list[int]:
-    """Draw items with one label each."""
-    return splits.k_shot([(label,) for label in labels], *values, **{"names": names_of(labels), **options})
 
 
 def hold_out(labels: Sequence[str], *values: object, **options: object) -> list[int]:
     """Hold out items, each its own group, unless groups are given."""
-    return hold_out_groups(labels, *values, **{"groups": range(len(labels)), **options})
+    return splits.hold_out(labels, *values, **{"names": names_of(labels), "groups": range(len(labels)), **options})
 
 
 seeds = st.integers(0, 2**32 - 1)
@@ -187,11 +189,13 @@ def test_added_item_moves_at_most_one(gone, seed):
 def test_another_process_draws_the_same():
     """Draws must not depend on string hashes, which differ between processes."""
     code = (
-        "from texthead.data.splits import *; from paper.class_draws import *\n"
+        "from texthead.data.splits import hold_out; from paper.class_draws import *\n"
+        "from pathlib import Path; from texthead import Dataset, Item\n"
         "L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
-        "own = {'names': [f'{i}.mp4' for i in range(140)], 'seed': 5}\n"
-        "print(k_shot([(x,) for x in L], 3, **own), fraction(L, .2, **own), hold_out(L, .2, groups=G, **own), unseen_classes(L[:7], 3, seed=5))\n"
-        "print(k_shot_per_process(L, 2, processes=3, **own), half_classes(7, 5))"
+        "D = Dataset(tuple(Item(Path(f'{i}.mp4'), (name,)) for i, name in enumerate(L)))\n"
+        "print(*(d.paths for d in (D.k_shot(3, seed=5), D.at_most(3, seed=5), fraction(D, .2, seed=5))))\n"
+        "print(hold_out(L, .2, names=D.names, groups=G, seed=5), unseen_classes(L[:7], 3, seed=5))\n"
+        "print(k_shot_per_process(D, 2, processes=3, seed=5).paths, half_classes(7, 5))"
     )
     with contextlib.redirect_stdout(io.StringIO()) as here:
         exec(code, {})

@@ -9,10 +9,10 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 
 from texthead.errors import DataError
-from texthead.evaluation import Evaluation, binomial_interval, grouped_interval
+from texthead.evaluation import Evaluation, grouped_interval
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.evaluate import average_views
-from texthead.evaluation.intervals import paired_interval
+from texthead.evaluation.intervals import binomial_interval, paired_interval
 from texthead.evaluation.results import MultiLabelEvaluation, evaluation_for, joined
 from texthead.models.heads import FrozenHead
 from texthead.models.multilabel_head import MultiLabelHead

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.cli.console import console
-from texthead.cli.options import ClassesOption, check_no_encoder, run_argument
-from texthead.cli.parser import argument, name_of
+from texthead.cli.options import check_no_encoder, common
+from texthead.cli.parser import name_of
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import clean_names
@@ -23,16 +23,14 @@ ClassSentences = list[tuple[str, ...] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(ClassesOption):
+class ModelOptions:
     """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
 
-    A command with `SourceOption` or `TextOption` also names the encoder for class names alone.
-
-    Args:
-        inputs: a run folder or hub:ORG/NAME, then files
+    A command with the option `encoder` or `text` also names the encoder for class names alone.
     """
 
-    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
+    inputs: list[str] = common("inputs", metavar="RUN_OR_FILE")
+    classes: str | None = common("classes")
 
     def run_and_files(self, what: str, *, one: bool = False) -> tuple[str | None, list[str]]:
         """Return (the run if the first input is one, the files).
@@ -87,6 +85,18 @@ class ModelOptions(ClassesOption):
         console.say_notes(names_line(encoder, names, prompts), *notes_on_names(run))
         return run.to(device)
 
+    @staticmethod
+    def noted_calibration(run: "Run", protocol: "Protocol") -> "Calibration | None":
+        """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
+        calibration, why = run.calibration_for(protocol)
+        if calibration is None:
+            console.say_notes(why)
+            return None
+        how = "not rescaled:" if calibration.temperature == 1 else "calibrated:"
+        source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
+        console.say_notes(f"probabilities are {how} {source}{f'; {why}' if why else ''}")
+        return calibration
+
 
 def with_classes(run: "Run", classes: str | None) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
@@ -105,15 +115,20 @@ def with_classes(run: "Run", classes: str | None) -> "Run":
     return run
 
 
-def notes_on_names(run: "Run") -> list[str]:
-    """Return caveats for answers with classes that a person typed, in place of those of a run."""
+def notes_on_names(run: "Run", trained: "Run | None" = None) -> list[str]:
+    """Return caveats for answers with classes that a person typed.
+
+    Args:
+        trained: the run whose classes these replace, to say what they lose.
+    """
     from texthead.encoders.load import zero_shot_note
 
     notes = ["probabilities from names alone are not calibrated: a wrong name may get a high one"]
     if len(run.labels) == 1 and not run.model.multilabel:
         notes = ["a single class always gets 100 %: name others to compare it with"]
     note = zero_shot_note(run.spec.source, run.labels)
-    return [*notes, note] if note else notes
+    lost = notes_on_other_classes(trained, run.labels) if trained else []
+    return [*lost, *notes, *([note] if note else [])]
 
 
 def notes_on_other_classes(run: "Run", labels: Sequence[str]) -> list[str]:
@@ -133,15 +148,3 @@ def _read_classes(classes: str) -> tuple[list[str], list[str], ClassSentences]:
     sentences = read_classes(classes)
     labels = list(sentences)
     return labels, clean_names(labels), list(sentences.values())
-
-
-def noted_calibration(run: "Run", protocol: "Protocol") -> "Calibration | None":
-    """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
-    calibration, why = run.calibration_for(protocol)
-    if calibration is None:
-        console.say_notes(why)
-        return None
-    how = "not rescaled:" if calibration.temperature == 1 else "calibrated:"
-    source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
-    console.say_notes(f"probabilities are {how} {source}{f'; {why}' if why else ''}")
-    return calibration

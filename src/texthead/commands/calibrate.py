@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, ReadingOptions, SplitName, ViewsOption
+from texthead.cli.options import LabelledRun, SplitName, ViewsOption
 from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed, plural
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
+class Calibrate(LabelledRun, ViewsOption):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     A run with broader names above its classes also gets a level: predict answers with the most specific name that

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import ReadingOptions, TextOption, TrainingData
+from texthead.cli.options import ReadingOptions, TrainingData
 from texthead.cli.parser import option
 from texthead.errors import NonNegativeInt
 from texthead.files import unused
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(TrainingData, TextOption, ReadingOptions):
+class Compare(TrainingData, ReadingOptions):
     """Compare methods on a frozen encoder in seconds.
 
     A text-probe is a linear head from class names and labelled files, which train writes; a probe is logistic

@@ -5,20 +5,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import (
-    ClassesOption,
-    LabelledRun,
-    ReadingOptions,
-    SplitOption,
-    ThresholdOption,
-    ViewsOption,
-)
+from texthead.cli.options import LabelledRun, SplitName, ViewsOption, common
 from texthead.cli.parser import option
 from texthead.errors import Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption, ReadingOptions):
+class Eval(LabelledRun, ViewsOption):
     """Score a run on labelled data.
 
     Args:
@@ -38,6 +31,9 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
     mix: Share = option(1.0, "SHARE")
     per_class: bool = False
     out: str | None = option(None, "FILE", writes=".csv")
+    split: SplitName | None = common("split")
+    classes: str | None = common("classes")
+    at_least: float | None = common("at_least")
 
     def __call__(self) -> None:
         from texthead.cli.model import notes_on_other_classes

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.cli import console
 from texthead.cli.flag_names import with_flags
-from texthead.cli.model import ModelOptions, noted_calibration
-from texthead.cli.options import (
-    ReadingOptions,
-    SourceOption,
-    TextOption,
-    ThresholdOption,
-    ViewsOption,
-)
+from texthead.cli.model import ModelOptions
+from texthead.cli.options import ReadingOptions, ViewsOption, common
 from texthead.cli.parser import option
 from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOption, ReadingOptions):
+class Predict(ModelOptions, ViewsOption, ReadingOptions):
     """Predict the classes of videos and images.
 
     With a run, choose among its classes, or those of --classes; without a run, --classes is required (zero-shot).
@@ -59,6 +53,9 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
     sets: bool = False
     unlabelled: str | None = option(None, "FILES")
     out: str | None = option(None, "FILE", writes=".csv .jsonl")
+    encoder: str | None = common("encoder without a run")
+    text: str | None = common("text")
+    at_least: float | None = common("at_least")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -84,7 +81,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         run = self.load(run_folder, self.pick_device())
         protocol = self.protocol_of(run.protocol)
         # The threshold holds for files that are scored alone.
-        calibration = None if self.unlabelled else noted_calibration(run, protocol)
+        calibration = None if self.unlabelled else self.noted_calibration(run, protocol)
         if self.at_least is not None:
             calibration = run.answering(protocol, self.at_least, refined=self.unlabelled is not None)
         others = listed_files(self.unlabelled) if self.unlabelled else []

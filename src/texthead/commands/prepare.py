@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import DataOption, SkipOption, default_workers
+from texthead.cli.options import common, default_workers
 from texthead.cli.parser import option
+from texthead.data.sources import check_source
 from texthead.errors import NonNegativeInt, PositiveInt, plural
 from texthead.files import unused
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepare(DataOption, SkipOption):
+class Prepare:
     """Decode every video once and write some of its frames into tar shards, so that training reads faster.
 
     train, eval and predict take the shards as DATA. After an interruption, the same command continues with the next
@@ -28,11 +29,17 @@ class Prepare(DataOption, SkipOption):
 
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
 
+    data: str = common("data")
     out: str = option(metavar="SHARDS", writes="/")
     frames: PositiveInt = option(32, "N")
     short_side: PositiveInt = option(256, "N")
     quality: PositiveInt = option(85, "N")
     workers: NonNegativeInt | None = option(None, "N")
+    skip_unreadable: bool = common("skip_unreadable")
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
     def __call__(self) -> None:
         console.status(f"reading {self.data}")

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, ReadingOptions, SplitOption
+from texthead.cli.options import LabelledRun, SplitName, common
 from texthead.cli.outputs import check_out_file
 from texthead.cli.parser import option
 from texthead.extras import check_extra
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
+class ReportCommand(LabelledRun):
     """Write an HTML report of a run.
 
     The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
@@ -25,6 +25,7 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
     JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
     out: str | None = option(None, "FILE", writes=".html .htm")
+    split: SplitName | None = common("split")
 
     def check(self) -> None:
         """Raise DataError or RunError as `LabelledRun`, or if the page cannot be written."""

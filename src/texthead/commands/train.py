@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import EncoderOption, ReadingOptions, TextOption, TrainingData
+from texthead.cli.options import ReadingOptions, TrainingData, common
 from texthead.cli.parser import build, extra, option, values_of
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
 from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
@@ -31,7 +31,7 @@ FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "see
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
+class Train(TrainingData, ReadingOptions):
     """Train a classifier on labelled photos or videos, and write it as a run.
 
     In seconds, it fits a linear head to a frozen encoder; with --tune all it fine-tunes the encoder, in minutes. The
@@ -72,6 +72,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
     print_recipe: bool = option(False)
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
+    encoder: str = common("encoder")
     chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 
     @classmethod
@@ -124,7 +125,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.data.division import with_validation
         from texthead.data.reading import read_dataset
         from texthead.encoders.load import EncoderOptions
         from texthead.prediction.run_training import train
@@ -135,7 +135,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             problem = f"--val {self.val} names the held-out items; give one of them"
             raise DataError(f"--held-out {self.held_out}: {problem}")
         if self.val is not None:
-            dataset = with_validation(dataset, read_dataset(self.val))
+            dataset = dataset.with_validation(read_dataset(self.val))
         console.status(f"loading the encoder {self.encoder}")
         saved = {key: value for key, value in values_of(self).items() if key in SAVED}
         run = train(

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from texthead.data import splits
 from texthead.data.labels import Targets, Task, check_no_separator
 from texthead.errors import DataError, in_quotes, listed, naming, plural
-from texthead.media.paths import MediaPath
+from texthead.media.paths import MediaPath, fingerprints, spans_by_file
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -201,6 +201,14 @@ class Dataset:
         """
         return self.pick(splits.k_shot(self.sets, k, names=self.names, seed=seed))
 
+    def at_most(self, k: int, *, seed: int) -> "Dataset":
+        """Return k items per class, or all if a class has fewer; see `splits.at_most`."""
+        return self.pick(splits.at_most(self.labels, k, names=self.names, seed=seed))
+
+    def shuffled(self, *seeds: int) -> dict[str, list[int]]:
+        """Return the positions of the items of each class (of several, the rarest), in random order; classes sorted."""
+        return splits.shuffled(self.strata, self.names, *seeds)
+
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
 
@@ -273,6 +281,39 @@ class Dataset:
         if not broader:
             note = f"the tree has no name above two or more of the {len(classes)} classes, so it changes no answer"
         return replace(self, notes=(*self.notes, note), tree=tree)
+
+    def with_validation(self, other: "Dataset") -> "Dataset":
+        """Return these items for training with those of another source for validation.
+
+        Raises:
+            DataError: a source has several splits of its own, or an item is in both.
+        """
+        for role, dataset, alone in (("training", self, {"train"}), ("validation", other, {"val", "test"})):
+            own = splits_of(dataset)
+            if own and (len(own) > 1 or not set(own) <= alone):
+                problem = f"has its own splits {own}, so it cannot be {role} data next to another source"
+                raise DataError(f"{dataset.source}: {problem}; leave one out")
+        trained = spans_by_file(item.media.resolved() for item in self.items)
+        both = [item for item in other.items if item.media.resolved().shares_frames(trained)]
+        if both:
+            problem = f"{len(both)} of {len(other)} items are also in the training data {self.source}"
+            raise DataError(f"{other.source}: {problem} (the first: {both[0].path}); remove them from one of the two")
+        notes = [*self.notes, *(line for line in other.notes if line not in self.notes)]
+        contents = set(fingerprints([item.path for item in self.items])) - {""}
+        prints = fingerprints([item.path for item in other.items])
+        new = [position for position, content in enumerate(prints) if content not in contents]
+        total, copies = len(other), sorted(set(range(len(other))) - set(new))
+        if copies:
+            message = f"{other.source}: {len(copies)} of {total} items are copies of training items"
+            if not new:
+                raise DataError(f"{message}; name other validation data")
+            notes.append(f"{message} and are not scored (the first: {other.items[copies[0]].path})")
+            other = other.pick(new)
+        items = [replace(item, split="train") for item in self.items]
+        items += [replace(item, split="val") for item in other.items]
+        multilabel = self.multilabel or other.multilabel
+        tree = None if multilabel else self.tree
+        return replace(self, items=tuple(items), notes=tuple(notes), multilabel=multilabel, tree=tree)
 
     def __repr__(self) -> str:
         splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())

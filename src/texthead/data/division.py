@@ -1,11 +1,10 @@
 """Divide a dataset into training, validation and scored items."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from texthead.data.dataset import Dataset, splits_of
 from texthead.errors import DataError, listed
-from texthead.media.paths import fingerprints, spans_by_file
 
 HELD_OUT = 0.2
 
@@ -122,37 +121,3 @@ def check_no_class_lost(train: Dataset, readable: Dataset) -> None:
     lost = sorted(set(train.classes) - set(readable.classes))
     if lost:
         raise DataError(f"class {lost[0]!r} has no readable training item; repair its files or remove the class")
-
-
-def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
-    """Combine two sources into one dataset: the first for training, the second for validation.
-
-    Raises:
-        DataError: a source has several splits of its own, or an item is in both.
-    """
-    for role, dataset, alone in (("training", train_set, {"train"}), ("validation", val_set, {"val", "test"})):
-        own = splits_of(dataset)
-        if own and (len(own) > 1 or not set(own) <= alone):
-            problem = f"has its own splits {own}, so it cannot be {role} data next to another source"
-            raise DataError(f"{dataset.source}: {problem}; leave one out")
-    trained = spans_by_file(item.media.resolved() for item in train_set.items)
-    both = [item for item in val_set.items if item.media.resolved().shares_frames(trained)]
-    if both:
-        problem = f"{len(both)} of {len(val_set)} items are also in the training data {train_set.source}"
-        raise DataError(f"{val_set.source}: {problem} (the first: {both[0].path}); remove them from one of the two")
-    notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
-    contents = set(fingerprints([item.path for item in train_set.items])) - {""}
-    prints = fingerprints([item.path for item in val_set.items])
-    new = [position for position, content in enumerate(prints) if content not in contents]
-    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(new))
-    if copies:
-        message = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
-        if not new:
-            raise DataError(f"{message}; name other validation data")
-        notes.append(f"{message} and are not scored (the first: {val_set.items[copies[0]].path})")
-        val_set = val_set.pick(new)
-    items = [replace(item, split="train") for item in train_set.items]
-    items += [replace(item, split="val") for item in val_set.items]
-    multilabel = train_set.multilabel or val_set.multilabel
-    tree = None if multilabel else train_set.tree
-    return replace(train_set, items=tuple(items), notes=tuple(notes), multilabel=multilabel, tree=tree)

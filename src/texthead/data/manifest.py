@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, split_labels
@@ -53,14 +54,14 @@ def read_manifest(
     if {"label", "labels"} <= {*header}:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
     items: list[Item] = []
-    for line, row in manifest_rows(path, ("path", column), columns):
-        split = row.get("split", "").strip().lower()
+    for row in manifest_rows(path, ("path", column), columns):
+        cells = row.cells
+        split = cells.get("split", "").strip().lower()
         if split and split not in SPLIT_NAMES:
-            raise DataError(f"{path}:{line}: column 'split' must be train, val or test, got {row['split']!r}")
-        file = row_path({**row, "path": f"{row['path']}{end}"}, path, line, root)
-        extra = tuple((name, value) for name, value in row.items() if name not in ROW_COLUMNS)
-        group = row.get("group", "").strip() or None
-        items.append(Item(file, (row[column].strip(),), SPLIT_NAMES.get(split), group, extra))
+            raise DataError(f"{path}:{row.line}: column 'split' must be train, val or test, got {cells['split']!r}")
+        extra = tuple((name, value) for name, value in cells.items() if name not in ROW_COLUMNS)
+        group = cells.get("group", "").strip() or None
+        items.append(Item(row.path(root, end), (cells[column].strip(),), SPLIT_NAMES.get(split), group, extra))
     joined = any(SEPARATOR in item.label for item in items)
     if column == "label" and not joined:
         return Dataset(tuple(items), source)
@@ -83,10 +84,48 @@ def is_manifest(path: Path) -> bool:
     return False
 
 
-def manifest_rows(
-    path: Path, needed: Sequence[str], names: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) for each row of a CSV or TSV; a row has a value for every column.
+class Row(NamedTuple):
+    """A row of a manifest: its line number, and the value of every column."""
+
+    manifest: Path
+    line: int
+    cells: dict[str, str]
+
+    def path(self, root: Path | None = None, end: str = "") -> Path:
+        """Return the path of the row: a file, a folder as a clip of its images, or a part of a video.
+
+        A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`. Blanks
+        around the path are part of it only if there is such a file, and so is \\, which else separates folders.
+
+        Args:
+            root: the folder that paths are relative to; the manifest's own if None.
+            end: appended to the path.
+
+        Raises:
+            DataError: the times break a rule, or the file is not a video.
+        """
+        root, name = root or self.manifest.parent, f"{self.cells['path']}{end}"
+        path = MediaPath(root / name)
+        if name != name.strip() and not os.path.lexists(path.file):
+            path = MediaPath(root / name.strip())
+        if "\\" in name and not path.exists():  # A list from Windows.
+            other = MediaPath(root / name.strip().replace("\\", "/"))
+            path = other if other.exists() else path
+        start, end = ((self.cells.get(name) or "").strip() for name in ("start", "end"))
+        if not (start or end or path.is_part):
+            return path.clip().path
+        where = f"{self.manifest}:{self.line}"
+        if path.is_part and (start or end):
+            raise DataError(f"{where}: times are in the path '{name}' and in start and end; leave one out")
+        remedy = "give seconds from the first frame, or leave the column empty"
+        with naming(where), raising(DataError, f"'{name}' has no such part", remedy):
+            part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
+            part.check_part()
+        return part.path
+
+
+def manifest_rows(path: Path, needed: Sequence[str], names: Mapping[str, str] = MappingProxyType({})) -> Iterator[Row]:
+    """Yield each row of a CSV or TSV.
 
     Args:
         needed: columns that must exist; but for `labels`, they must not be empty in any row.
@@ -130,7 +169,7 @@ def manifest_rows(
                 if wrong and not (column == "path" and (path.parent / value).exists()):
                     raise ValueError(f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8")
             if number:  # The first row is the header.
-                yield reader.line_num, row
+                yield Row(path, reader.line_num, row)
 
 
 def _header(path: Path, names: Mapping[str, str]) -> tuple[list[str], str]:
@@ -152,35 +191,3 @@ def _header(path: Path, names: Mapping[str, str]) -> tuple[list[str], str]:
         if delimiter == ";" and len(columns) > 1 and "path" in columns:
             return columns, delimiter
     return columns, usual
-
-
-def row_path(row: dict[str, str], manifest: Path, line: int, root: Path | None = None) -> Path:
-    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
-
-    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`. Blanks
-    around the path are part of it only if there is such a file, and so is \\, which else separates folders.
-
-    Args:
-        root: the folder that paths are relative to; the manifest's own if None.
-
-    Raises:
-        DataError: the times break a rule, or the file is not a video.
-    """
-    root = root or manifest.parent
-    path = MediaPath(root / row["path"])
-    if row["path"] != row["path"].strip() and not os.path.lexists(path.file):
-        path = MediaPath(root / row["path"].strip())
-    if "\\" in row["path"] and not path.exists():  # A list from Windows.
-        other = MediaPath(root / row["path"].strip().replace("\\", "/"))
-        path = other if other.exists() else path
-    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
-    if not (start or end or path.is_part):
-        return path.clip().path
-    where = f"{manifest}:{line}"
-    if path.is_part and (start or end):
-        raise DataError(f"{where}: times are in the path '{row['path']}' and in start and end; leave one out")
-    remedy = "give seconds from the first frame, or leave the column empty"
-    with naming(where), raising(DataError, f"'{row['path']}' has no such part", remedy):
-        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
-        part.check_part()
-    return part.path

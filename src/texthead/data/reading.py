@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
 from texthead.data.hub import read_hub
-from texthead.data.manifest import SUFFIXES, is_manifest, manifest_rows, read_manifest, row_path
+from texthead.data.manifest import SUFFIXES, is_manifest, manifest_rows, read_manifest
 from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed, naming
@@ -137,8 +137,7 @@ def read_files(source: str | Path) -> Dataset:
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
-    paths = (row_path(row, manifest, line) for line, row in rows)
-    items = (Item(path, (), group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
+    items = (Item(row.path(), (), group=row.cells.get("group") or None) for row in rows)
     return Dataset(tuple(items), str(source))
 
 

@@ -7,7 +7,6 @@ from .calibration import fit_temperature as fit_temperature
 from .evaluate import average_views as average_views
 from .evaluate import evaluate as evaluate
 from .evaluate import head_scores as head_scores
-from .intervals import binomial_interval as binomial_interval
 from .intervals import grouped_interval as grouped_interval
 from .intervals import lead_interval as lead_interval
 from .intervals import standard_error as standard_error

@@ -249,7 +249,7 @@ def test_card_has_run_content_and_prompts(world):
     assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
-    assert "Accuracy: 50.0 % of 4 (95 % interval 6.8-93.2); of the run itself: 25.0 % of 4" in card
+    assert "right for 2 of 4 files with labels of these classes; by the run itself for 1." in card
 
 
 @pytest.mark.parametrize("name", ["`code` | pipe", "``", "<b>a</b>", "a  bird"])
@@ -376,7 +376,7 @@ def test_numbers_of_the_card_are_for_its_classes(world, tmp_path):
     (item,) = parity.held_out_items(run_of(tmp_path / "run", "frozen", "mean", split=split))
     assert (item.path, item.label) == (Path(images[0]), "red")
     run = load_run(world.run)
-    assert "Accuracy: 100.0 % of 2 " in card_of(run, labelled=2)
+    assert "right for 2 of 2 files" in card_of(run, labelled=2)
     assert "Accuracy" not in card_of(run, labelled=0), "its files have labels of other classes"
     edited = replace(run, classes={**run.classes, "edited": {"from": "run", "edits": []}})
     for each, measured, accuracy in (
@@ -385,4 +385,4 @@ def test_numbers_of_the_card_are_for_its_classes(world, tmp_path):
         (replace(run, classes=None), False, False),
     ):
         card = card_of(each)
-        assert ("model-index" in card, "Accuracy: " in card) == (measured, accuracy)
+        assert ("model-index" in card, "with labels of these classes" in card) == (measured, accuracy)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from texthead import Protocol, Recognizer, Reporter, Run
-from texthead.data import ViewClips, manifest_rows, read_files, row_path
+from texthead.data import ViewClips, manifest_rows, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import needs
@@ -218,7 +218,7 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     elif source.suffix.lower() in (".yaml", ".yml"):
         names = map(str, read_files(source).paths)
     else:
-        names = (str(row_path(row, source, line)) for line, row in manifest_rows(source, ("path",)))
+        names = (str(row.path()) for row in manifest_rows(source, ("path",)))
     for name in map(str, map(Path, names)):
         with raising(DataError, f"{source}: {name!r} is not UTF-8, which Parquet needs", "rename the file"):
             name.encode()

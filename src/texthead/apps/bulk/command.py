@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from texthead.cli import ModelOptions, SkipOption, console, noted_calibration, option
+from texthead.cli import ModelOptions, common, console, option
 from texthead.errors import PositiveInt
 from texthead.extras import check_extra
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bulk(ModelOptions, SkipOption):
+class Bulk(ModelOptions):
     """Predict the classes of millions of files on Ray, and write them as Parquet files.
 
     Ray uses the cluster at RAY_ADDRESS, or the processors of this machine. After an interruption, the same command
@@ -34,6 +34,7 @@ class Bulk(ModelOptions, SkipOption):
     sets: bool = False
     processes: PositiveInt | None = option(None, "N")
     batch: PositiveInt = option(1, "N")
+    skip_unreadable: bool = common("skip_unreadable")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -48,7 +49,7 @@ class Bulk(ModelOptions, SkipOption):
 
         folder, (source,) = self.run_and_files("list, folder or shards", one=True)
         run = self.load(folder, torch.device("cpu"))
-        noted_calibration(run, run.protocol)
+        self.noted_calibration(run, run.protocol)
         about = {"top": self.top, "sets": self.sets, "processes": self.processes, "batch": self.batch}
         console.status("predicting on Ray")
         done = predict_many(run, source, self.out, **about, reporter=console.reporter)

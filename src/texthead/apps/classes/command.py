@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import RunOption, argument, check_outputs, console, extra, option
+from texthead.cli import argument, check_outputs, common, console, extra, option
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
 from texthead.text import check_names, clean_names, flat
@@ -136,7 +136,7 @@ class RemoveClasses(EditedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classes(RunOption):
+class Classes:
     """Show or edit the classes of a run.
 
     An edit writes a new run and leaves RUN and all other classes as they are.
@@ -145,6 +145,7 @@ class Classes(RunOption):
     USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
     ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses)
 
+    run: str = common("run")
     action: ShowClasses | AddClasses | RenameClass | RemoveClasses = extra()
 
     def __call__(self) -> None:

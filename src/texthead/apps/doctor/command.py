@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from texthead.cli import ClassesOption, DataOption, DeviceOption, EncoderOption, console, default_workers, option
+from texthead.cli import common, console, default_workers, option
+from texthead.data import check_source
 from texthead.errors import DataError, NonNegativeInt, listed, on_one_line
 from texthead.files import unused
 from texthead.text import read_classes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
+class Doctor:
     """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
 
     The exit code is 1 for a serious fault, such as an unreadable file, a file in two splits or under two labels, or a
@@ -35,14 +36,18 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
         "left_out [path, why]"
     )
 
+    data: str = common("data")
     quick: bool = False
     out: str | None = option(None, "FOLDER", writes="/")
     fix: str | None = option(None, "NEW.csv", writes=".csv")
+    classes: str | None = common("classes")
+    encoder: str = common("encoder")
     workers: NonNegativeInt | None = option(None, "N")
+    device: str = common("device")
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --fix names a file that does."""
-        super().check()
+        check_source(self.data)
         if self.fix and Path(self.fix).exists():
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
 
@@ -51,18 +56,19 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
         console.status(f"reading {self.data}")
         from texthead import EncoderOptions, Reading, read_dataset
         from texthead.apps.doctor.examine import diagnose
-        from texthead.data import check_no_separator
+        from texthead.data import join_labels
+        from texthead.parallel import pick_device
 
         fix = None if self.fix is None else Path(self.fix)
         dataset = read_dataset(self.data, allow_empty=True)
         console.say_notes(*dataset.notes)
         if fix:
-            check_no_separator(dataset.classes)
+            join_labels(dataset.classes)  # Raises an error for a name that a CSV would divide.
         console.status("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
             read_classes(self.classes) if self.classes else None,
-            EncoderOptions(self.encoder, device=self.pick_device()),
+            EncoderOptions(self.encoder, device=pick_device(self.device)),
             quick=self.quick,
             reading=Reading(default_workers(wanted=self.workers), cache=True, engine="auto"),
             reporter=console.reporter,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from texthead.cli import ClassesOption, RunOption, console, option, with_classes
+from texthead.cli import common, console, option, with_classes
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs import check_run
@@ -13,7 +13,7 @@ _HUB = "hub:"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(RunOption, ClassesOption):
+class Export:
     """Write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub.
 
     The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
@@ -30,9 +30,11 @@ class Export(RunOption, ClassesOption):
         "hub run, url"
     )
 
+    run: str = common("run")
     out: str | None = option(None, "FOLDER", writes="/")
     to: str | None = option(None, "hub:ORG/NAME")
     private: bool = False
+    classes: str | None = common("classes")
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if options exclude each other."""

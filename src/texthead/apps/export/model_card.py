@@ -11,7 +11,6 @@ from texthead import Calibration, Protocol, Run
 from texthead.apps.export.parity import Parity
 from texthead.encoders import figures_of
 from texthead.errors import printable
-from texthead.evaluation import binomial_interval
 from texthead.media import MediaPath
 from texthead.runs import classes_json, data_name, read_records, read_scores
 
@@ -76,15 +75,8 @@ def model_card(
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
         weights=MediaPath(run.folder / "model.safetensors").fingerprint(),
         code=code,
-        rate=rate,
     )
     return f"{card}\n"
-
-
-def rate(right: int | float, count: int) -> str:
-    """Format a share in percent with its 95 % interval."""
-    low, high = binomial_interval(round(right), count)
-    return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
 def classes_of(run: Run) -> dict[str, Any]:

@@ -4,18 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from texthead.cli import (
-    DeviceOption,
-    EncoderOption,
-    PortOption,
-    TextOption,
-    argument,
-    check_out_file,
-    console,
-    default_workers,
-    option,
-)
-from texthead.errors import DataError, PositiveInt
+from texthead.cli import argument, check_out_file, common, console, default_workers, option
+from texthead.errors import DataError, NonNegativeInt, PositiveInt
 from texthead.extras import check_extra
 from texthead.files import csv_text, in_turn, unused
 from texthead.media import MediaPath
@@ -26,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(EncoderOption, TextOption, PortOption, DeviceOption):
+class Label:
     """Label the files of a folder in the browser, starting with those that help training most.
 
     Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next there is no page: label prints
@@ -47,6 +37,10 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
     multilabel: bool = False
     out: str | None = option(None, "FILE")
     next: PositiveInt | None = option(None, "N")
+    encoder: str = common("encoder")
+    text: str | None = common("text")
+    port: NonNegativeInt = common("port")
+    device: str = common("device")
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
@@ -81,6 +75,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         from texthead import EncoderOptions, Reading
         from texthead.apps.label.labelling import label_pool
         from texthead.data import read_files
+        from texthead.parallel import pick_device
 
         files = read_files(self.data)
         console.say_notes(*files.notes)
@@ -90,7 +85,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
             [] if self.classes is None else [*read_classes(self.classes)],
             self.out,
             multilabel=self.multilabel,
-            encoder=EncoderOptions(self.encoder, text=self.text, device=self.pick_device()),
+            encoder=EncoderOptions(self.encoder, text=self.text, device=pick_device(self.device)),
             reading=Reading(default_workers(files.paths), cache=True, skip_unreadable=True, engine="auto"),
             reporter=console.reporter,
         )

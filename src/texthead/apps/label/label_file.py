@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead import Dataset
-from texthead.data import join_labels, manifest_rows, row_path, split_labels
+from texthead.data import join_labels, manifest_rows, split_labels
 from texthead.errors import DataError
 from texthead.files import write_csv
 from texthead.media import MediaPath
@@ -117,16 +117,16 @@ class _Table:
             return self._rows
         rows: dict[int, dict[str, str]] = {}
         positions = {item.media.resolved(): position for position, item in enumerate(self._files.items)}
-        for line, row in manifest_rows(self._csv, self._columns) if stamp else ():
-            position = positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
+        for row in manifest_rows(self._csv, self._columns) if stamp else ():
+            position = positions.get(MediaPath(row.path()).resolved())
             if position is None:
                 raise DataError(
-                    f"{self._csv}:{line}: labels {row['path']}, which is not in {self._files.source}: give the data "
-                    "that the labels belong to"
+                    f"{self._csv}:{row.line}: labels {row.cells['path']}, which is not in {self._files.source}: give "
+                    "the data that the labels belong to"
                 )
             if position in rows:
-                raise DataError(f"{self._csv}:{line}: {row['path']} is listed twice: list it once")
-            rows[position] = row
+                raise DataError(f"{self._csv}:{row.line}: {row.cells['path']} is listed twice: list it once")
+            rows[position] = row.cells
         self._rows, self._stamp = rows, stamp
         return rows
 

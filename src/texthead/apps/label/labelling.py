@@ -14,7 +14,7 @@ from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Read
 from texthead.apps.label.label_file import bad_list
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.search import encode_windows
-from texthead.data import join_labels, manifest_rows, read_files, row_path
+from texthead.data import join_labels, manifest_rows, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
@@ -140,7 +140,7 @@ def label_pool(
     labels_csv, bad = None if labels is None else Path(labels), list[Path]()
     labelled = items_so_far(labels_csv, files)
     if labels_csv and labels_csv.suffix.lower() == ".csv" and (listing := bad_list(labels_csv)).exists():
-        bad = [row_path(row, listing, line) for line, row in manifest_rows(listing, ("path",))]
+        bad = [row.path() for row in manifest_rows(listing, ("path",))]
     if multilabel and labelled and not labelled.multilabel:
         raise DataError(f"`multilabel`: {labels} has one label per file; give another file, or leave `multilabel` out")
     if more := [name for name in labelled.classes if classes and name not in classes]:
@@ -173,7 +173,7 @@ def items_so_far(path: Path | None, files: Dataset) -> Dataset:
     if path is None or not path.exists():
         return Dataset(())
     rows = [*manifest_rows(path, ("path",))] if path.suffix.lower() == ".csv" else []
-    if rows and not any(row.get("labels", "?").strip() for _, row in rows):
+    if rows and not any(row.cells.get("labels", "?").strip() for row in rows):
         labelled = replace(read_files(path), multilabel=True)
     else:
         labelled = read_dataset(path)

@@ -17,7 +17,7 @@ from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import guesses
-from texthead.data import check_no_separator
+from texthead.data import join_labels
 from texthead.errors import DataError, TextheadError
 from texthead.text import check_names
 
@@ -84,7 +84,7 @@ class LabelSession:
         self.multilabel = pool.multilabel
         self._file = LabelFile(labels_csv, pool.files, multilabel=pool.multilabel)
         self._names = list(pool.names)
-        check_no_separator(pool.names)
+        join_labels(pool.names)  # Raises an error for a name that a CSV would divide.
         self._rows = dict[str, Tensor]()
         self._groups = pool.groups
         self._labels = self._file.read()
@@ -218,7 +218,7 @@ class LabelSession:
         classes = self.classes(self._read())
         if name not in classes:
             check_names([*(each for each in classes if each != instead_of), name])
-            check_no_separator([name])
+            join_labels([name])
             self._rows_of([name])  # Raises if the text encoder cannot encode the name.
         return name
 

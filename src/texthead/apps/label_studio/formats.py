@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
-from texthead.data import join_labels, manifest_rows, row_path, split_labels
+from texthead.data import join_labels, manifest_rows, split_labels
 from texthead.errors import DataError, naming, raising
 from texthead.files import MAX_BYTES_OF_LISTS, read_value, replacing, write_csv, write_json
 from texthead.media import MediaPath, Span
@@ -177,10 +177,10 @@ def write_tasks(source: Path, out: Path, root: Path) -> str:
 def _read(source: Path) -> dict[MediaPath, dict[str, str]]:
     """Return the rows of a CSV by absolute path; of the predictions of a file, the first: the best class."""
     rows = dict[MediaPath, dict[str, str]]()
-    for line, row in manifest_rows(source, ("path",)):
-        path = MediaPath(os.path.abspath(row_path(row, source, line)))  # noqa: PTH100 - keeps links
-        if rows.setdefault(path, row) is not row and row.get("rank", "1") == "1":
-            raise DataError(f"{source}:{line}: {path} is listed twice; list it once")
+    for row in manifest_rows(source, ("path",)):
+        path = MediaPath(os.path.abspath(row.path()))  # noqa: PTH100 - keeps links
+        if rows.setdefault(path, row.cells) is not row.cells and row.cells.get("rank", "1") == "1":
+            raise DataError(f"{source}:{row.line}: {path} is listed twice; list it once")
     return rows
 
 

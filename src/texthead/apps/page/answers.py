@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 import texthead as th
 from texthead import Calibration, Encoder, MeanPool, Reading, Reporter, Run, load_encoder, load_run, zero_shot
 from texthead.apps.timeline import Events, Interval
-from texthead.cli import notes_on_names, notes_on_other_classes
+from texthead.cli import notes_on_names
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import cover
 from texthead.media import MediaPath
@@ -130,9 +130,8 @@ class Answerer:
         (prediction,) = run.predict([question.path], reading=Reading(engine="auto"), top=TOP, at_least=at_least)
         prompts = run.head.prompts or ()
         calibration = run.answering(run.protocol, at_least)
-        lost = notes_on_other_classes(self._run, question.names) if self._run else []
-        notes = (*lost, *notes_on_names(run)) if question.names else ()
-        return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
+        notes = notes_on_names(run, self._run) if question.names else ()
+        return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), tuple(notes), calibration)
 
     def timeline(self, question: Question) -> VideoEvents:
         """Return the events of the classes, with the defaults of `timeline`.

@@ -3,24 +3,25 @@
 from dataclasses import dataclass
 from functools import partial
 
-from texthead.cli import DeviceOption, PortOption, SourceOption, argument, check_no_encoder, console, run_argument
+from texthead.cli import check_no_encoder, common, console
+from texthead.errors import NonNegativeInt
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.runs import check_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ui(SourceOption, PortOption, DeviceOption):
+class Ui:
     """Serve a page for the browser: drop a file, type class names, see which fit.
 
     The page takes videos and images and works offline. It reads only files that are dropped on it, and only this
     machine can reach it.
-
-    Args:
-        run: a run folder, or hub:ORG/NAME[@REVISION]
     """
 
-    run: str | None = argument("RUN", nargs="?", read=run_argument)
+    run: str | None = common("run", nargs="?")
+    encoder: str | None = common("encoder without a run")
+    port: NonNegativeInt = common("port")
+    device: str = common("device")
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if an encoder is given with it."""
@@ -35,8 +36,9 @@ class Ui(SourceOption, PortOption, DeviceOption):
         from texthead.apps.page.app import LOAD_SECONDS, ui_app
         from texthead.apps.page.worker import StatefulWorker
         from texthead.apps.serving import listening, serve
+        from texthead.parallel import pick_device
 
-        self.pick_device()
+        pick_device(self.device)  # Raises an error before the page opens.
         with (
             listening(self.port) as server,
             scratch_folder() as folder,

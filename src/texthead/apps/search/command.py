@@ -4,19 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import (
-    DeviceOption,
-    PortOption,
-    SourceOption,
-    TextOption,
-    argument,
-    check_no_encoder,
-    console,
-    default_workers,
-    option,
-    run_argument,
-)
-from texthead.errors import DataError, PositiveInt, RunError, listed, on_one_line, plural
+from texthead.cli import argument, check_no_encoder, common, console, default_workers, option
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, listed, on_one_line, plural
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
@@ -27,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Find(SourceOption, TextOption, PortOption, DeviceOption):
+class Find:
     """Search a folder of videos and photos by words or by an example; the best moments come first.
 
     The first search encodes the folder, later ones only files that are new or changed. Similar neighbouring moments and
@@ -62,6 +51,10 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
     save: str | None = option(None, "RUN")
     run: str | None = option(None, "RUN")
     out: str | None = option(None, "FILE.csv", writes=".csv")
+    encoder: str | None = common("encoder without a run")
+    text: str | None = common("text")
+    port: NonNegativeInt = common("port")
+    device: str = common("device")
 
     def check(self) -> None:
         """Raise DataError if the data does not exist or options exclude each other."""
@@ -101,11 +94,12 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
         from texthead.apps.search.index import open_index
         from texthead.apps.search.marks import Marks
         from texthead.apps.search.search import query_name, query_row, search, write_hits
+        from texthead.parallel import pick_device
 
         words, data = self._words_and_data()
-        reading, device = Reading(default_workers(), cache=True, engine="auto"), self.pick_device()
+        reading, device = Reading(default_workers(), cache=True, engine="auto"), pick_device(self.device)
         if self.run:
-            model = load_run(run_argument(self.run)).to(device)
+            model = load_run(self.run).to(device)
         else:
             model = EncoderOptions(self.encoder or "mini", text=self.text, device=device)
         console.status("searching")

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from texthead import Calibration, MeanPool, Recognizer, Reporter
 from texthead.apps.search.index import Index
-from texthead.data import manifest_rows, row_path
+from texthead.data import manifest_rows
 from texthead.errors import DataError
 from texthead.files import in_turn, new_folder, write_csv, write_json
 from texthead.media import MediaPath
@@ -81,7 +81,7 @@ class Marks:
         if self.csv is None or not self.csv.exists():
             return {}
         rows = manifest_rows(self.csv, _COLUMNS[:2])
-        return {MediaPath(row_path(cells, self.csv, line)).resolved(): cells for line, cells in rows}
+        return {MediaPath(row.path()).resolved(): row.cells for row in rows}
 
     def put(self, window: int, hit: bool | None) -> None:
         """Mark a window as a hit or a miss, or remove its mark if `hit` is None, and write the CSV.
@@ -194,7 +194,7 @@ class Marks:
 def marked_words(csv: Path) -> str:
     """Return the one label of a CSV of marks besides "other", or "" if there is no such file or label."""
     rows = manifest_rows(csv, _COLUMNS[:2]) if csv.exists() else ()
-    labels = {cells["label"].strip() for _, cells in rows} - {OTHER}
+    labels = {row.cells["label"].strip() for row in rows} - {OTHER}
     return labels.pop() if len(labels) == 1 else ""
 
 

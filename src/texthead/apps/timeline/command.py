@@ -4,16 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import (
-    DeviceOption,
-    ModelOptions,
-    SourceOption,
-    argument,
-    console,
-    noted_calibration,
-    option,
-    run_argument,
-)
+from texthead.cli import ModelOptions, common, console, option
 from texthead.files import unused
 
 if TYPE_CHECKING:
@@ -21,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
+class TimelineCommand(ModelOptions):
     """Find the events in a video: their class, start and end, in seconds.
 
     A window slides over the video, or over a part of it (match.mp4#t=3,7.5, in seconds).
@@ -42,12 +33,14 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
 
     USAGE: ClassVar = "texthead timeline [RUN] VIDEO [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="+", read=run_argument)
+    inputs: list[str] = common("inputs", metavar="RUN_OR_VIDEO")
     window: float = option(1.0, "SECONDS")
     enter: float | None = option(None, "PROBABILITY")
     leave: float | None = option(None, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
     out: str | None = option(None, "FILE.csv|.srt|.edl", writes=".csv .srt .edl")
+    encoder: str | None = common("encoder without a run")
+    device: str = common("device")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -55,9 +48,10 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
 
     def __call__(self) -> None:
         from texthead.apps.timeline.timeline import find_events
+        from texthead.parallel import pick_device
 
         run_folder, (path,) = self.run_and_files("video", one=True)
-        run = self.load(run_folder, self.pick_device())
+        run = self.load(run_folder, pick_device(self.device))
         console.status("looking for events")
         options = {name: getattr(self, name) for name in ("window", "enter", "leave", "min_length")}
         reporter = replace(console.reporter, event=lambda _: None)
@@ -65,7 +59,7 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
         _print(events)
         if self.out:
             events.save(self.out)
-        noted_calibration(run, run.protocol)
+        self.noted_calibration(run, run.protocol)
         if self.out:
             console.notes().print(f"events: {self.out}")
         elif events:
