@@ -10,11 +10,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
+from torch import Tensor
 
 from made import drawn_scores
 from messages import refuses
 from texthead.errors import DataError
 from texthead.evaluation import calibration, reliability
+
+
+def label_sets(scores: Tensor, quantile: float) -> Tensor:
+    return calibration.Calibration(1.0, 1, coverage=calibration.Coverage(0.9, quantile)).sets(scores)
 
 
 def slow(*cases: tuple[float, ...]) -> list:
@@ -117,7 +122,7 @@ def test_thresholds_tolerate_last_bits(change):
     assert (again > threshold).tolist() == 19 * [False] + [True]
     scores, targets = drawn_scores(30)
     quantile = calibration.conformal_quantile(scores, targets, coverage=0.8)
-    result = calibration.label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
+    result = label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
     assert result.sum() == math.ceil(31 * 0.8)
 
 
@@ -150,7 +155,7 @@ def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     for seed in range(draws):
         scores, targets = drawn_scores(items + 1, heat=heat, seed=seed)
         quantile = calibration.conformal_quantile(scores[1:], targets[1:], coverage=level)
-        held += bool(calibration.label_sets(scores[:1], quantile)[0, targets[0]])
+        held += bool(label_sets(scores[:1], quantile)[0, targets[0]])
     assert held >= binom.ppf(0.0001, draws, level)
     # Correct items all have a gap of 0, and such ties can raise the coverage above that bound.
     if heat == 3.0:
@@ -161,7 +166,7 @@ def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
 @settings(max_examples=40, deadline=None)
 def test_sets_are_the_best_labels_at_any_temperature(seed, temperature):
     scores, targets = drawn_scores(30, seed=seed)
-    sets = calibration.label_sets(scores, calibration.conformal_quantile(scores, targets, coverage=0.8))
+    sets = label_sets(scores, calibration.conformal_quantile(scores, targets, coverage=0.8))
     assert sets.gather(1, scores.argmax(1, keepdim=True)).all()
     for row, inside in zip(scores, sets, strict=True):
         assert row[inside].min() > row[~inside].max() if (~inside).any() else inside.all()
@@ -196,7 +201,7 @@ def test_guarantees_hold_for_items_of_new_groups(groups: int, size: int) -> None
         for row, keys in enumerate((None, own)):
             limit = calibration.threshold_for(known.sigmoid(), keys, false_accept=rate)
             quantile = calibration.conformal_quantile(scores, targets, groups=keys, coverage=1 - rate)
-            inside = calibration.label_sets(fresh[None], quantile)[0, label]
+            inside = label_sets(fresh[None], quantile)[0, label]
             missed[row] += torch.tensor([float(new.sigmoid() > limit), float(not inside)])
     alone, grouped = (missed / draws).tolist()
     assert max(grouped) <= binom.ppf(0.999, draws, rate) / draws
@@ -242,8 +247,8 @@ def test_weighted_sets_hold_where_classes_become_more_frequent():
         weighted, alike = (
             calibration.conformal_quantile(scores[:-1], known, each, coverage=level) for each in (weights, None)
         )
-        held += bool(calibration.label_sets(scores[-1:], weighted)[0, targets[-1]])
-        plain += bool(calibration.label_sets(scores[-1:], alike)[0, targets[-1]])
+        held += bool(label_sets(scores[-1:], weighted)[0, targets[-1]])
+        plain += bool(label_sets(scores[-1:], alike)[0, targets[-1]])
     assert held >= binom.ppf(0.0001, draws, level)
     assert held <= draws * 0.95
     assert plain < binom.ppf(0.0001, draws, level)
