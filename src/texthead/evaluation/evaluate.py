@@ -141,5 +141,5 @@ def evaluate(
     """
     dataset.targets(model.names)  # Checks the labels before anything is encoded.
     scored = score(model, dataset, protocol or model.protocol, reading, reporter, "evaluate")
-    items, targets = scored.items, scored.items.targets(model.names)
-    return evaluation_for(model.head, items.paths, targets, scored.scores, scored.skipped, items.groups)
+    targets = scored.items.targets(model.names)
+    return evaluation_for(model.head, scored.items, targets, scored.scores, scored.skipped)

@@ -223,5 +223,4 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
         DataError: as `evaluation_for`.
     """
     scores = head.eval()(items.features.to(head.weight.device)).cpu()
-    paths = [item.path for item in items.data.items]
-    return evaluation_for(head, paths, items.targets, scores, list(items.skipped), items.groups)
+    return evaluation_for(head, items.data, items.targets, scores, list(items.skipped))
