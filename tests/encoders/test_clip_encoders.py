@@ -136,24 +136,23 @@ def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> 
         assert isinstance(scored.skipped[0], MediaError)
 
 
-def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Dataset) -> None:
-    recipe, notes = adapt_recipe(small, {}, data, encoder)
+def test_a_recipe_takes_the_frames_of_the_encoder(visual: Visual, data: Dataset) -> None:
+    recipe, notes = adapt_recipe(small, {}, data, visual.spec)
     assert (recipe.frames, recipe.size) == (FRAMES, 32)
     prints("\n".join(notes), "frames 8 -> 4")
-    assert adapt_recipe(small, {"frames": 8}, data, encoder)[0].frames == 8
+    assert adapt_recipe(small, {"frames": 8}, data, visual.spec)[0].frames == 8
     with refuses(RunError, FRAMES, 6):
-        adapt_recipe(small, {"frames": 6}, data, encoder)
+        adapt_recipe(small, {"frames": 6}, data, visual.spec)
 
 
 def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
     """The spec's stride is used in recipes, training, testing and predictions without a run."""
     visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
     assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
-    strided = Encoder(visual, None, scale=10.0)
-    recipe, notes = adapt_recipe(small, {}, data, strided)
+    recipe, notes = adapt_recipe(small, {}, data, visual.spec)
     assert recipe.stride == 2
     prints("\n".join(notes), "stride 0 -> 2")
-    assert adapt_recipe(small, {"stride": 0}, data, strided)[0].stride == 0
+    assert adapt_recipe(small, {"stride": 0}, data, visual.spec)[0].stride == 0
     last, model = data.pick([5]), recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
@@ -166,9 +165,8 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     cache = tmp_path / "cache"
     fine_tune(model, data, data, run_recipe, out=tmp_path / "run", reading=Reading(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
-    frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride=3", "tune=none"):
-        adapt_recipe(small, {"stride": 3, "tune": "none"}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
+        adapt_recipe(small, {"stride": 3, "tune": "none"}, data, replace(visual.spec, frames=1, stride=0))
 
 
 def write_clips(data: Dataset, path: Path) -> Path:

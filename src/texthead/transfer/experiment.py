@@ -207,7 +207,7 @@ def load_experiment(
         if spec.unit == "frame" and not train.only_images:
             fixed["frames"] = QUICK_FRAMES
         make, overrides = small, {**fixed, **overrides, "tune": "none"}
-    recipe, changes = adapt_recipe(make, overrides, train, encoder)
+    recipe, changes = adapt_recipe(make, overrides, train, spec)
     engines = set[str]()
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, replace(reporter, used=engines.add))
     for note in (*division.notes, *notes):
