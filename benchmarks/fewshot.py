@@ -39,7 +39,9 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
-    recipe, _ = adapt_recipe(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
+    recipe, _ = adapt_recipe(
+        th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder.visual.spec
+    )
     protocol = encoder.visual.spec.protocol(recipe)
     frozen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True))
     train, tests = (frozen.items(dataset, labels) for dataset in (train_set, test))

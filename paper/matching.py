@@ -49,12 +49,7 @@ def matching_loss(
     Source: Eq. 2; Table 6, "batch gather".
     Differs: Eq. 2 has neither normalised rows nor a scale, but the published code has both. With its gather the
         gradient is this one divided by the number of processes, which AdamW undoes but for its eps.
-
-    Raises:
-        RunError: `targets` is unknown, or the numbers of videos, texts and labels differ.
     """
-    if not len(video) == len(text) == len(labels):
-        raise RunError(f"{len(video)} videos, {len(text)} texts, {len(labels)} labels: give one of each per pair")
     # Logits at a scale of 100 need more than half precision.
     with torch.autocast(video.device.type, enabled=False):
         video, text = (

@@ -42,7 +42,6 @@ from paper.shapes import (
 from texthead import Reporter, Visual, load_encoder
 from texthead.apps.demo import MOTIONS
 from texthead.encoders import openclip_tensors, save_openclip, tower_spec
-from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
 
 Tower = Literal["vit", "resnet"]
@@ -112,9 +111,6 @@ def pretrain(
     Args:
         steps: optimizer steps; None is the tower's default.
         reporter: gets a record of each step's number and loss.
-
-    Raises:
-        EncoderError: the tower is unknown, or steps is below 1.
     """
     setting = _setting(tower, steps)
     rng = np.random.default_rng(seed)
@@ -144,9 +140,6 @@ def cached_tower(
     Args:
         folder: cache folder; None is `texthead.files.cache_dir() / "paper"`.
         steps, seed, reporter: as in `pretrain`.
-
-    Raises:
-        EncoderError: the tower is unknown, or steps is below 1.
     """
     content = _content(tower, _setting(tower, steps), seed)
     out = (folder or cache_dir() / "paper") / f"tinyclip-{tower}-{digest(tower, steps=steps, seed=seed)}"
@@ -156,11 +149,7 @@ def cached_tower(
 
 
 def digest(tower: Tower, *, steps: int | None = None, seed: int = 0) -> str:
-    """Return a digest of a tower's settings, the seed and PROGRAM.
-
-    Raises:
-        EncoderError: the tower is unknown, or steps is below 1.
-    """
+    """Return a digest of a tower's settings, the seed and PROGRAM."""
     content = _content(tower, _setting(tower, steps), seed)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -168,13 +157,10 @@ def digest(tower: Tower, *, steps: int | None = None, seed: int = 0) -> str:
 def at_size(folder: Path, size: int, out: Path) -> Path:
     """Write the ViT of `folder` to `out` for another input size, with interpolated position embeddings; return `out`.
 
-    Raises:
-        EncoderError: the tower is not a ViT, or size is not a multiple of the patch size.
+    Args:
+        size: a multiple of the patch size.
     """
     config = read_json(folder / "open_clip_config.json")["model_cfg"]
-    patch = config["vision_cfg"].get("patch_size")
-    if patch is None or size < patch or size % patch:
-        raise EncoderError(f"size must be a multiple of the ViT's patch size ({patch} in {folder}), got {size}")
     config["vision_cfg"]["image_size"] = size
     with torch.device("meta"):
         clip = open_clip.CLIP(
@@ -205,17 +191,8 @@ def zero_shot(folder: Path) -> float:
 
 
 def _setting(tower: Tower, steps: int | None) -> Setting:
-    """Return the tower's settings, with `steps` overridden unless it is None.
-
-    Raises:
-        EncoderError: the tower is unknown, or steps is below 1.
-    """
-    if tower not in SETTINGS:
-        raise EncoderError(f"tower must be {' or '.join(SETTINGS)}, got {tower!r}")
-    setting = SETTINGS[tower] if steps is None else replace(SETTINGS[tower], steps=steps)
-    if setting.steps < 1:
-        raise EncoderError(f"steps must be at least 1, got {steps}")
-    return setting
+    """Return the tower's settings, with `steps` overridden unless it is None."""
+    return SETTINGS[tower] if steps is None else replace(SETTINGS[tower], steps=steps)
 
 
 def _content(tower: Tower, setting: Setting, seed: int) -> dict[str, Any]:

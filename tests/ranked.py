@@ -146,7 +146,7 @@ def trained_on_grids(
         temporal = AttentivePool(visual.spec.dim, 16)
     model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
     records = fine_tune(model, data, None, recipe, out=out, reading=Reading(cache=cache))
-    clips = feature_clips(model, data, recipe, visual.spec.pixels(), Reading(cache=cache))
+    clips = feature_clips(model, data, recipe, Reading(cache=cache))
     return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 
 

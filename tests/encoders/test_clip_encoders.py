@@ -136,24 +136,23 @@ def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> 
         assert isinstance(scored.skipped[0], MediaError)
 
 
-def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Dataset) -> None:
-    recipe, notes = adapt_recipe(small, {}, data, encoder)
+def test_a_recipe_takes_the_frames_of_the_encoder(visual: Visual, data: Dataset) -> None:
+    recipe, notes = adapt_recipe(small, {}, data, visual.spec)
     assert (recipe.frames, recipe.size) == (FRAMES, 32)
     prints("\n".join(notes), "frames 8 -> 4")
-    assert adapt_recipe(small, {"frames": 8}, data, encoder)[0].frames == 8
+    assert adapt_recipe(small, {"frames": 8}, data, visual.spec)[0].frames == 8
     with refuses(RunError, FRAMES, 6):
-        adapt_recipe(small, {"frames": 6}, data, encoder)
+        adapt_recipe(small, {"frames": 6}, data, visual.spec)
 
 
 def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
     """The spec's stride is used in recipes, training, testing and predictions without a run."""
     visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
     assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
-    strided = Encoder(visual, None, scale=10.0)
-    recipe, notes = adapt_recipe(small, {}, data, strided)
+    recipe, notes = adapt_recipe(small, {}, data, visual.spec)
     assert recipe.stride == 2
     prints("\n".join(notes), "stride 0 -> 2")
-    assert adapt_recipe(small, {"stride": 0}, data, strided)[0].stride == 0
+    assert adapt_recipe(small, {"stride": 0}, data, visual.spec)[0].stride == 0
     last, model = data.pick([5]), recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
@@ -166,9 +165,8 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     cache = tmp_path / "cache"
     fine_tune(model, data, data, run_recipe, out=tmp_path / "run", reading=Reading(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
-    frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride=3", "tune=none"):
-        adapt_recipe(small, {"stride": 3, "tune": "none"}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
+        adapt_recipe(small, {"stride": 3, "tune": "none"}, data, replace(visual.spec, frames=1, stride=0))
 
 
 def write_clips(data: Dataset, path: Path) -> Path:
@@ -345,22 +343,22 @@ def test_the_size_of_grids_is_said_before_they_are_encoded(
     visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages: list[str] = []
-    reporter, pixels, recipe = Reporter(say=messages.append), visual.spec.pixels(), grid_recipe()
+    reporter, recipe = Reporter(say=messages.append), grid_recipe()
     with monkeypatch.context() as patch:
         patch.setattr(MediaPath, "open", lambda path, **_: 1 / 0)
         for cache, where in ((False, "memory"), (tmp_path, "disk")):
             with pytest.raises(ZeroDivisionError):
-                feature_clips(grid_model(visual), data, recipe, pixels, Reading(cache=cache), reporter)
+                feature_clips(grid_model(visual), data, recipe, Reading(cache=cache), reporter)
             prints(messages.pop(), "2 kB (2 x 4 x 4 of 32 in half precision)", f"25 kB of {where} for 12 clips")
     for model in (recognizer(visual), grid_model(visual), grid_model(visual)):
-        feature_clips(model, data, recipe, pixels, Reading(cache=tmp_path), reporter)
+        feature_clips(model, data, recipe, Reading(cache=tmp_path), reporter)
     assert len(messages) == 1, "neither for steps nor for grids that are cached"
-    evaluate(grid_model(visual), data, Protocol(FRAMES, pixels, Views()), Reading(cache=tmp_path), reporter=reporter)
+    evaluate(grid_model(visual), data, visual.spec.protocol(recipe), Reading(cache=tmp_path), reporter=reporter)
     assert len(messages) == 1, "nor for fewer clips than are cached"
     longer = replace(recipe, frames=2 * FRAMES)
-    feature_clips(grid_model(visual), data.pick([0]), longer, pixels, Reading(cache=tmp_path / "other"), reporter)
+    feature_clips(grid_model(visual), data.pick([0]), longer, Reading(cache=tmp_path / "other"), reporter)
     prints(messages[1], "4 kB (4 x 4 x 4 of 32", "8 kB of disk for 2 clips")
-    feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, pixels, Reading(cache=tmp_path), reporter)
+    feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, Reading(cache=tmp_path), reporter)
     prints(messages[2], "16 kB (2 x 8 x 8 of 32 in single precision)")
 
 
@@ -378,7 +376,7 @@ def test_training_reads_grids_from_the_cache(
     for losses, *tensors in weights[1:]:
         assert losses == weights[0][0]
         assert all(torch.equal(a, b) for a, b in zip(tensors, weights[0][1:], strict=True))
-    clips = feature_clips(grid_model(visual), data, recipe, visual.spec.pixels(), Reading(cache=cache))
+    clips = feature_clips(grid_model(visual), data, recipe, Reading(cache=cache))
     entry = clips[0, 3]
     assert (entry[0].dtype, entry[0].shape) == (torch.float32, (32, 32))
     assert len(pickle.dumps(clips)) < 600 * len(data), "12 grids take 24 kB"
@@ -387,10 +385,9 @@ def test_training_reads_grids_from_the_cache(
 
 def test_lost_grids_are_encoded_again(visual: Visual, data: Dataset, tmp_path: Path) -> None:
     """Those that are lost during training are an error."""
-    pixels, reading = visual.spec.pixels(), Reading(cache=tmp_path)
 
     def clips() -> TrainFeatures:
-        return feature_clips(grid_model(visual), data, grid_recipe(), pixels, reading)
+        return feature_clips(grid_model(visual), data, grid_recipe(), Reading(cache=tmp_path))
 
     first = clips()[0, 2][0]
     (path,) = tmp_path.glob("*.sqlite")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score
 
+from texthead import Dataset, Item
 from texthead.errors import DataError
 from texthead.evaluation import Evaluation, grouped_interval
 from texthead.evaluation.average_precision import average_precision
@@ -118,17 +119,16 @@ def test_classes_are_rated_at_their_thresholds() -> None:
 
 def test_a_head_of_one_class_cannot_score_several_labels() -> None:
     head = FrozenHead(torch.eye(3), names=["a", "b", "c"])
-    hot = torch.tensor([[True, True, False]])
+    items, hot = Dataset((Item(Path("a"), ("a", "b")),), multilabel=True), torch.tensor([[True, True, False]])
     with pytest.raises(DataError, match="the items have several labels, and the model chooses one class"):
-        evaluation_for(head, [Path("a")], hot, torch.zeros(1, 3), [], ["a"])
+        evaluation_for(head, items, hot, torch.zeros(1, 3), [])
     own = MultiLabelHead(head, bias=torch.zeros(3), thresholds=torch.ones(3))
-    result = evaluation_for(own, [Path("a")], hot, torch.tensor([[2.0, 0.5, 0.0]]), [], ["a"])
+    result = evaluation_for(own, items, hot, torch.tensor([[2.0, 0.5, 0.0]]), [])
     assert isinstance(result, MultiLabelEvaluation)
     assert result.predicted.tolist() == [[True, False, False]]
-    assert evaluation_for(own, [Path("a")], torch.tensor([1]), torch.zeros(1, 3), [], ["a"]).targets.tolist() == [
-        [False, True, False]
-    ]
-    nothing = evaluation_for(own, [Path("a")], torch.zeros(1, 3).bool(), torch.zeros(1, 3), [], ["a"])
+    one = evaluation_for(own, items, torch.tensor([1]), torch.zeros(1, 3), [])
+    assert one.targets.tolist() == [[False, True, False]]
+    nothing = evaluation_for(own, items, torch.zeros(1, 3).bool(), torch.zeros(1, 3), [])
     with pytest.raises(DataError, match="none of 1 scored items has a class of the model"):
         _ = nothing.rate
 

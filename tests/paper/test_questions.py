@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from made import COLOURS, colour_model, write_untrained, write_video
-from messages import prints
 from paper import branches, scene, strings, unknown
 from paper.__main__ import main
 from paper.questions import FOLDS, TITLES, folds
@@ -103,12 +102,6 @@ def test_forms_of_class_names():
     assert {**forms, "words": ["apply eye makeup", "tai chi"], "lower case": ["applyeyemakeup", "taichi"]} == forms
     base = strings.Case("as labelled", "a video of a person {}.", "1x1", "first", "features")
     assert len(strings.cases(base, [*forms])) == 1 + 2 + 3 + 1 + 3 * 4 - 1
-
-
-@pytest.mark.parametrize(("words", "parts"), [("scene RUN", (1, "None")), ("branches RUN --data RUN", (2, 1))])
-def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
-    assert main(words.replace("RUN", str(tmp_path)).split()) == 2
-    prints(capsys.readouterr().err, *parts)
 
 
 @pytest.mark.nightly("paper")

@@ -120,6 +120,8 @@ def test_every_experiment_lists_what_it_would_run(name, scale):
         ("run table99 --scale smoke", ("table99", "table12")),
         ("report --results nowhere", ("nowhere", "run all")),
         ("report --results TMP", ("mini", "run all")),
+        ("scene TMP", (1, "None")),
+        ("branches TMP --data TMP", (2, 1)),
     ],
 )
 def test_mistakes_are_one_line(words, parts, tmp_path, capsys):

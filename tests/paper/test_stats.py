@@ -126,15 +126,6 @@ def test_the_gap_by_hand():
     assert result == pytest.approx((1.0, math.nan, 1), nan_ok=True)
 
 
-def test_values_that_do_not_fit_are_errors():
-    for values, names in ((np.eye(2), ["a", "b", "c"]), (np.ones((2, 3)), ["a", "b"])):
-        with refuses(DataError, 3, 2):
-            correlation_gap(values, names)
-    for compute in (lambda: interval([]), lambda: paired([], [])):
-        with refuses(DataError, "value"):
-            compute()
-
-
 def test_steps_to_a_level():
     curve = [(10, 40.0), (20, 55.0), (30, 48.0), (40, 60.0)]
     assert steps_to(curve, 50) == 20
@@ -187,16 +178,9 @@ def test_permutations_of_classes_not_entries():
 
 
 def test_maps_that_cannot_be_compared():
-    for one, other, parts in (
-        (symmetric(3, 0), symmetric(4, 0), (3, 4)),
-        (np.ones((2, 3)), np.ones((2, 3)), ("(2, 3)",)),
-        (symmetric(4, 0), np.eye(4), (4,)),
-        (np.eye(1), np.eye(1), (1,)),
-    ):
-        with refuses(DataError, *parts):
+    for one, other in ((symmetric(4, 0), np.eye(4)), (np.eye(1), np.eye(1))):
+        with refuses(DataError, len(one)):
             map_correlation(one, other)
-    with refuses(DataError, "permutations", 0):
-        permutation_test(symmetric(4, 0), symmetric(4, 1), permutations=0, seed=0)
 
 
 # ---- mean average precision

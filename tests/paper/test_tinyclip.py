@@ -8,13 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from messages import refuses
 from paper import tinyclip
 from paper.shapes import FORMS, OPPOSITES, all_pairs, draw_shape_pictures, unseen_pairs
 from texthead.apps.demo.drawn_videos import MOTIONS
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
-from texthead.errors import EncoderError
 from texthead.parallel.progress import Reporter
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -111,14 +109,3 @@ def test_the_vit_at_another_size(folders: dict[str, Path], tmp_path: Path, size:
     assert features.shape == (3, 128)
     if size == 64:
         assert torch.equal(features, load(folders["vit"]).visual(pictures()))
-
-
-def test_what_cannot_be_resized_or_trained_is_an_error(folders: dict[str, Path], tmp_path: Path):
-    for tower, size in (("vit", 50), ("resnet", 96)):
-        with refuses(EncoderError, "size", size):
-            tinyclip.at_size(folders[tower], size, tmp_path / "other")
-    with refuses(EncoderError, "tower", "lstm"):
-        tinyclip.cached_tower("lstm", tmp_path)  # pyright: ignore[reportArgumentType]
-    with refuses(EncoderError, "steps", 0):
-        tinyclip.pretrain("vit", tmp_path, steps=0)
-    assert not list(tmp_path.iterdir())

@@ -43,7 +43,7 @@ def test_a_file_cut_anywhere_is_continued_to_the_same_bytes(tmp_path: Path, suff
     whole = path.read_bytes()
     if suffix == ".csv":
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [[str(cell) for cell in row] for row in csv_rows(PREDICTIONS)]
+            rows = [[*map(str, row)] for each in PREDICTIONS for row in csv_rows(each, CSV_COLUMNS)]
             assert [*csv.reader(file)] == [[*CSV_COLUMNS], *rows]
     else:
         lines = whole.decode("utf-8", "surrogateescape").splitlines()

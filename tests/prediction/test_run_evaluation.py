@@ -43,14 +43,6 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
     assert bool(fitted) == any(f"fitted to {fitted} of these 9 items" in line for line in scores.lines)
 
 
-def test_other_classes(world):
-    run = th.load_run(world.run).with_classes(["blue", "red", "green"])
-    scores = run.evaluate(th.read_dataset(world.images), None, READING)
-    ((method, result),) = scores.rows
-    assert method == "this run, new text head"
-    assert result.names == ("blue", "red", "green")
-
-
 def test_the_command_scores_other_classes(world, works):
     options = ("--classes", "blue, red, green", "--verbose", *world.run_options())
     out, err = works("eval", world.run, world.images, *options)

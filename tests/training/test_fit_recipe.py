@@ -7,15 +7,15 @@ import pytest
 
 from made import items
 from messages import prints, refuses
-from texthead import Dataset, Encoder, Visual, load_encoder, recipes
+from texthead import Dataset, VisualSpec, load_encoder, recipes
 from texthead.data import Pixels
 from texthead.errors import RunError
 from texthead.training.fit_recipe import adapt_recipe
 
 
 @pytest.fixture(scope="module")
-def mini() -> Encoder:
-    return load_encoder("mini")
+def mini() -> VisualSpec:
+    return load_encoder("mini").visual.spec
 
 
 def many(count: int, classes: Sequence[str] = "ab", suffix: str = ".mp4") -> Dataset:
@@ -45,12 +45,12 @@ def test_adapt_flips_and_keep_fitting_recipe(mini):
 @pytest.mark.parametrize("make", [recipes.paper, recipes.text4vis])
 def test_adapt_to_larger_encoder(mini, make):
     """As in the published code: 224 of 256 pixels, and 336 of 336."""
-    large = Encoder(Visual(mini.visual.net, replace(mini.visual.spec, size=336, any_size=False)), None, scale=1.0)
+    large = replace(mini, size=336, any_size=False)
     changed, (note,) = adapt_recipe(make, {}, many(100), large)
-    assert (changed.resize, large.visual.spec.pixels(changed).size) == (336, 336)
+    assert (changed.resize, large.pixels(changed).size) == (336, 336)
     prints(note, 336, 256)
     assert adapt_recipe(make, {"resize": 384}, many(100), large)[0].resize == 384
-    small = replace(mini.visual.spec, size=224)
+    small = replace(mini, size=224)
     assert small.pixels(make()) == Pixels(224, 256, small.interpolation, decode="exact")
 
 

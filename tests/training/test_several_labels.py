@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from made import SPEC, write_image
 from messages import refuses
@@ -20,7 +19,7 @@ from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.prediction.load import load_run
 from texthead.training.train import fine_tune
-from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
+from training_runs import NAMES, RECIPE, assert_same_weights, draw, losses, make_model
 
 SHORT = replace(RECIPE, epochs=3, batch=4, frames=1)
 LABELS = ("red", "blue; red", "", "blue", "red", "blue; red", "blue", "")
@@ -78,15 +77,6 @@ def test_the_threshold_is_that_of_items_after_training(data: Dataset, tmp_path: 
     assert isinstance(scored, MultiLabelEvaluation)
     assert scored.f1[0] > replace(scored, thresholds=-50.0).f1[0] + 10
     assert scored.predicted.sum() <= 1.5 * scored.targets.sum()
-
-
-def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: Path) -> None:
-    whole = fine_tune(model(), data, None, SHORT, out=tmp_path / "whole")
-    with pytest.raises(Stop):
-        fine_tune(model(), data, None, SHORT, out=tmp_path / "run", reporter=stop_after(12))
-    resumed = fine_tune(model(), data, None, SHORT, out=tmp_path / "run", resume=True)
-    assert timeless(resumed) == timeless(whole)
-    assert_same_weights(*(load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole")))
 
 
 def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:

@@ -511,22 +511,6 @@ def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumul
     assert length <= 6 or [key for keys in other for key in keys] != orders[0]
 
 
-def test_the_published_schedule_changes_at_every_tenth_step_only(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With 12 steps per epoch, the rate is set at the first and the tenth step of each epoch."""
-    seen = spy_on_adamw(monkeypatch)
-    twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
-    recipe = replace(RECIPE, name="text4vis", epochs=2, batch=1, tune="none", lr_new=0.5, scale=None)
-    records = fine_tune(make_model(), twelve, None, recipe, out=tmp_path)
-    # Warm-up takes the first epoch, half a cosine the second.
-    late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
-    expected = 9 * [0.0] + 3 * [0.5 * 9 / 12] + 9 * [0.5] + 3 * [late]
-    assert [step["rates"] for step in seen] == [[pytest.approx(rate)] for rate in expected]
-    assert [record["lr_new"] for record in records] == pytest.approx(expected)
-    assert not any("lr" in record for record in records), "no parameter has that rate"
-
-
 def test_groups_hold_each_trained_parameter_once_at_its_own_rate() -> None:
     """Eq. 1: the paper's recipe uses the rate of new modules for a head; changing it leaves the encoder's rate alone."""
     model = make_model(head=TrainableHead(draw(2, SPEC.dim), names=NAMES))

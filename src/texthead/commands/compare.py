@@ -49,19 +49,22 @@ class Compare(TrainingData, ReadingOptions):
     def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
         from texthead.cli.score_table import row_json
-        from texthead.data.division import divide_or_train
         from texthead.encoders.load import EncoderOptions
         from texthead.runs.scores import score_of
-        from texthead.transfer.comparison import compare_methods
-        from texthead.transfer.experiment import load_experiment
+        from texthead.transfer.comparison import compare
 
         console.status(f"loading the encoder {encoder}")
-        division = divide_or_train(dataset, seed=self.seed, k=self.k)
-        options = EncoderOptions(encoder, text=self.text, device=self.pick_device())
-        reading, overrides = self.reading(dataset.paths, True), {"seed": self.seed}
-        plan = load_experiment(division, options, self.classes, overrides, reading, console.reporter)
-        self._say_plan(plan)
-        scores = compare_methods(plan, self.unlabelled)
+        scores = compare(
+            dataset,
+            EncoderOptions(encoder, text=self.text, device=self.pick_device()),
+            classes=self.classes,
+            k=self.k,
+            overrides={"seed": self.seed},
+            unlabelled=self.unlabelled,
+            reading=self.reading(dataset.paths, True),
+            planned=self._say_plan,
+            reporter=console.reporter,
+        )
         experiment, engine = scores.experiment, scores.experiment.engine
         console.say_skipped(experiment.skipped)
         if several:

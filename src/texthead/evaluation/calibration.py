@@ -180,7 +180,8 @@ class Calibration:
     def sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
         """Return which labels are in each item's prediction set, for a calibration with a coverage."""
         assert self.coverage is not None
-        return label_sets(scores, self.coverage.quantile)
+        table = scores.double()
+        return table.amax(1, keepdim=True) - table <= self.coverage.quantile
 
     def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
         """Return whether each item's set holds its label, for a calibration with a coverage."""
@@ -599,9 +600,3 @@ def risk_limit(
     """
     limit = torch.tensor(_quantile(best_wrong, weights, groups, wrong, "a share of wrong answers")).double()
     return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
-
-
-def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:
-    """Return which labels are in each item's set: those whose score is within the quantile of the best."""
-    table = scores.double()
-    return table.amax(1, keepdim=True) - table <= quantile

@@ -1,7 +1,6 @@
 """Evaluate a model: features of views -> scores -> exact counts."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -125,7 +124,6 @@ def evaluate(
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
-    labels: Sequence[str] | None = None,
     reporter: Reporter = Reporter(),
 ) -> Evaluation:
     """Evaluate the model on every readable item, each exactly once on any number of processes.
@@ -135,14 +133,13 @@ def evaluate(
 
     Args:
         protocol: frames, views and sizes; the encoder's own if None. Pass `run.protocol` for those of a run.
-        labels: the data's label for each row of the head; the model's names if None.
         reporter: gets progress and messages.
 
     Raises:
         DataError: the head has no row for a label.
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
-    dataset.targets(labels or model.names)  # Checks the labels before anything is encoded.
+    dataset.targets(model.names)  # Checks the labels before anything is encoded.
     scored = score(model, dataset, protocol or model.protocol, reading, reporter, "evaluate")
-    items, targets = scored.items, scored.items.targets(labels or model.names)
-    return evaluation_for(model.head, items.paths, targets, scored.scores, scored.skipped, items.groups)
+    targets = scored.items.targets(model.names)
+    return evaluation_for(model.head, scored.items, targets, scored.scores, scored.skipped)

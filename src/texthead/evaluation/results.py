@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
@@ -356,11 +357,10 @@ def joined(folds: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
 
 def evaluation_for(
     head: nn.Module,
-    paths: list[Path],
+    items: Dataset,
     targets: Targets,
     scores: Float[Tensor, "items classes"],
     skipped: list[MediaError],
-    groups: list[str],
 ) -> Evaluation:
     """Return the evaluation of a head's scores.
 
@@ -371,8 +371,8 @@ def evaluation_for(
     if getattr(head, "multilabel", False):
         hot = targets if targets.ndim == 2 else F.one_hot(targets, len(names)).bool()
         thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
-        return MultiLabelEvaluation(names, paths, hot, scores, skipped, groups, thresholds.cpu())
+        return MultiLabelEvaluation(names, items.paths, hot, scores, skipped, items.groups, thresholds.cpu())
     if targets.ndim == 2:
         problem = "the items have several labels, and the model chooses one class per file"
         raise DataError(f"{problem}: train a run on such data")
-    return Evaluation(names, paths, targets, scores, skipped, groups)
+    return Evaluation(names, items.paths, targets, scores, skipped, items.groups)

@@ -53,8 +53,8 @@ def number_text(percent: float, result: Evaluation) -> str:
     return f"{percent:.{digits}f}"
 
 
-def weak_spots(result: Evaluation, most: int = 2) -> list[str]:
-    """Return the most frequent confusions: `skirt is often called dress (5 of 20)`; with several labels, misses."""
+def weak_spots(result: Evaluation) -> list[str]:
+    """Return the two most frequent confusions: `skirt is often called dress (5 of 20)`; with several labels, misses."""
     if isinstance(result, MultiLabelEvaluation):
         missed = [(row.items - round(row.recall[0] * row.items / 100), row) for row in result.classes if row.recall]
         missed.sort(key=lambda pair: -pair[0])
@@ -63,4 +63,4 @@ def weak_spots(result: Evaluation, most: int = 2) -> list[str]:
         names, sizes = result.names, result.targets.bincount(minlength=len(result.names)).tolist()
         pairs = wrong_pairs(result.confusion())
         spots = [(n, sizes[truth], f"{names[truth]} is often called {names[said]}") for truth, said, n in pairs]
-    return [f"{text} ({count} of {of})" for count, of, text in spots if count >= max(2, OFTEN * of)][:most]
+    return [f"{text} ({count} of {of})" for count, of, text in spots if count >= max(2, OFTEN * of)][:2]

@@ -1,6 +1,6 @@
 """Predictions as JSON and CSV."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,18 +83,16 @@ def csv_columns(calibration: Calibration | None, *, sets: bool, multilabel: bool
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()), *(("chosen",) if multilabel else ()))
 
 
-def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
-    """Yield the CSV rows: one per class of `top`, or one with the error.
+def csv_rows(prediction: Prediction, columns: Sequence[str]) -> list[tuple[object, ...]]:
+    """Return the CSV rows: one per class of `top`, or one with the error.
 
-    "answer" is in the first row of a file: the best class, a broader name, or "none of these".
+    "answer" is in the first row: the best class, a broader name, or "none of these".
     """
-    for prediction in predictions:
-        for rank, (name, probability) in enumerate(prediction.top, 1):
-            row = {"path": prediction.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
-            row["answer"] = "" if rank > 1 else prediction.named or NONE
-            row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
-            row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
-            yield tuple(row.get(column, "") for column in columns)
-        if prediction.error:
-            row = {"path": prediction.path, "error": prediction.error}
-            yield tuple(row.get(column, "") for column in columns)
+    rows = [{"error": prediction.error}] if prediction.error else []
+    for rank, (name, probability) in enumerate(prediction.top, 1):
+        row = {"rank": rank, "name": name, "probability": f"{probability:.6f}"}
+        row["answer"] = "" if rank > 1 else prediction.named or NONE
+        row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
+        row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
+        rows.append(row)
+    return [tuple({"path": prediction.path, **row}.get(column, "") for column in columns) for row in rows]

@@ -51,7 +51,7 @@ class PredictionFile:
     def write(self, prediction: Prediction) -> None:
         """Add a prediction: its rows, or its line."""
         text = (
-            csv_text(csv_rows([prediction], self._columns))
+            csv_text(csv_rows(prediction, self._columns))
             if self._is_csv
             else json.dumps(json_entry(prediction, self._calibration), ensure_ascii=False) + "\n"
         )

@@ -1,6 +1,5 @@
 """Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, plural
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.files import locked
@@ -27,11 +26,11 @@ from texthead.parallel.distributed import rank, ranks, together
 from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.load import run_in
 from texthead.prediction.run import Run
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, RecipeName
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, RecipeName
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
-from texthead.training.epochs import seconds_a_clip
+from texthead.training.epochs import say_cost
 from texthead.training.start import RunInfo, engine_of, split_json
 from texthead.training.train import fine_tune
 from texthead.transfer.baselines import FEW_ITEMS, ScoreTable, add_baselines
@@ -217,7 +216,7 @@ def _fine_tune(
     model = model.to(experiment.encoder.visual.mean.device)
     if multilabel:
         model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
-    _say_cost(model, recipe, len(division.train), reporter, resume=resume)
+    say_cost(model, recipe, len(division.train), reporter, resume=resume)
     fine_tune(
         model,
         division.train,
@@ -253,14 +252,3 @@ def _check_head(kind: str, experiment: Experiment) -> None:
             f"head {kind}: {encoder.source} has no text encoder: give it one (`text`), or take another head: "
             f"{WITHOUT_TEXT}"
         )
-
-
-def _say_cost(model: Recognizer, recipe: Recipe, clips: int, reporter: Reporter, *, resume: bool) -> None:
-    """Report how many steps fine-tuning takes, and about how long if the encoder is trained from the start."""
-    steps, estimate = recipe.epochs * math.ceil(clips / recipe.batch), ""
-    if not resume and not recipe.frozen:
-        minutes = max(1, round(seconds_a_clip(model, recipe) * clips * recipe.epochs / 60))
-        span = "a minute" if minutes == 1 else f"{minutes} minutes"
-        estimate = f"; about {span} here, plus reading the files"
-    of_clips = f"{plural(recipe.epochs, 'epoch')} of {plural(clips, 'clip')}"
-    reporter.say(f"fine-tuning: {plural(steps, 'step')}, {of_clips}{estimate}")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from texthead.data.dataset import Dataset
-from texthead.encoders.encoder import Encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.recipes import Recipe
@@ -16,7 +15,7 @@ FEW_STEPS = 40
 
 
 def adapt_recipe(
-    make: Callable[..., Recipe], overrides: Mapping[str, Any], train_set: Dataset, encoder: Encoder
+    make: Callable[..., Recipe], overrides: Mapping[str, Any], train_set: Dataset, spec: VisualSpec
 ) -> tuple[Recipe, list[str]]:
     """Return the recipe adapted to the data and the encoder, and a message for each changed value.
 
@@ -24,12 +23,12 @@ def adapt_recipe(
         make: returns the recipe with given values.
         overrides: values to use in any case.
         train_set: the training items.
-        encoder: the encoder to train.
+        spec: the encoder.
 
     Raises:
         RunError: an override does not fit the data or the encoder.
     """
-    recipe, spec = make(**overrides), encoder.visual.spec
+    recipe = make(**overrides)
     values: dict[str, Any] = {}
     notes: list[str] = []
     if spec.unit == "clip" and recipe.frames != spec.frames and "frames" not in overrides:

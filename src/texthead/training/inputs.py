@@ -8,7 +8,7 @@ from torch import Tensor
 
 from texthead.data.clips import FrameBank, TrainFeatures
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.protocol import Protocol, Views
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError
 from texthead.features.clips import encode
@@ -20,12 +20,7 @@ from texthead.recipes import Recipe
 
 
 def feature_clips(
-    model: Recognizer,
-    dataset: Dataset,
-    recipe: Recipe,
-    pixels: Pixels,
-    reading: Reading,
-    reporter: Reporter = Reporter(),
+    model: Recognizer, dataset: Dataset, recipe: Recipe, reading: Reading, reporter: Reporter = Reporter()
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 
@@ -37,7 +32,8 @@ def feature_clips(
     Raises: MediaError if an item cannot be read.
     """
     items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
-    clips = Protocol(recipe.frames, pixels, Views(clips=2, stride=recipe.stride if model.sees_clips else 0))
+    views = Views(clips=2, stride=recipe.stride if model.sees_clips else 0)
+    clips = Protocol(recipe.frames, model.spec.pixels(recipe), views)
     choose = None if model.sees_clips else partial(evenly, most=2 * recipe.frames)
 
     def readable_entries() -> Iterator[Any]:
@@ -51,7 +47,7 @@ def feature_clips(
                 yield entry[0]
 
     with together():
-        for item in items if clips.views.of_windows else ():
+        for item in items if views.of_windows else ():
             item.media.check_windows()
         bank: Sequence[Any] = [*readable_entries()] if model.sees_clips else FrameBank(readable_entries())
     readable(gather_list(errors), skip=False)

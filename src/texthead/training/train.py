@@ -102,7 +102,7 @@ def fine_tune(
         if recipe.frozen:
             reading = replace(reading, engine=engine_of(out, reading.engine), skip_unreadable=False)
             noted = replace(reporter, used=engines.add)
-            clips = feature_clips(model, train_set, recipe, protocol.sizes, reading, noted)
+            clips = feature_clips(model, train_set, recipe, reading, noted)
             record_engines(out, engines)
         else:
             reading = Reading(reading.workers)

@@ -1,6 +1,6 @@
 """Compare the methods on a frozen encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.reading import Reading
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.progress import Reporter
+from texthead.parallel.progress import Reporter, silent
 from texthead.transfer import methods
 from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
 
@@ -129,6 +129,7 @@ def compare(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
     reading: Reading = Reading(cache=True),
+    planned: Callable[[Experiment], object] = silent,
     reporter: Reporter = Reporter(),
 ) -> MethodScores:
     """Score the methods on a frozen encoder side by side, as `texthead compare` does.
@@ -142,6 +143,7 @@ def compare(
         k: training items drawn for each class; all if None.
         overrides: recipe values, such as frames, size, seed and class_shares.
         unlabelled: folder of files like those to predict; they refine the probes if they help.
+        planned: gets what will be compared, before its items are encoded.
         reporter: gets progress and messages.
 
     Raises:
@@ -150,12 +152,7 @@ def compare(
     """
     division = divide_or_train(as_dataset(data), seed=overrides.get("seed", 0), k=k)
     experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
-    return compare_methods(experiment, unlabelled)
-
-
-def compare_methods(experiment: Experiment, unlabelled: str | None = None) -> MethodScores:
-    """Score the methods of an experiment; see `compare`."""
-    division, reporter = experiment.division, experiment.frozen.reporter
+    planned(experiment)
     if division.val and division.scored_name == "test":
         reporter.note(f"{plural(len(division.val), 'val item')} {'is' if len(division.val) == 1 else 'are'} not used")
     default, *_ = names = experiment.methods

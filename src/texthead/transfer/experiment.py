@@ -207,7 +207,7 @@ def load_experiment(
         if spec.unit == "frame" and not train.only_images:
             fixed["frames"] = QUICK_FRAMES
         make, overrides = small, {**fixed, **overrides, "tune": "none"}
-    recipe, changes = adapt_recipe(make, overrides, train, encoder)
+    recipe, changes = adapt_recipe(make, overrides, train, spec)
     engines = set[str]()
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, replace(reporter, used=engines.add))
     for note in (*division.notes, *notes):
@@ -223,5 +223,4 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
         DataError: as `evaluation_for`.
     """
     scores = head.eval()(items.features.to(head.weight.device)).cpu()
-    paths = [item.path for item in items.data.items]
-    return evaluation_for(head, paths, items.targets, scores, list(items.skipped), items.groups)
+    return evaluation_for(head, items.data, items.targets, scores, list(items.skipped))

@@ -36,27 +36,13 @@ ANCHOR, MORE_ANCHOR = 3.0, 7.0
 ALL_OCCUR, FEW_OCCUR = 0.8, 0.5
 
 
-class Occurrence(NamedTuple):
-    """Which classes occur in a batch.
-
-    Args:
-        prior: log of each class's share, times `trust`.
-        present: effective number of classes that occur: the exponential of the entropy of their shares.
-        trust: how far the shares count (0-1); 0 if all classes seem to occur.
-    """
-
-    prior: Float[Tensor, " classes"]
-    present: float
-    trust: float
-
-
 class Refined(NamedTuple):
     """The refined scores of the files, and the linear classifier on unit features that was added to the head.
 
     Args:
         scores: with the log shares of the classes in the batch, which are no part of the classifier.
         weight, bias: zero if the files cannot help; the scores are then those of the head.
-        trust: as in `Occurrence`.
+        trust: how far the shares of the classes count (0-1); 0 if all classes seem to occur.
     """
 
     scores: Float[Tensor, "files classes"]
@@ -111,12 +97,17 @@ def refine(
     most_weight = len(x) / len(all_features) if len(items) else UNCHECKED
     anchor, squares = _expected_means(head, x, rows), all_features.square().sum(0)
     weight, bias = torch.zeros_like(rows), torch.zeros(len(rows)).double()
-    refined, occurrence = head, Occurrence(bias, len(rows), 0.0)
+    refined, prior, trust = head, bias, 0.0
     for _ in range(EM_STEPS):
-        assigned = _assigned(refined, occurrence.prior)
-        occurrence = _occurrence(assigned)
+        assigned = _assigned(refined, prior)
+        counts = assigned.sum(0) + 1  # One more file in each class keeps small batches near equal shares.
+        logs = (counts / counts.sum()).log()
+        # The effective number of classes that occur: the exponential of the entropy of their shares.
+        present = float((-(logs.exp() * logs).sum()).exp())
+        trust = min(max((ALL_OCCUR - present / len(rows)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
+        prior = trust * logs
         weights = torch.cat([assigned, hot])
-        counts, pull = weights.sum(0)[:, None], ANCHOR + MORE_ANCHOR * occurrence.trust
+        counts, pull = weights.sum(0)[:, None], ANCHOR + MORE_ANCHOR * trust
         means = weights.T @ all_features / counts.clamp(min=1e-9)
         variance = (squares - (counts * means.square()).sum(0)) / len(all_features)
         # Unit features of 1,000 dimensions have variances of about 0.001.
@@ -124,20 +115,20 @@ def refine(
         means = (counts * means + pull * anchor) / (counts + pull)
         weight, bias = means / variance, -(means.square() / variance).sum(1) / 2
         weight, bias = weight - weight.mean(0), bias - bias.mean()
-        files = len(x) / occurrence.present
+        files = len(x) / present
         factor = most_weight * files / (files + MIN_FILES) if files >= MIN_FILES else 0.0
         within, among = variance.sum(), (squares / len(all_features) - all_features.mean(0).square() - variance).sum()
-        ratio = among / max(occurrence.present - 1, 1e-9) * (len(all_features) - occurrence.present) / within
+        ratio = among / max(present - 1, 1e-9) * (len(all_features) - present) / within
         factor = factor * (ratio - 1).clamp(0, 1) * _spread(head) / _spread(x @ weight.T + bias)
         weight, bias = factor * weight, factor * bias
         refined = head + x @ weight.T + bias
     result = scores.clone()
     if weight.any():
-        refined = refined + _spread(refined) / SHARPNESS * occurrence.prior
+        refined = refined + _spread(refined) / SHARPNESS * prior
     result[:, finite] = refined.to(scores.dtype)
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
-    return Refined(result, all_weight, all_bias, occurrence.trust)
+    return Refined(result, all_weight, all_bias, trust)
 
 
 def _expected_means(
@@ -154,15 +145,6 @@ def _assigned(
 ) -> Float[Tensor, "files classes"]:
     """Return the nearly hard assignment of the files to classes with such a log prior."""
     return (SHARPNESS / _spread(scores) * scores + prior).softmax(1)
-
-
-def _occurrence(assigned: Float[Tensor, "files classes"]) -> Occurrence:
-    """Estimate which classes occur; one more file in each keeps small batches near equal shares."""
-    counts = assigned.sum(0) + 1
-    logs = (counts / counts.sum()).log()
-    present = float((-(logs.exp() * logs).sum()).exp())
-    trust = min(max((ALL_OCCUR - present / len(logs)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
-    return Occurrence(trust * logs, present, trust)
 
 
 def _spread(scores: Float[Tensor, "files classes"]) -> Tensor:
