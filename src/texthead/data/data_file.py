@@ -37,21 +37,18 @@ _Columns = Annotated[
     lambda names: names.keys() <= {*ROW_COLUMNS} and len({*names.values()}) == len(names),
 ]
 
-_Keys = TypedDict(
-    "_Keys",
-    {
-        "list": _Text,
-        "train": _Text,
-        "val": _Text,
-        "test": _Text,
-        "root": _Text,
-        "columns": _Columns,
-        "suffix": _Text,
-        "frames": _Text,
-        "labels": Mapping[str, _Text] | _Text,
-        "tree": dict | _Text,
-    },
-)
+
+class _Keys(TypedDict):
+    list: _Text
+    train: _Text
+    val: _Text
+    test: _Text
+    root: _Text
+    columns: _Columns
+    suffix: _Text
+    frames: _Text
+    labels: Mapping[str, _Text] | _Text
+    tree: dict | _Text
 
 
 def accepts(source: str) -> bool:
