@@ -19,7 +19,6 @@ from messages import refuses
 from texthead.data import Pixels
 from texthead.errors import DataError
 from texthead.evaluation import calibration, reliability
-from texthead.models import text_rows
 from texthead.transfer.closed_form import logistic_head, text_probe_head
 
 
@@ -303,7 +302,7 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     frozen = th.FrozenEncoder(encoder, th.Protocol(1, size))
     features, others = (frozen.items(part).features for part in (train, rest))
     targets = torch.tensor([names.index(label) for label in train.labels])
-    text = text_probe_head(text_rows(encoder, names), features, targets, names=names)
+    text = text_probe_head(encoder.text_rows(names), features, targets, names=names)
     with torch.inference_mode():
         both = [head(others) for head in (text, logistic_head(features, targets, names=names))]
     known = torch.tensor([label not in unknown for label in rest.labels])

@@ -25,7 +25,7 @@ from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.load import spec_of
 from texthead.errors import DataError, RunError
 from texthead.models.build import make_head, make_temporal_for
-from texthead.models.head_rows import RowInputs, RowKind, lda_weights, text_rows
+from texthead.models.head_rows import RowInputs, RowKind, lda_weights
 from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
 from texthead.models.recognizer import Recognizer
@@ -246,7 +246,7 @@ def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:
     assert isinstance(head, FrozenHead)
     assert (head.names, head.kind) == (tuple(LABELS), "text")
     assert head.prompts == ("a video of playing cello.", "a video of archery.", "a video of juggling.")
-    assert torch.equal(head.weight, F.normalize(text_rows(encoder, head.prompts), dim=-1))
+    assert torch.equal(head.weight, F.normalize(encoder.text_rows(head.prompts), dim=-1))
     assert make("text", encoder, LABELS, RECIPE).prompts == tuple(LABELS)
     assert head.scale == pytest.approx(21.0)
     assert head.center is None

@@ -85,11 +85,6 @@ def with_grid_for(temporal: str, visual: Visual) -> Visual:
     )
 
 
-def needs_features(kind: str, recipe: Recipe) -> bool:
-    """Return whether making a head of this kind needs features of the training items."""
-    return recipe.center or head_kind(kind)[0].items > 0
-
-
 def takes_sentences(kind: str) -> bool:
     """Return whether the rows of a head of this kind are text, so that a class may have its own sentence."""
     rows, _ = head_kind(kind)

@@ -16,7 +16,7 @@ from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, plura
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.files import locked
-from texthead.models.build import make_recognizer, needs_features, takes_sentences
+from texthead.models.build import make_recognizer, takes_sentences
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.multilabel_head import MultiLabelHead
@@ -192,7 +192,7 @@ def _fine_tune(
         reporter.note(line)
     frozen, protocol, reading = experiment.frozen, experiment.frozen.protocol, experiment.frozen.reading
     compare = len(train_set) <= FEW_ITEMS
-    needed = train_set.multilabel or needs_features(head, recipe)
+    needed = train_set.multilabel or recipe.center or head_kind(head)[0].items > 0
     if compare or needed or reading.skip_unreadable:
         # Without unreadable items; those to test stay, so that they are reported with the result.
         train_set, val = experiment.items.data, experiment.division.val

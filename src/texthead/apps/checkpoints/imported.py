@@ -19,7 +19,7 @@ from texthead.encoders import ClipModel, build_visual, fill, load_classifier
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import Temporal, make_temporal
+from texthead.models import Temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates
@@ -260,11 +260,11 @@ def _temporal(
             "`temporal=token-shift` if this one was"
         )
     name, frames = "transformer" if transformer else "mean", convention.interaction == "vcs"
-    pool = make_temporal({"kind": "frames" if frames else "mean"}, visual)
+    pool = Temporal.from_config({"kind": "frames" if frames else "mean"}, visual)
     if transformer:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
         shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
-        pool = make_temporal({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
+        pool = Temporal.from_config({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
         fill(pool, checkpoint.temporal, path)
     if pooled != "token-shift" and not checkpoint.token_convs:
         return name, pool
@@ -310,7 +310,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
         raise EncoderError(f"{source}: the pooling of a {name} is not supported; use it as an encoder")
     if "mean" in str(pooling["kind"]):
         visual = visual.with_grid((visual.spec.grid[0], 1, 1))
-    temporal = make_temporal(pooling, visual)
+    temporal = Temporal.from_config(pooling, visual)
     head = LinearHead(visual.spec.dim, names=labels, bias=True)
     fill(head, _renamed(tensors, "classifier.", ""), source)
     fill(temporal, _renamed(tensors, "pooler.", "") | _renamed(tensors, "fc_norm.", "norm."), source)
