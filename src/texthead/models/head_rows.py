@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texthead.data import splits
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, RunError, Share
+from texthead.errors import DataError, Share
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names
 from texthead.text.prompts import class_prompts, fill_templates
@@ -131,17 +131,10 @@ class RowInputs:
     @property
     def center(self) -> Float[Tensor, " dim"] | None:
         """The mean of the training features if the recipe has `center`, else None."""
-        return self.needed_features("center=True").mean(0) if self.recipe.center else None
-
-    def needed_features(self, why: str) -> Float[Tensor, "items dim"]:
-        """Return the training features; `why` says in an error what needs them.
-
-        Raises:
-            RunError: there are none.
-        """
-        if self.features is None:
-            raise RunError(f"{why} of recipe {self.recipe.name!r} needs pretrained features of the training items")
-        return self.features
+        if not self.recipe.center:
+            return None
+        assert self.features is not None
+        return self.features.mean(0)
 
 
 class RowKind(NamedTuple):
@@ -161,7 +154,8 @@ class RowKind(NamedTuple):
 
 
 def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    features, targets = inputs.needed_features("head lda"), inputs.targets
+    features, targets = inputs.features, inputs.targets
+    assert features is not None
     assert targets is not None
     labels, names = ([str(each) for each in every] for every in (targets.tolist(), inputs.items or range(len(targets))))
     picked = splits.at_most(labels, _LDA_ITEMS, names=names, seed=inputs.recipe.seed)

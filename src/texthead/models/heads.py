@@ -68,7 +68,8 @@ class Head(nn.Module):
     ):
         super().__init__()
         check_names(names)
-        check_count(names, weight)
+        if len(names) != len(weight):
+            raise DataError(f"{len(names)} class names for {len(weight)} rows of the head; give one name per row")
         self.names = tuple(names)
         self.kind = kind
         self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
@@ -199,12 +200,6 @@ class Head(nn.Module):
 def _own(values: Tensor) -> Tensor:
     """Return a copy in float32, without its gradient."""
     return values.detach().float().clone()
-
-
-def check_count(names: Sequence[str], rows: Real[Tensor, "classes dim"]) -> None:
-    """Raise DataError unless there is one name per row."""
-    if len(names) != len(rows):
-        raise DataError(f"{len(names)} class names for {len(rows)} rows of the head; give one name per row")
 
 
 class CosineHead(Head):
