@@ -342,12 +342,6 @@ class Encoder:
         """Return the embeddings of prompts that are not cached."""
         return self.text(prompts)
 
-    def known(self, prompts: Sequence[str]) -> Float[Tensor, " prompts"]:
-        """Return how well the text encoder knows each prompt, from 0 to 1; 1 if its embeddings do not tell."""
-        if self.familiarity is None:
-            return torch.ones(len(prompts))
-        return self.familiarity(self.encode_text(prompts).detach())
-
     def text_rows(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
         """Return one row per class: the normalised mean of the normalised embeddings of its prompts; no gradient.
 
@@ -365,10 +359,13 @@ class Encoder:
 
         Raises: as `text_rows`.
         """
+        rows = self.text_rows(prompts)
+        if self.familiarity is None:
+            return rows
         groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         for name, group in zip(map(clean_name, names), groups, strict=True):
             group += [name] if any(name in prompt for prompt in group) else []
-        rows, known = self.text_rows(prompts), self.known(flat(groups)).split([len(group) for group in groups])
+        known = self.familiarity(self.encode_text(flat(groups)).detach()).split([len(group) for group in groups])
         return rows * torch.stack([each.max() for each in known])[:, None]
 
     def logits(
