@@ -33,9 +33,9 @@ def drawing(draw: Callable[..., Dataset]) -> Callable[..., list[int]]:
     """Return the draw as a function of labels, which returns positions; items have names, unless some are given."""
 
     def positions(labels: Sequence[str], *values: object, names: Sequence[str] = (), **options: object) -> list[int]:
-        paths = [Path(name) for name in names or names_of(labels)]
-        dataset = Dataset(tuple(Item(path, (label,)) for path, label in zip(paths, labels, strict=True)))
-        return [paths.index(path) for path in draw(dataset, *values, **options).paths]
+        at = {Path(name): i for i, name in enumerate(names or names_of(labels))}
+        dataset = Dataset(tuple(Item(path, (label,)) for path, label in zip(at, labels, strict=True)))
+        return [at[path] for path in draw(dataset, *values, **options).paths]
 
     return positions
 
