@@ -51,7 +51,7 @@ ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), 
 
 def events_in(stretches: Sequence[Interval], names: Sequence[str], rule: Hysteresis) -> list[Event]:
     """Return all events, sorted by start."""
-    return [event for event in events_of(stretches, names, rule)[0] if event.known]
+    return [event for event in events_of(stretches, names, rule) if event.known]
 
 
 class Clip(NamedTuple):
@@ -210,10 +210,7 @@ def remembering(run: Run) -> Run:
 
 def stretches(run: Run, video: Join, sliding: Sliding) -> list[Interval]:
     """Return the scores over a joined video."""
-    rows = list[Interval]()
-    options = {"window": sliding.window, "rate": sliding.rate, "reporter": th.Reporter(event=rows.append)}
-    th.find_events(run, video.path, **options)
-    return rows
+    return [*th.find_events(run, video.path, sliding).intervals]
 
 
 def by_argmax(rows: Sequence[Interval], names: Sequence[str]) -> list[Event]:

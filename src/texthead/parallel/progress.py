@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 from texthead.errors import MediaError
 
@@ -83,7 +82,6 @@ class Reporter:
         record: called with each record of the metrics of a training; on resume, with the earlier ones too.
         used: called with the name of each engine that computed features, now or when they were cached.
         skipped: called with the error of each file that is left out.
-        event: called with what a long call knows before it returns, such as an `Experiment`.
     """
 
     bar: Callable[[str, str], AbstractContextManager[Progress]] = _notebook_bar
@@ -92,7 +90,6 @@ class Reporter:
     record: Callable[[dict], object] = silent
     used: Callable[[str], object] = silent
     skipped: Callable[[MediaError], object] = silent
-    event: Callable[[Any], object] = silent
 
     def counting(self, count: Progress, title: str | None = None) -> "Reporter":
         """Return a reporter that calls `count` in place of opening bars, such as for a part of a larger bar.

@@ -19,7 +19,6 @@ from run_folders import make_run, write_manifest, write_media
 from texthead.apps.bulk.bulk import MARK, Predicted, _names, predict_many
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
-from texthead.data.protocol import Views
 from texthead.errors import DataError, RunError
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run import Run
@@ -91,9 +90,9 @@ def test_predictions_equal_those_of_predict_and_are_continued(
     run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("texthead.apps.bulk.bulk._BLOCK", 4)
-    out, protocol = tmp_path / "out", replace(run.protocol, views=Views(2, 3))
-    assert predict_many(run, manifest, out, protocol, top=2, processes=2) == Predicted(11, 0, 0)
-    expected = top(run, manifest, protocol=protocol, top=2)
+    out = tmp_path / "out"
+    assert predict_many(run, manifest, out, top=2, processes=2) == Predicted(11, 0, 0)
+    expected = top(run, manifest, top=2)
     assert top_of(out) == expected
     answers = {path: row["answer"] for path, row in rows(out).items()}
     assert answers == {path: best[0][0] for path, best in expected.items()}
@@ -103,11 +102,11 @@ def test_predictions_equal_those_of_predict_and_are_continued(
     first.unlink()
     second.write_bytes(second.read_bytes()[:50])
     before = {path: path.read_bytes() for path in others}
-    done = predict_many(run, manifest, out, protocol, top=2)
+    done = predict_many(run, manifest, out, top=2)
     assert (done.files, 0 < done.before < 11) == (11, True)
     assert top_of(out) == expected
     assert {path: path.read_bytes() for path in others} == before
-    assert predict_many(run, manifest, out, protocol, top=2) == Predicted(11, 11, 0), "nothing is left to do"
+    assert predict_many(run, manifest, out, top=2) == Predicted(11, 11, 0), "nothing is left to do"
 
 
 @pytest.mark.slow
@@ -216,8 +215,8 @@ def test_a_folder_has_one_request(
     assert predict_many(run, manifest, out) == Predicted(11, 11, 0)
     with refuses(DataError, out, "another top"):
         predict_many(run, manifest, out, top=2)
-    with refuses(DataError, out, "another views"):
-        predict_many(run, manifest, out, replace(run.protocol, views=Views(2, 1)))
+    with refuses(DataError, out, "another frames"):
+        predict_many(replace(run, recipe=replace(run.recipe, frames=run.recipe.frames + 1)), manifest, out)
     install("mine", "texthead.temporal", "mine = mine", "VALUE = 1")
     with refuses(DataError, out, "another code"):
         predict_many(run, manifest, out)

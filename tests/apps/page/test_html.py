@@ -25,7 +25,7 @@ from texthead.apps.page.html import (
     top_classes_html,
 )
 from texthead.apps.timeline.events import Event, Hysteresis
-from texthead.apps.timeline.results import Events
+from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.evaluation.calibration import NONE, Calibration, Threshold
 from texthead.prediction.predict import Prediction
 
@@ -39,7 +39,7 @@ def named(name: str = "a cat", path: str = "clip.mp4") -> TopClasses:
 
 def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> VideoEvents:
     scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    result = Events(events, "clip.mp4", Hysteresis(0.5, 0.5, 0.5), seconds=2.0, calibration=CALIBRATION)
+    result = Events(events, "clip.mp4", Hysteresis(0.5, 0.5, 0.5), VideoTimes(2.0), calibration=CALIBRATION)
     return VideoEvents(result, names, np.array([1.0, 4.0], np.float32), scores)
 
 

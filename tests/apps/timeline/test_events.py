@@ -14,7 +14,7 @@ from texthead.apps.timeline.events import (
     Interval,
     events_of,
 )
-from texthead.apps.timeline.results import Events
+from texthead.apps.timeline.results import Events, VideoTimes, why_none
 from texthead.errors import DataError
 
 
@@ -23,11 +23,11 @@ def intervals(*columns: list[float], step: float = 1.0) -> list[Interval]:
 
 
 def events_in(rows: list[Interval], names: list[str], rule: Hysteresis) -> list[Event]:
-    return [event for event in events_of(rows, names, rule)[0] if event.known]
+    return [event for event in events_of(rows, names, rule) if event.known]
 
 
 def subtitles(events: Iterable[Event]) -> str:
-    return Events([*events], "film.mp4", Hysteresis(), seconds=4000.0).subtitles()
+    return Events([*events], "film.mp4", Hysteresis(), VideoTimes(4000.0)).subtitles()
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:
@@ -62,15 +62,15 @@ def test_none_of_these_ends_event():
     assert events_in(rows, ["a", "b"], rule) == []
     result = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
-    result, highest = events_of(rows, ["a", "b"], rule)
-    assert highest == rows[0]
+    result = events_of(rows, ["a", "b"], rule)
+    assert "0.900 at 0.00 s" in why_none(rows, ["a", "b"], rule, None)
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
     assert result[0].to_json()["name"] is None
     assert result[0].cells[2] == "none of these"
     assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
     # A shorter one is bridged.
     rows = [Interval(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
-    result, _ = events_of(rows, ["a"], Hysteresis(min_length=1.5))
+    result = events_of(rows, ["a"], Hysteresis(min_length=1.5))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 4.0)]
 
 
@@ -150,13 +150,13 @@ def test_each_class_has_its_threshold() -> None:
 )
 def test_timecodes_of_an_edit_list_are_times_of_the_video(fps: float, expected: str) -> None:
     event = Event("a", 3602.0, 3603.0, 0.9, 0.9)
-    text = Events([event], "film.mp4", Hysteresis(), seconds=4000.0, fps=fps).edit_list()
+    text = Events([event], "film.mp4", Hysteresis(), VideoTimes(4000.0, fps=fps)).edit_list()
     (line,) = (line for line in text.splitlines() if line.startswith("001"))
     assert line.split()[4] == expected
 
 
 def test_files_of_a_part_have_the_times_of_its_film(tmp_path: Path) -> None:
-    events = Events([Event("a", 2.0, 3.0, 0.9, 0.9)], "film.mp4#t=60", Hysteresis(), seconds=9.0, begin=60.0)
+    events = Events([Event("a", 2.0, 3.0, 0.9, 0.9)], "film.mp4#t=60", Hysteresis(), VideoTimes(9.0, begin=60.0))
     for name, start in (("a.csv", "62.000"), ("a.srt", "00:01:02,000"), ("a.edl", "00:01:02:00")):
         events.save(tmp_path / name)
         assert start in (tmp_path / name).read_text(), name

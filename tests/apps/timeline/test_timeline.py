@@ -68,10 +68,8 @@ def ordered_model() -> Recognizer:
 
 def score_file(model: Recognizer | Run, path: Path, *, frames: int = 2, **sliding: Any) -> list[Interval]:
     """Return the probabilities over time."""
-    options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
-    run, intervals = model if isinstance(model, Run) else Run.of(model), list[Interval]()
-    find_events(run, path, **sliding, **options, reporter=Reporter(event=intervals.append))
-    return intervals
+    run, protocol = (model, None) if isinstance(model, Run) else (Run.of(model), Protocol(frames, PIXELS))
+    return [*find_events(run, path, Sliding(**sliding, protocol=protocol)).intervals]
 
 
 def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:
@@ -90,7 +88,7 @@ def test_window_matches_predict(joined: Path, make: Callable[[], Recognizer]):
     result = score_file(model, joined, frames=2, window=0.6, rate=10.0)
     assert len(result) == 60 - 6 + 1
     for start in (0, 17, 54):
-        assert result[start].scores == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
+        assert tuple(result[start].scores) == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
 
 
 def test_stretches_cover_video_without_gap(joined: Path):
@@ -118,7 +116,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     """Forty red frames in the first second and four blue ones in the next three."""
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
-    result = find_events(Run.of(colour_model()), path, min_length=0.5, window=0.5, protocol=PROTOCOL)
+    result = find_events(Run.of(colour_model()), path, Sliding(0.5, protocol=PROTOCOL), min_length=0.5)
     assert [event.name for event in result] == ["red", "blue"]
     assert result[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
@@ -130,18 +128,18 @@ def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> Non
     """Players count from the sound, so subtitles do, too; parts of the file count from its first picture."""
     film = joined_colours(tmp_path / "film.mp4", ("red", "blue"))
     late, notes = sound_first(film, tmp_path / f"late{suffix}", 3), list[str]()
-    options = {"window": 0.5, "protocol": PROTOCOL, "reporter": Reporter(note=notes.append)}
-    own, events = (find_events(Run.of(colour_model()), path, **options) for path in (film, late))
+    sliding, reporter = Sliding(0.5, protocol=PROTOCOL), Reporter(note=notes.append)
+    own, events = (find_events(Run.of(colour_model()), path, sliding, reporter=reporter) for path in (film, late))
     assert [event.start for event in events] == pytest.approx([event.start for event in own], abs=0.01)
-    assert (own.offset, events.offset) == (0, pytest.approx(3, abs=0.2))
+    assert (own.times.offset, events.times.offset) == (0, pytest.approx(3, abs=0.2))
     with av.open(str(late)) as container:  # As a player counts.
         frames = container.decode(video=0)
         blue = next(each.time or 0 for each in frames if each.to_ndarray(format="rgb24").mean((0, 1)).argmax() == 2)
         blue -= (container.start_time or 0) / av.time_base
     (second,) = (line for line in events.subtitles().splitlines()[4:] if "-->" in line)
     assert float(second[6:12].replace(",", ".")) == pytest.approx(blue, abs=1 / 8)
-    assert MediaPath(late).offset_seconds() == events.offset
-    prints("\n".join(notes), late.name, f"starts {events.offset:.2f} s", ".srt")
+    assert MediaPath(late).offset_seconds() == events.times.offset
+    prints("\n".join(notes), late.name, f"starts {events.times.offset:.2f} s", ".srt")
 
 
 def test_frame_counts_while_on_screen():
@@ -163,7 +161,7 @@ def test_a_video_shorter_than_a_window_is_one_clip(tmp_path: Path, count: int):
     (result,) = score_file(model, path, frames=2, window=2.0, rate=10.0)
     with open_timed(path) as video:
         assert (result.start, result.end) == (0.0, video.duration_seconds)
-    assert result.scores == by_hand(model, path, list(range(count)), frames=2, clips=10)
+    assert tuple(result.scores) == by_hand(model, path, list(range(count)), frames=2, clips=10)
 
 
 def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
@@ -175,18 +173,18 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     with MediaPath(joined).open() as media, torch.inference_mode():
         crops = torch.cat([view_crops(media.frames_at([i]), PIXELS)[0] for i in range(7, 11)])
         expected = model(crops[None])[0].softmax(-1)
-    assert result[7].scores == tuple(expected.tolist())
+    assert tuple(result[7].scores) == tuple(expected.tolist())
 
 
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
     """A window within one colour is given that colour, so no boundary is off by more than half a window."""
-    result = find_events(Run.of(colour_model()), joined, window=0.5, rate=rate, protocol=PROTOCOL)
+    result = find_events(Run.of(colour_model()), joined, Sliding(0.5, rate, PROTOCOL))
     assert [event.name for event in result] == ["red", "blue", "green"]
     assert [event.start for event in result] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
     assert [event.end for event in result] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
     assert all(event.peak > 0.9 for event in result)
-    assert find_events(Run.of(colour_model()), joined, min_length=60.0, protocol=PROTOCOL) == []
+    assert find_events(Run.of(colour_model()), joined, Sliding(protocol=PROTOCOL), min_length=60.0) == []
 
 
 @pytest.mark.slow

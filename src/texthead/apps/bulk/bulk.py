@@ -48,7 +48,6 @@ def predict_many(
     run: Run,
     source: str | Path,
     out: str | Path,
-    protocol: Protocol | None = None,
     *,
     top: PositiveInt = 5,
     sets: bool = False,
@@ -72,7 +71,7 @@ def predict_many(
         DataError: the source does not exist, lists no file or breaks a rule, or `out` has something else in it.
         RunError: Ray is not installed or cannot start, or `out` cannot be written.
     """
-    model, protocol, out = run.model, run.protocol_for(protocol), Path(out)
+    model, protocol, out = run.model, run.protocol, Path(out)
     calibration = run.answering(protocol, sets=sets)
     sure = None if calibration is None else {**calibration.to_json(with_items=False), "sets": sets}
     code = code_of_packages(*(f"texthead.{kind}" for kind in ("encoders", "heads", "readers", "temporal")))

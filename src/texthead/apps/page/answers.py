@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import texthead as th
-from texthead import Calibration, Encoder, MeanPool, Reading, Reporter, Run, load_encoder, load_run, zero_shot
-from texthead.apps.timeline import Events, Interval
+from texthead import Calibration, Encoder, MeanPool, Reading, Run, load_encoder, load_run, zero_shot
+from texthead.apps.timeline import Events, Sliding
 from texthead.cli import notes_on_names
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import cover
@@ -141,12 +141,12 @@ class Answerer:
         Raises:
             MediaError: the file is not a video, or cannot be read to its end.
         """
-        run, intervals = self.run_of(question.names), list[Interval]()
-        events = th.find_events(run, question.path, engine="auto", reporter=Reporter(event=intervals.append))
-        scores = np.array([interval.scores for interval in intervals], np.float32)
+        run = self.run_of(question.names)
+        events = th.find_events(run, question.path, Sliding(engine="auto"))
+        scores = np.array([interval.scores for interval in events.intervals], np.float32)
         seconds = [sum(event.end - event.start for event in events if event.name == name) for name in run.labels]
         order = sorted(range(len(seconds)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
-        ends = np.array([interval.end for interval in intervals], np.float32)
+        ends = np.array([interval.end for interval in events.intervals], np.float32)
         return VideoEvents(events, tuple(run.labels[i] for i in order), ends, scores[:, order])
 
     def saliency(self, question: Question, length: int) -> Saliency:

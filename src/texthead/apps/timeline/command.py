@@ -1,6 +1,6 @@
 """`texthead timeline`: find events in a video, with a run or zero-shot."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -47,15 +47,14 @@ class TimelineCommand(ModelOptions):
         self.run_and_files("video", one=True)
 
     def __call__(self) -> None:
-        from texthead.apps.timeline.timeline import find_events
+        from texthead.apps.timeline.timeline import Sliding, find_events
         from texthead.parallel import pick_device
 
         run_folder, (path,) = self.run_and_files("video", one=True)
         run = self.load(run_folder, pick_device(self.device))
         console.status("looking for events")
-        options = {name: getattr(self, name) for name in ("window", "enter", "leave", "min_length")}
-        reporter = replace(console.reporter, event=lambda _: None)
-        events = find_events(run, path, **options, engine="auto", reporter=reporter)
+        rule = {name: getattr(self, name) for name in ("enter", "leave", "min_length")}
+        events = find_events(run, path, Sliding(self.window, engine="auto"), **rule, reporter=console.reporter)
         _print(events)
         if self.out:
             events.save(self.out)

@@ -86,16 +86,14 @@ class Hysteresis:
             )
 
 
-def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hysteresis) -> tuple[list[Event], Interval]:
-    """Return (the events in order, with times of none of the classes, and the interval with the highest probability).
-
-    That interval is one of those that are known, if there are any. Memory is one unfinished event per class.
+def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hysteresis) -> list[Event]:
+    """Return the events in order, with times of none of the classes. Memory is one unfinished event per class.
 
     Worked example, one class, enter 0.6, leave 0.4, 1 s intervals: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
     rules, none = [*map(rule.of, names), rule], len(names)
     enter, leave = np.array([(each.enter, each.leave) for each in rules]).T
-    on, events, highest = np.zeros(len(rules), bool), list[Event](), None
+    on, events = np.zeros(len(rules), bool), list[Event]()
     # Of the event of each class, which is on or may be bridged: NaN if there is none. `total` is the sum of probability
     # times duration over the `seconds` that the class was on.
     unfinished = np.full((5, len(rules)), math.nan)
@@ -112,7 +110,6 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
 
     for interval in intervals:
         start, end, scores, known = interval
-        highest = max(highest or interval, interval, key=lambda each: (each.known, max(each.scores)))
         values = np.array([*scores, max(scores)])
         on = (values >= np.where(on, leave, enter)) & known
         on[-1] = not known
@@ -124,5 +121,4 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
         # A longer gap is not bridged.
         finish(~on & (end - ends >= rule.min_length))
     finish(np.ones_like(on))
-    assert highest is not None, "every video has one interval at least"
-    return sorted(events, key=lambda event: (event.start, event.end, event.name)), highest
+    return sorted(events, key=lambda event: (event.start, event.end, event.name))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from texthead import Calibration
 from texthead.apps.timeline.events import Event, Hysteresis, Interval
@@ -11,16 +12,30 @@ from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
 
 
+class VideoTimes(NamedTuple):
+    """Times of a video, in seconds.
+
+    Attributes:
+        seconds: length of the video.
+        begin: time of its first frame in the file; above 0 for a part.
+        offset: how much later than the file its pictures start; players and editors count from the file's.
+        fps: mean number of frames per second.
+    """
+
+    seconds: float
+    begin: float = 0.0
+    offset: float = 0.0
+    fps: float = 25.0
+
+
 class Events(list[Event]):
     """The events of a video sorted by start, in seconds from its first frame, and how they were found.
 
     Attributes:
         all: these events, and the times that a calibrated run rejects as none of its classes.
         none_of_these: such times alone.
-        seconds: length of the video.
-        begin: time of its first frame in the file, in seconds; above 0 for a part.
-        offset: how much later than the file its pictures start, in seconds; players and editors count from the file's.
-        fps: mean number of frames per second.
+        times: times of the video.
+        intervals: the probabilities from the first frame to the end of the last, without gaps.
         settings: length of the window in seconds and frames encoded per second.
         calibration: the valid part of the run's calibration.
         why_none: why there is no event.
@@ -31,11 +46,9 @@ class Events(list[Event]):
         events: Sequence[Event],
         path: str | Path,
         rule: Hysteresis,
+        times: VideoTimes,
         *,
-        seconds: float,
-        begin: float = 0.0,
-        offset: float = 0.0,
-        fps: float = 25.0,
+        intervals: Sequence[Interval] = (),
         settings: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
         why_none: str = "",
@@ -43,8 +56,7 @@ class Events(list[Event]):
         self.all = [*events]
         super().__init__(event for event in self.all if event.known)
         self.none_of_these = [event for event in self.all if not event.known]
-        self.path, self.rule, self.seconds, self.fps = path, rule, seconds, fps
-        self.begin, self.offset = begin, offset
+        self.path, self.rule, self.times, self.intervals = path, rule, times, intervals
         self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
 
     def save(self, file: str | Path) -> None:
@@ -71,16 +83,16 @@ class Events(list[Event]):
             temporary.write_text(text, encoding="utf-8")
 
     def _in_file(self, seconds: float) -> str:
-        return f"{self.begin + seconds:.3f}"
+        return f"{self.times.begin + seconds:.3f}"
 
     def subtitles(self) -> str:
         """Return the events as SubRip subtitles, one cue each, in times of the whole file.
 
         Arrows and tags in names are broken up by an invisible character (U+2060), so that they stay text.
         """
-        cues = []
+        cues, shift = [], self.times.offset + self.times.begin
         for number, event in enumerate(self, 1):
-            start, end = (_clock(round(1000 * (self.offset + self.begin + each))) for each in (event.start, event.end))
+            start, end = (_clock(round(1000 * (shift + each))) for each in (event.start, event.end))
             name = printable(" ".join(event.name.split()))
             text = re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", name)
             cues.append(f"{number}\n{start} --> {end}\n{text}\n")
@@ -91,10 +103,10 @@ class Events(list[Event]):
 
         Worked example: at 25 frames per second an event from 2 to 3.4 s has source times 00:00:02:00 and 00:00:03:10.
         """
-        name = on_one_line(Path(MediaPath(self.path).file).name)
+        name, shift = on_one_line(Path(MediaPath(self.path).file).name), self.times.offset + self.times.begin
         lines, recorded = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0
         for number, event in enumerate(self, 1):
-            start, end = (round((self.offset + self.begin + each) * self._rate) for each in (event.start, event.end))
+            start, end = (round((shift + each) * self._rate) for each in (event.start, event.end))
             times = [start, end, recorded, recorded := recorded + end - start]
             lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(self._timecode, times))}"]
             lines += [f"* FROM CLIP NAME: {name}", f"* COMMENT: {on_one_line(event.name)}"]
@@ -103,11 +115,11 @@ class Events(list[Event]):
     @property
     def _rate(self) -> float:
         """The frames that a second of timecode counts: whole ones, but for 29.97 and alike, which count their own."""
-        whole = max(1.0, float(round(self.fps)))
-        return self.fps if abs(self.fps / whole - 1000 / 1001) < 1e-4 else whole
+        whole = max(1.0, float(round(self.times.fps)))
+        return self.times.fps if abs(self.times.fps / whole - 1000 / 1001) < 1e-4 else whole
 
     def _timecode(self, frame: int) -> str:
-        seconds, frames = divmod(frame, max(1, round(self.fps)))
+        seconds, frames = divmod(frame, max(1, round(self.times.fps)))
         return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frames:02d}"
 
     def to_json(self) -> dict[str, object]:
@@ -126,7 +138,7 @@ class Events(list[Event]):
             if calibration.threshold is not None:
                 settings["threshold"] = calibration.threshold.probability
                 results["none_of_these"] = [event.to_json() for event in self.none_of_these]
-        return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
+        return {"video": str(self.path), "seconds": self.times.seconds, **settings, **results}
 
 
 def _clock(thousandths: int) -> str:
@@ -138,8 +150,11 @@ def _clock(thousandths: int) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{thousandths % 1000:03d}"
 
 
-def why_none(best: Interval, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
-    """Return why there is no event; `best` is the interval with the highest probability."""
+def why_none(
+    intervals: Sequence[Interval], names: Sequence[str], rule: Hysteresis, calibration: Calibration | None
+) -> str:
+    """Return why there is no event, with the highest probability; that of a known interval, if there are any."""
+    best = max(intervals, key=lambda each: (each.known, max(each.scores)))
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
         why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"

@@ -7,8 +7,9 @@ a video. The result of a window applies to the time around its middle, half a po
 """
 
 import math
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise, repeat
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from texthead import Calibration, Protocol, Recognizer, Reporter, Run, Views
 from texthead.apps.timeline.events import Hysteresis, Interval, events_of
-from texthead.apps.timeline.results import Events, why_none
+from texthead.apps.timeline.results import Events, VideoTimes, why_none
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, Share, check_fields
 from texthead.evaluation import NONE, head_scores
@@ -47,13 +48,21 @@ _SAME_SECONDS = 1e-6
 
 @dataclass(frozen=True)
 class Sliding:
-    """Window in seconds, and points per second.
+    """How the windows of a video are scored.
 
-    Raises: DataError if a number is not above 0, or the window has more than 10,000 points.
+    Args:
+        window: length of the window, in seconds.
+        rate: frames encoded per second.
+        protocol: as for `Run.predict`; its views are ignored.
+        engine: runs the encoder; see `Reading`.
+
+    Raises: DataError if a number is not above 0, or the window has more than 10,000 frames.
     """
 
     window: PositiveFloat = 1.0
     rate: PositiveFloat = 8.0
+    protocol: Protocol | None = None
+    engine: EngineName = "eager"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -106,15 +115,16 @@ def intervals_of(
     points = sliding.points
 
     @torch.inference_mode()
-    def scored() -> tuple[tuple[float, ...], bool]:
+    def scored() -> tuple[Sequence[float], bool]:
         """Return the probabilities of the window, and whether they are known."""
         clips = sliding.views(protocol.frames).frame_indices(len(window), protocol.frames)
         chosen = torch.tensor(clips, device=model.device)
         features = scorer.features(torch.stack([*window])[chosen])
         logits = head_scores(scorer, features[None], pooling=protocol.pooling)
-        if calibration is None:
-            return tuple(model.probabilities(logits)[0].tolist()), True
-        return tuple(model.probabilities(calibration.apply(logits))[0].tolist()), bool(calibration.is_known(logits))
+        known = calibration is None or bool(calibration.is_known(logits))
+        probabilities = model.probabilities(logits if calibration is None else calibration.apply(logits))[0]
+        # In single precision: a long video has many.
+        return array("f", probabilities.tolist()), known
 
     window, last = deque[Tensor](maxlen=points), None
     pictures = _on_screen(frames, end, sliding.rate)
@@ -206,14 +216,11 @@ def _say_how(run: Run, video: Media, sliding: Sliding, protocol: Protocol, repor
 def find_events(
     run: Run,
     path: str | Path,
+    sliding: Sliding = Sliding(),
     *,
-    window: PositiveFloat = 1.0,
-    rate: PositiveFloat = 8.0,
     enter: Share | None = None,
     leave: Share | None = None,
     min_length: float = 1.0,
-    protocol: Protocol | None = None,
-    engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
 ) -> Events:
     """Return the events in a video sorted by start, as `texthead timeline` does; times in seconds from the first frame.
@@ -222,54 +229,44 @@ def find_events(
     whole clips. Windows that it rejects as none of its classes make no event.
 
     Args:
-        window: length of the window that is scored, in seconds.
-        rate: frames encoded per second.
+        sliding: the windows that are scored.
         enter, leave: probability at which an event begins, and below which it ends; 0.7 and 0.4 if None, with several
             labels the threshold of each class.
         min_length: shortest event, and shortest gap within one, in seconds.
-        protocol: as for `Run.predict`; its views are ignored.
-        engine: runs the encoder; see `Reading`.
-        reporter: gets progress and notes, and as events each `Interval` of probabilities; they follow each other
-            without gaps, from the first frame to the end of the last.
+        reporter: gets progress and notes.
 
     Raises:
-        DataError: a number is out of range, or a window has more than 10,000 frames.
+        DataError: a number is out of range.
         MediaError: the file is not a video, or cannot be read to its end.
     """
-    model, protocol = run.model, run.protocol_for(protocol)
-    sliding, rule = Sliding(window, rate), _rule_for(model, enter, leave, min_length)
+    model, protocol = run.model, run.protocol_for(sliding.protocol)
+    rule, intervals = _rule_for(model, enter, leave, min_length), list[Interval]()
     calibration, _ = run.calibration_for(protocol)
     with open_timed(path) as video:
         _say_how(run, video, sliding, protocol, reporter)
         seconds, whole = video.duration_seconds, math.ceil(video.duration_seconds)
-        encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
-        intervals = intervals_of(video.in_order(), seconds, model, protocol, sliding, calibration, encoder)
+        encoder = Engine(model.visual, sliding.engine, int(whole * sliding.rate), reporter)
         with reporter.bar("timeline", "s") as progress:
-
-            def passed(interval: Interval) -> Interval:
-                progress(min(whole, int(interval.end)), whole)
-                reporter.event(interval)
-                return interval
-
             try:
-                events, highest = events_of(map(passed, intervals), model.names, rule)
+                for each in intervals_of(video.in_order(), seconds, model, protocol, sliding, calibration, encoder):
+                    progress(min(whole, int(each.end)), whole)
+                    intervals.append(each)
             except DataError as error:  # Of time stamps.
                 raise MediaError(path, str(error)) from None
-        begin, offset, fps = video.start_seconds, video.offset_seconds, video.num_frames / seconds
-    if offset >= MIN_OFFSET:
+        times = VideoTimes(seconds, video.start_seconds, video.offset_seconds, video.num_frames / seconds)
+    if times.offset >= MIN_OFFSET:
         reporter.note(
-            f"{path}: its video stream starts {offset:.2f} s into the file: times count from the first frame, those in "
-            ".srt and .edl files from the start of the file"
+            f"{path}: its video stream starts {times.offset:.2f} s into the file: times count from the first frame, "
+            "those in .srt and .edl files from the start of the file"
         )
+    events = events_of(intervals, model.names, rule)
     return Events(
         events,
         path,
         rule,
-        seconds=seconds,
-        begin=begin,
-        offset=offset,
-        fps=fps,
+        times,
+        intervals=intervals,
         settings={"window": sliding.window, "rate": sliding.rate},
         calibration=calibration,
-        why_none="" if any(event.known for event in events) else why_none(highest, model.names, rule, calibration),
+        why_none="" if any(event.known for event in events) else why_none(intervals, model.names, rule, calibration),
     )
