@@ -30,7 +30,6 @@ from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.features.frozen import FrozenItems
-from texthead.models.head_rows import text_rows
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.experiment import Experiment
 
@@ -177,7 +176,7 @@ def main() -> None:
     for name in options.sets:
         with tempfile.TemporaryDirectory() as folder:
             experiment, train, rest = prepared(name, options.data, Path(folder) / "drawn")
-        rows = text_rows(experiment.encoder, experiment.names)
+        rows = experiment.encoder.text_rows(experiment.names)
         for k in (None if k == "all" else int(k) for k in options.k):
             for title, fit in METHODS.items():
                 key = f"{name} | {k or 'all'} | {title}"

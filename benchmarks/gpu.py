@@ -36,7 +36,7 @@ from benchmarks.rounds import table
 from paper.costs import Costs
 from texthead.data.clips import TrainClips
 from texthead.encoders.encoder import Visual, build_visual
-from texthead.encoders.openclip import tower_spec
+from texthead.encoders.openclip import ClipModel
 from texthead.features.engine import Engine
 from texthead.training.step import set_training
 
@@ -67,7 +67,7 @@ def visual_of(name: str) -> Visual:
     """Return a tower of open_clip with random weights and OpenAI's activation."""
     torch.manual_seed(0)
     config = TINY if name == "tiny" else open_clip.get_model_config(name) or {}
-    return build_visual(tower_spec(f"openclip:{name}", {**config, "quick_gelu": True}, {}))
+    return build_visual(ClipModel(f"openclip:{name}", {**config, "quick_gelu": True}).spec)
 
 
 def model_of(name: str) -> th.Recognizer:

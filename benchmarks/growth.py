@@ -40,7 +40,7 @@ from benchmarks.rounds import (
 )
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.load import spec_of
-from texthead.encoders.openclip import tower_spec
+from texthead.encoders.openclip import ClipModel
 from texthead.evaluation import evaluate
 from texthead.models.temporal import MeanPool
 from texthead.training.step import set_training
@@ -66,7 +66,7 @@ def draw(folder: Path, count: int) -> None:
 def small_visual() -> Visual:
     """Return a ViT of one block on 32 pixels, always the same."""
     torch.manual_seed(0)
-    return build_visual(tower_spec("openclip:small", {"embed_dim": 64, "vision_cfg": VISION}, {}))
+    return build_visual(ClipModel("openclip:small", {"embed_dim": 64, "vision_cfg": VISION}).spec)
 
 
 def experiment(folder: Path) -> tuple[Cost, float]:

@@ -41,7 +41,6 @@ from benchmarks.rounds import (
 from texthead.apps.search import windows
 from texthead.encoders.encoder import Encoder
 from texthead.media.paths import Span
-from texthead.models.head_rows import text_rows
 
 DIM, A_FILE, TOP = 1280, 100, 20
 SETS = {"objects": "image/objects", "exercise": "video/exercise"}
@@ -202,7 +201,7 @@ def measure_half(data: Path, sets: dict[str, str]) -> str:
         features = (
             th.FrozenEncoder(encoder, th.Protocol(8), th.Reading(cache=True, engine="auto")).files(paths).features
         )
-        texts = text_rows(encoder, [f"a photo of a {name}" for name in dataset.classes])
+        texts = encoder.text_rows([f"a photo of a {name}" for name in dataset.classes])
         scores = [F.normalize(each - each.mean(0), dim=-1) @ texts.T for each in (features, features.half().float())]
         single, half = (each.argsort(0, descending=True) for each in scores)
         pairs = list(zip(single.T.tolist(), half.T.tolist(), strict=True))

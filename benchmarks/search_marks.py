@@ -37,7 +37,6 @@ from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED, Marks
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import Head
 from texthead.text.class_names import clean_names
 
@@ -224,7 +223,7 @@ def calibration(rows: Sequence[Row]) -> dict[str, float]:
 def measure(name: str, data: Path, encoder: th.Encoder, draws: int, queries: int) -> dict[str, dict]:
     """Return the numbers of each method on one set."""
     files, asked = read([*ASKED, *FILLERS] if name == "mixed" else [name], data, encoder)
-    rows_of = dict(zip(asked, familiarity_scaled_rows(encoder, asked, asked), strict=True))
+    rows_of = dict(zip(asked, encoder.familiarity_scaled_rows(asked, asked), strict=True))
     results: dict[str, list[list[Row]]] = {method: [] for method in (*PLAIN, *OWN)}
     for draw in range(draws):
         folder, tests = halves(files, draw)

@@ -38,7 +38,6 @@ from texthead.apps.demo.drawn_videos import MOTIONS, OBJECTS, draw_videos
 from texthead.encoders.encoder import Encoder
 from texthead.features.frozen import FrozenEncoder
 from texthead.media import MediaPath
-from texthead.models.head_rows import text_rows
 from texthead.recipes import MethodName
 from texthead.text.class_names import clean_names
 from texthead.transfer.multilabel import fit_multilabel
@@ -192,7 +191,7 @@ def one_draw(task: Task, encoder: Encoder, own: list[int]) -> tuple[dict[str, fl
     features, hot = task.train.features[own], task.train.hot[own]
     truth, center = task.tests.hot.numpy(), features.mean(0)
     x, tests = (normalize(each - center, dim=-1).double().numpy() for each in (features, task.tests.features))
-    text = text_rows(encoder, task.names).double().numpy()
+    text = encoder.text_rows(task.names).double().numpy()
     scores = {"text": tests @ text.T}
     for scale in SCALES:
         scores[f"s = {scale}"] = tests @ with_prior(x, hot.double().numpy(), scale * text).T

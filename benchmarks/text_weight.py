@@ -43,7 +43,6 @@ from benchmarks.choosing import SETS, mean_and_half, read_sets
 from benchmarks.unbalanced import drawn, recalls
 from texthead.data import splits
 from texthead.features.frozen import FrozenItems
-from texthead.models.head_rows import familiarity_scaled_rows, text_rows
 from texthead.transfer import closed_form
 from texthead.transfer.closed_form import SCALES, TextEvidence, class_center, text_probe_head
 
@@ -168,8 +167,8 @@ def measured(sets: Sequence[str], data: Path, draws: int) -> Iterator[tuple[str,
     """Yield (column, set, percents)."""
     for name, experiment, train, tests in read_sets(sets, data):
         text, known = (
-            text_rows(experiment.encoder, experiment.prompts),
-            familiarity_scaled_rows(experiment.encoder, experiment.names, experiment.prompts),
+            experiment.encoder.text_rows(experiment.prompts),
+            experiment.encoder.familiarity_scaled_rows(experiment.names, experiment.prompts),
         )
         names, truth = Names(text, known.detach(), experiment.labels, experiment.encoder.scale), tests.targets.numpy()
         for column in COLUMNS:

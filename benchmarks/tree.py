@@ -32,7 +32,6 @@ from benchmarks.choosing import SETS, experiment_of, items_of, mean_and_half
 from texthead.evaluation import calibration
 from texthead.evaluation.broader_names import Broader, members, steps_up
 from texthead.features.frozen import FrozenItems
-from texthead.models.head_rows import text_rows
 from texthead.text.class_tree import ClassTree
 from texthead.transfer.closed_form import text_probe_head
 from texthead.transfer.experiment import Experiment
@@ -182,7 +181,7 @@ def draws(
     name: str, experiment: Experiment, train: FrozenItems, rest: FrozenItems, k: int | None, count: int
 ) -> Iterator[Draw]:
     """Yield draws."""
-    labels, rows = list(experiment.labels), text_rows(experiment.encoder, experiment.names)
+    labels, rows = list(experiment.labels), experiment.encoder.text_rows(experiment.names)
     out, tree = UNKNOWN[name], tree_of(name)
     for seed in range(count):
         order = np.random.default_rng([seed, out]).permutation(len(labels)).tolist()

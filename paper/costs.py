@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import texthead as th
 from texthead.encoders import build_visual, spec_of
-from texthead.models import EncoderConv, make_temporal
+from texthead.models import EncoderConv, Temporal
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def costs(encoder: str, *, frames: int = 1, size: int | None = None, classes: in
         visual = build_visual(spec)
         options = {"mean": {}, "transformer": {"dim": spec.dim}}.get(temporal, {"start": "shift"})
         head = th.LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
-        model = th.Recognizer(visual, make_temporal({"kind": temporal, **options}, visual), head)
+        model = th.Recognizer(visual, Temporal.from_config({"kind": temporal, **options}, visual), head)
     return Costs.of(model, frames=frames, size=size or spec.size)
 
 

@@ -30,7 +30,7 @@ from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import encode
-from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
+from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.text import fill_templates
 from texthead.training import with_margin
 
@@ -145,7 +145,7 @@ class Bench:
             Protocol(
                 self.recipe.frames,
                 self.pixels,
-                Views.parse(views, origin=self.recipe.origin, along=self.recipe.crops_along),
+                Views.parse(views, Views(origin=self.recipe.origin, along=self.recipe.crops_along)),
                 self.recipe.pooling,
             ),
             Reading(
@@ -189,7 +189,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     if row.head == "lda":  # It needs features of these items only.
         encoded = train.at_most(row.lda_items, seed=seed)
     targets = encoded.targets(names)
-    if needs_features(row.head, recipe):
+    if row.head == "lda" or recipe.center:
         encoder.visual.to(device())
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
@@ -345,7 +345,7 @@ def weight_of(model: th.Recognizer) -> torch.Tensor:
 def correlation_map(model: th.Recognizer, names: tuple[str, ...]) -> list[list[float]]:
     """Return the correlation matrix of the head's rows for these names, in this order."""
     indices = [model.names.index(name) for name in names]
-    correlations = class_correlation(weight_of(model).cpu()[indices])
+    correlations = torch.corrcoef(weight_of(model).cpu()[indices].double())
     return [[round(value, 4) for value in line] for line in correlations.tolist()]
 
 

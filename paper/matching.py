@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import texthead as th
 from texthead.errors import RunError, checked
-from texthead.models import prompt_rows
 from texthead.parallel import gather_list, rank, ranks
 from texthead.training import Objective
 
@@ -185,7 +184,7 @@ class Matching(Objective):
         if self.text is None or not len(labels):
             return head.weight[labels]
         unique, inverse = labels.unique(return_inverse=True)
-        return prompt_rows(self.text, _prompts(head, unique.tolist()))[inverse]
+        return self.text.rows(_prompts(head, unique.tolist()))[inverse]
 
     @torch.no_grad()
     def refresh(self, model: th.Recognizer) -> None:
@@ -193,7 +192,7 @@ class Matching(Objective):
         if self.text is not None:
             head = as_frozen(model.head)
             chunks = torch.arange(len(head.weight)).split(_CHUNK)
-            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, chunk.tolist())) for chunk in chunks]))
+            head.weight.copy_(torch.cat([self.text.rows(_prompts(head, chunk.tolist())) for chunk in chunks]))
 
 
 def _prompts(head: th.FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:

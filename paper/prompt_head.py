@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import texthead as th
 from texthead.errors import DataError, RunError
-from texthead.models import CosineHead, Head, RowInputs, empty_options
+from texthead.models import CosineHead, Head, RowInputs
 from texthead.text import check_names, fill_templates
 
 Prompts = Sequence[str | Sequence[str]]
@@ -118,7 +118,7 @@ class PromptHead(CosineHead):
         cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
     ) -> "PromptHead":
         """Return the head described by `config`, without its text encoder, to load weights into."""
-        options = {key: value for key, value in empty_options(config, dim).items() if key != "kind"}
+        options = {key: value for key, value in cls.empty_options(config, dim).items() if key != "kind"}
         rows, context = torch.ones(len(names), dim), torch.zeros(options.pop("context"))
         return cls(None, names, context=context, rows=rows, prompts=prompts, **options)
 

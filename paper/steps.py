@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import texthead as th
-from texthead.models import CosineHead, Temporal, empty_options, text_rows
+from texthead.models import CosineHead, Temporal
 from texthead.text import flat
 
 
@@ -70,7 +70,7 @@ class StepsHead(CosineHead):
         prompts: Sequence[str | Sequence[str]] | None = None,
     ) -> "StepsHead":
         """Return the head described by `config`, to load weights into."""
-        options = empty_options(config, dim)
+        options = cls.empty_options(config, dim)
         return cls([torch.ones(count, dim) for count in options.pop("steps")], names=names, prompts=prompts, **options)
 
     def rows(self) -> None:
@@ -87,5 +87,5 @@ class StepsHead(CosineHead):
 def steps_head(encoder: th.Encoder, steps: Mapping[str, Sequence[str]]) -> StepsHead:
     """Return a head of text rows from the sentences of each class's steps, in their order."""
     counts, prompts = [len(each) for each in steps.values()], [tuple(each) for each in steps.values()]
-    rows = text_rows(encoder, flat(prompts)).split(counts)
+    rows = encoder.text_rows(flat(prompts)).split(counts)
     return StepsHead(rows, names=[*steps], scale=encoder.scale, center=encoder.center, kind="steps", prompts=prompts)

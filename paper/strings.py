@@ -87,7 +87,7 @@ def answer(inputs: Inputs) -> Section:
 
     @cache
     def features(views: str, origin: Origin, weights: str) -> torch.Tensor:
-        protocol = replace(own, views=th.Views.parse(views, origin, own.views.along, own.views.stride))
+        protocol = replace(own, views=th.Views.parse(views, replace(own.views, origin=origin)))
         return inputs.features(model_of(weights), items, protocol)
 
     def scored(case: Case) -> Evaluation:

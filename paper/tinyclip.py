@@ -41,7 +41,7 @@ from paper.shapes import (
 )
 from texthead import Reporter, Visual, load_encoder
 from texthead.apps.demo import MOTIONS
-from texthead.encoders import openclip_tensors, save_openclip, tower_spec
+from texthead.encoders import ClipModel
 from texthead.files import cache_dir, read_json, write_json
 
 Tower = Literal["vit", "resnet"]
@@ -120,7 +120,8 @@ def pretrain(
         torch.manual_seed(seed)
         full_clip, clip = _clip(tower, setting), _clip(tower, setting, words)
         _train(clip, tower, words, pool, setting, rng, reporter)
-    save_openclip(out, _config(tower), _merge(full_clip, clip, words))
+    merged = _merge(full_clip, clip, words)
+    ClipModel("tinyclip", _config(tower), read=lambda: merged).save(out)
     write_json(out / MARK, _content(tower, setting, seed))
     return out
 
@@ -168,9 +169,9 @@ def at_size(folder: Path, size: int, out: Path) -> Path:
             open_clip.CLIPVisionCfg(**config["vision_cfg"]),
             open_clip.CLIPTextCfg(**config["text_cfg"]),
         )
-    tensors = openclip_tensors(f"local-dir:{folder}")
+    tensors = ClipModel.named(f"local-dir:{folder}").tensors()
     resize_pos_embed(tensors, clip)
-    save_openclip(out, config, tensors)
+    ClipModel("tinyclip", config, read=lambda: tensors).save(out)
     return out
 
 
@@ -307,7 +308,7 @@ def _train(
     reporter: Reporter,
 ) -> None:
     """Train both towers in place."""
-    visual = Visual(clip.visual, tower_spec("tinyclip", _config(tower), {}))
+    visual = Visual(clip.visual, ClipModel("tinyclip", _config(tower)).spec)
     optimizer = torch.optim.AdamW(_groups(clip, setting), lr=setting.rate, betas=(0.9, 0.98))
     clip.train()
     for step in range(setting.steps):

@@ -3,7 +3,6 @@
 import torch
 
 import texthead as th
-from texthead.models import text_rows
 
 
 class BiasedHead(th.FrozenHead):
@@ -16,7 +15,7 @@ class BiasedHead(th.FrozenHead):
     @classmethod
     def start(cls, inputs):
         """Return the head before training."""
-        return cls(text_rows(inputs.encoder, inputs.prompts), kind="biased", **inputs.options)
+        return cls(inputs.encoder.text_rows(inputs.prompts), kind="biased", **inputs.options)
 
     def config(self):
         """Return what `recipe.json` stores about the head, from which `from_config` makes it again."""

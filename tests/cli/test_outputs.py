@@ -70,28 +70,12 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refu
         ("base: best\n", ("base", "small", "best")),
         ("- epochs\n", ("mapping",)),
         ("template: no\n", ("template", "'no'")),
-        ("lr: inf\n", ("lr", "inf")),
     ],
 )
 def test_a_recipe_file_has_one_meaning(text, parts, world, refused, tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(text)
     refused(parts, "train", world.images, "--out", tmp_path / "run", "--recipe", file)
-
-
-@pytest.mark.parametrize(
-    ("option", "name", "rule"),
-    [
-        ("--set=size=", "size", "whole number"),
-        ("--held-out=", "held-out", "number"),
-        ("--set=lr=1e38", "lr", "lr"),
-        ("--set=clip_norm=inf", "clip_norm", "inf"),
-        ("--set=scale=inf", "scale", "inf"),
-    ],
-)
-def test_numbers_that_are_typed(option, name, rule, world, refused, tmp_path):
-    refused((name, rule), "train", world.images, "--out", tmp_path / "run", option)
-    assert not (tmp_path / "run").exists()
 
 
 def test_labels_hold_no_nul(world, refused, tmp_path):

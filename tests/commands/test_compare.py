@@ -118,7 +118,3 @@ def test_unreadable_items_are_an_error_or_listed(images, compare, refused, tmp_p
     _, err = compare(items, "--skip-unreadable")
     prints(err, "skipped: ", broken)
     prints(err, "15 training items")
-
-
-def test_mistakes_are_one_line(images, refused):
-    refused(("'blue'", 5, 6), "compare", images, "--k", 6, *SMALL)

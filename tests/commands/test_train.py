@@ -187,6 +187,8 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
     assert "'a lawn', 'something green'" in err
     assert load_run(run).head.kind == "items"
     refused("'items'", "classes", run, "add", "a tie", "--out", tmp_path / "none")
+    linear = ("train", coloured, "--classes", sentences, "--out", tmp_path / "none", *options, "--tune", "none")
+    refused(("linear", "sentences", sentences), *linear, "--head", "linear")
 
 
 @pytest.mark.slow

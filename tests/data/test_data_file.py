@@ -80,8 +80,6 @@ def test_a_tree_in_the_file_or_in_another(tmp_path: Path) -> None:
         # A group that is not read would let training items leak into the test.
         ("list: list.csv\ncolumns: {group: Site}", ["no column 'Site'", "name path and label and Site"]),
         ("list: list.csv\ncolumns: {label: label, group: label}", ["`columns`", "a column of its own"]),
-        ("list: list.csv\nsuffix: jpg", ["`suffix`", "'jpg'"]),
-        ("list: list.csv\nlabels: {dog: cat, pug: cat}", ["name 'cat'", "2 times"]),
         ("list: list.csv\nlabels: {cat: a cat}", ["id 'dog'"]),
         ("test: list.csv", ["column split has train", "test"]),
         ("list: *x", ["YAML"]),

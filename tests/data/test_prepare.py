@@ -230,7 +230,7 @@ def test_a_file_that_ends_its_process_is_named(
 ) -> None:
     monkeypatch.setattr(shards, "encoded", encoded_or_end)
     done = prepare(source, tmp_path / "s", FEW, workers=2, skip_unreadable=True)
-    assert [Path(entry.path).name for entry in done.unreadable] == ["3.mp4"]
+    assert [entry.path.name for entry in done.unreadable] == ["3.mp4"]
     assert "crashes" in done.unreadable[0].problem
     assert len(read_dataset(tmp_path / "s")) == len(source) - 1
 
@@ -247,7 +247,7 @@ def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> No
     assert lacking in (1, 2)
     done = prepare(data, out, FEW, skip_unreadable=True)
     assert done.skipped == 4, "nothing is decoded again"
-    assert {Path(entry.path).name for entry in done.unreadable} == {"broken.mp4", "missing.mp4"}
+    assert {entry.path.name for entry in done.unreadable} == {"broken.mp4", "missing.mp4"}
     found = read_dataset(out)
     assert [item.label for item in found.items] == source.labels
     prints(found.notes[1], "2 unreadable files")

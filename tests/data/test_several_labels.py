@@ -132,21 +132,11 @@ def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
     assert not read_dataset(manifest(tmp_path, "path,label\na.jpg,dog\nb.jpg,cat\n")).multilabel
 
 
-def test_a_file_in_two_rows_is_an_error_that_shows_the_cell(tmp_path: Path) -> None:
-    for others in (["a.jpg,dog,train"], ["a.jpg,cat,train"], ["a.jpg,cat,test"]):
-        rows = "\n".join(["path,label,split", "a.jpg,dog,train", *others, "b.jpg,cat,train"])
-        remedy = "'cat; dog'" if "cat" in others[0] else "list it once"
-        with refuses(DataError, "a.jpg is listed", "2 times", "dog", remedy):
-            read_dataset(manifest(tmp_path, rows))
-
-
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("path,dog,cat\na.jpg,1,0\n", ["no column 'label'", "path, dog, cat", "'labels'", "columns: {path"]),
-        ("path,split\na.jpg,train\n", ["no column 'label'"]),
         ("path,label,labels\na.jpg,dog,cat\n", ["label and labels"]),
-        ("path,labels\na.jpg,dog\na.jpg,cat\n", ["listed 2 times"]),
         ("path,labels\na.jpg,\n", ["none of its 1 files has a label"]),
     ],
 )

@@ -20,7 +20,7 @@ from benchmarks.process_group import processes
 from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
-from texthead import Dataset, FrozenEncoder, Item, Protocol, Reading, Views
+from texthead import Dataset, Item, Protocol, Reading, Views
 from texthead.data import view_crops
 from texthead.data.clips import TrainFeatures
 from texthead.encoders.encoder import Encoder, Visual, clip_features
@@ -235,12 +235,6 @@ def test_text_rows_behind_a_probe_of_the_grid(
     works("eval", run, clips, *options)
     prints(works("report", run, "--workers", 0)[1], "saliency", 32)
     assert_exported_alike(works, run, data.items[0].path)
-
-
-def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
-    items = FrozenEncoder(Encoder(visual, None, scale=1.0)).items(data)
-    assert items.features.shape == (len(data), 32)
-    assert [data.classes[target] for target in items.targets] == data.labels
 
 
 @torch.inference_mode()

@@ -12,7 +12,6 @@ from texthead import load_encoder
 from texthead.encoders import lazy
 from texthead.encoders.lazy import LazyEncoder
 from texthead.errors import EncoderError
-from texthead.models.head_rows import familiarity_scaled_rows
 
 
 @pytest.fixture
@@ -54,16 +53,16 @@ def test_a_copy_has_weights_of_its_own(source: str) -> None:
 def test_texts_are_encoded_once(source: str, tmp_path: Path) -> None:
     eager = load_encoder(source, lazy=True)
     first, again = load_encoder(source, lazy=True), load_encoder(source, lazy=True)
-    rows = familiarity_scaled_rows(first, ["a cat", "dog"], ["a cat", ["dog", "a dog"]])
+    rows = first.familiarity_scaled_rows(["a cat", "dog"], ["a cat", ["dog", "a dog"]])
     assert is_loaded(first)
-    assert torch.equal(familiarity_scaled_rows(again, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+    assert torch.equal(again.familiarity_scaled_rows(["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
     assert not is_loaded(again)
-    assert torch.equal(familiarity_scaled_rows(eager, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+    assert torch.equal(eager.familiarity_scaled_rows(["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
     for damaged in (tmp_path / "cache" / "texts").iterdir():
         damaged.write_bytes(b"?")
     late = load_encoder(source, lazy=True)
     for encoder in (again, late):
-        assert torch.equal(familiarity_scaled_rows(encoder, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+        assert torch.equal(encoder.familiarity_scaled_rows(["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
     assert is_loaded(late)
 
 

@@ -121,7 +121,7 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path) -> None:
     assert error.path == path
 
     lost = prepare(Dataset((Item(path, ("a",)),), "here"), tmp_path / "shards", skip_unreadable=True).unreadable
-    assert [entry.path for entry in lost] == [str(path)]
+    assert [entry.path for entry in lost] == [path]
 
     whole = write_video(tmp_path / "whole.mp4", "blue")
     if path.is_file():

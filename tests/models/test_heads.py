@@ -12,7 +12,7 @@ from made import noise
 from messages import refuses
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
-from texthead.models.head_rows import class_correlation, lda_weights, text_rows
+from texthead.models.head_rows import lda_weights
 from texthead.models.heads import CosineHead, FrozenHead, LinearHead, TrainableHead, text_head
 
 
@@ -224,12 +224,12 @@ def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
 
 
 def test_row_is_mean_of_prompt_directions(letters):
-    rows = text_rows(letters, ["run", ["run", "jump", "aaa"]])
+    rows = letters.text_rows(["run", ["run", "jump", "aaa"]])
     each = F.normalize(letters.encode_text(["run", "jump", "aaa"]), dim=-1)
     assert torch.allclose(rows[0], each[0])
     assert torch.allclose(rows[1], each.sum(0) / each.sum(0).norm())
     with refuses(DataError, "class 2 of 2"):
-        text_rows(letters, ["run", []])
+        letters.text_rows(["run", []])
 
 
 def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
@@ -238,23 +238,8 @@ def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
     assert head.scale == pytest.approx(12)
     assert torch.equal(head.center, Letters.center)
     assert (head.names, head.prompts, head.kind) == (("run", "jump"), ("a run.", "a jump."), "text")
-    assert torch.allclose(head.weight, text_rows(letters, ["a run.", "a jump."]))
+    assert torch.allclose(head.weight, letters.text_rows(["a run.", "a jump."]))
     other = text_head(letters, ["run"], scale=5.0, center=torch.ones(26))
     assert other.scale == pytest.approx(5)
     assert torch.equal(other.center, torch.ones(26))
     assert other.prompts == ("run",)
-
-
-# ---- Fig. 1
-
-
-def test_class_correlation_is_pearson_s():
-    weight = noise(6, 40) + 3
-    matrix = class_correlation(weight)
-    assert torch.equal(matrix, matrix.T)
-    assert torch.equal(matrix.diagonal(), torch.ones(6))
-    assert np.allclose(matrix, np.corrcoef(weight.numpy()), atol=1e-6)
-    # Scaling or shifting a row changes nothing.
-    changed = weight * torch.arange(1, 7)[:, None] + torch.arange(6)[:, None]
-    assert torch.allclose(class_correlation(changed), matrix, atol=1e-5)
-    assert class_correlation(torch.cat([weight[:1], -weight[:1]]))[0, 1] == pytest.approx(-1)

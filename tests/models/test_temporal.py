@@ -25,10 +25,10 @@ from texthead.models.temporal import (
     AttentivePool,
     FrameConv,
     MeanPool,
+    Temporal,
     TemporalTransformer,
     TokenConv,
     VJEPA2Pool,
-    make_temporal,
 )
 
 
@@ -133,7 +133,7 @@ def test_the_start_is_the_published_one():
     ],
 )
 def test_the_config_rebuilds_the_module(module):
-    again = make_temporal(module.config(), nn.Identity()).eval()
+    again = Temporal.from_config(module.config(), nn.Identity()).eval()
     assert type(again) is type(module)
     assert again.config() == module.config()
     again.load_state_dict(module.state_dict())
@@ -146,7 +146,7 @@ def test_the_config_rebuilds_the_module(module):
 )
 def test_a_config_of_no_module_is_refused(config):
     with pytest.raises(RunError, match=config.get("kind", "None")):
-        make_temporal(config, tower("resnet"))
+        Temporal.from_config(config, tower("resnet"))
 
 
 def test_dropout_is_for_training_only():
@@ -376,10 +376,10 @@ def test_an_encoder_of_another_build_is_refused():
     with refuses(RunError, "ModifiedResNet"):
         TokenConv(tower("resnet"))
     with refuses(RunError, "shift", "identity", "'zero'"):
-        make_temporal({"kind": "token-conv", "start": "zero"}, tower("vit"))
+        Temporal.from_config({"kind": "token-conv", "start": "zero"}, tower("vit"))
     for pool in ("mean", 3, {"kind": "no"}, {"kind": "token-conv"}, {"kind": "conv"}):
         with refuses(RunError):
-            make_temporal({"kind": "token-conv", "pool": pool}, tower("vit"))
+            Temporal.from_config({"kind": "token-conv", "pool": pool}, tower("vit"))
     visual = tower("vit")
     with refuses(RunError, "TokenConv", "temporal"):  # frames have no separate features there
         Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()

@@ -7,18 +7,18 @@ from torch import nn
 
 from paper.costs import Costs
 from texthead import MeanPool, Recognizer
-from texthead.encoders import build_visual, tower_spec
-from texthead.models import make_temporal
+from texthead.encoders import ClipModel, build_visual
+from texthead.models import Temporal
 from texthead.models.heads import FrozenHead, LinearHead
 
 
 def model(name: str, temporal: str = "mean", classes: int = 0) -> Recognizer:
-    spec = tower_spec(f"openclip:{name}", open_clip.get_model_config(name) or {}, {})
+    spec = ClipModel(f"openclip:{name}", open_clip.get_model_config(name) or {}).spec
     with torch.device("meta"):
         visual = build_visual(spec)
         head = LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
         options = {"dim": spec.dim} if temporal == "transformer" else {}
-        return Recognizer(visual, make_temporal({"kind": temporal, **options}, visual), head)
+        return Recognizer(visual, Temporal.from_config({"kind": temporal, **options}, visual), head)
 
 
 @pytest.mark.parametrize(

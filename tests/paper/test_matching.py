@@ -20,7 +20,6 @@ from texthead import Dataset, MeanPool, Protocol, Recognizer
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.models import text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
@@ -126,7 +125,7 @@ def test_objective_matches_head_scores(source: str, targets: str, online: bool) 
 def test_several_prompts_a_class_are_averaged(source: str) -> None:
     encoder = load_encoder(source)
     prompts = [(f"a {name} thing", f"a video of {name}") for name in NAMES]
-    head = FrozenHead(text_rows(encoder, prompts), names=NAMES, prompts=prompts, kind="text")
+    head = FrozenHead(encoder.text_rows(prompts), names=NAMES, prompts=prompts, kind="text")
     model = Recognizer(encoder.visual, MeanPool(), head)
     before = head.weight.clone()
     Matching().refresh(model)

@@ -11,7 +11,6 @@ import texthead as th
 from made import SPEC, joined_colours, noise
 from paper.steps import AllFrames, align, steps_head
 from run_folders import put
-from texthead.models import text_rows
 
 
 def best_by_hand(similarity: np.ndarray) -> float:
@@ -40,7 +39,7 @@ STEPS = {"ab": ("a", "b"), "ba": ("b", "a"), "abc": ("a", "b", "c"), "a": ("a",)
 def test_scores_are_those_of_each_class_alone(encoder):
     head, features = steps_head(encoder, STEPS), noise(2, 5, SPEC.dim)
     frames, scores = F.normalize(features, dim=-1), head(features.flatten(1))
-    rows = dict(zip("abc", text_rows(encoder, ["a", "b", "c"]), strict=True))
+    rows = dict(zip("abc", encoder.text_rows(["a", "b", "c"]), strict=True))
     for i, steps in enumerate(STEPS.values()):
         similarity = F.linear(frames, torch.stack([rows[step] for step in steps])).numpy()
         expected = [encoder.scale * best_by_hand(each) for each in similarity]

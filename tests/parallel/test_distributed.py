@@ -204,7 +204,7 @@ def four() -> Iterator[Two]:
         yield run
 
 
-MOVES = {"1 to 2": (1, 2), "2 to 4": (2, 4)}  # Moves to one process: training/test_matching.py.
+MOVES = {"1 to 2": (1, 2), "2 to 4": (2, 4)}  # Moves to one process: paper/test_matching.py.
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())

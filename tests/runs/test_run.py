@@ -220,12 +220,9 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
         ("recipe.json", lambda v: v["recipe"].pop("clip_norm"), ["clip_norm"]),
         ("recipe.json", lambda v: v["encoder"].update(std=[1.0, -1.0, 1.0]), ["std", "-1"]),
         ("recipe.json", lambda v: v["encoder"].update(crop=float("nan")), ["crop", "nan"]),
-        ("recipe.json", lambda v: v["recipe"].update(size="32"), ["`size`", "a whole number", "got '32'"]),
         ("recipe.json", lambda v: v["pixels"].update(size=32.0), ["`size`", "whole number", "got 32.0"]),
         # Clips that would take all memory.
-        ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),
         ("recipe.json", lambda v: v["pixels"].update(size=10**6, resize=10**6), ["4,096", 10**6]),
-        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["at most `resize` (0)"]),
         (
             "recipe.json",
             lambda v: (v["recipe"].update(frames=1024), v["pixels"].update(size=4096, resize=4096)),

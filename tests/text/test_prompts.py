@@ -54,10 +54,8 @@ def test_cleaning_twice_changes_nothing_and_loses_no_letter(label):
         (["run", "push_up", "push up"], ["'push_up'", "'push up'", "clean=False"]),
         (["PushUp", "push_up"], ["'PushUp'", "'push_up'", "clean=False"]),
         (["run", "_"], ["'_'", "clean=False"]),
-        (["run", " "], ["2 of 2"]),
         (["run", "jump", "run"], ["'run'", 2]),
         ([], []),
-        (["run", "jump\n\n2\n00:00:00,000 --> 00:00:09,000\nfly"], ["'jump\\n"]),
     ],
 )
 def test_labels_that_cannot_be_classes(labels, parts):

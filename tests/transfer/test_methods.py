@@ -20,7 +20,6 @@ from texthead.models.heads import ProbeHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction import run_training
 from texthead.recipes import ClassShares, MethodName, Recipe
-from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import (
@@ -228,7 +227,7 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     encoder.source = "mini"
 
     def line(known: tuple[int, ...], scored: Mapping[str, Evaluation] = MappingProxyType({})) -> str:
-        monkeypatch.setattr(methods, "familiarity_scaled_rows", lambda *_: torch.diag(torch.tensor(known).float()))
+        monkeypatch.setattr(Encoder, "familiarity_scaled_rows", lambda *_: torch.diag(torch.tensor(known).float()))
         return names_line(encoder, names, names, scored)
 
     targets, paths = torch.zeros(100, dtype=torch.long), [Path(f"{i}.png") for i in range(100)]

@@ -215,8 +215,20 @@ class CommandOutput:
             each = "" if isinstance(template, str) else f", in {len(template)} templates"
             self.remarks().print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
 
-    def say_prompts(self, labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) -> None:
-        """With --verbose, print the prompts of the first classes; print a note on prompts with two articles."""
+    def say_prompts(
+        self, labels: Sequence[str], by_class: Sequence[str | Sequence[str]], run: "Run | None" = None
+    ) -> None:
+        """With --verbose, print the prompts of the first classes; print a note on prompts with two articles.
+
+        Args:
+            run: the run that gets these classes: print how much of the prompts its text map loses, if it has one.
+        """
+        if run is not None and run.head.text_map is not None:
+            from texthead.encoders.pairing import residual
+
+            lost = residual(run.encoder().text, run.head.text_map.cpu(), prompts.flat(by_class))
+            source = run.head.text_source
+            self.notes().print(f"text encoder {source}: the map of the run loses {lost:.2f} of the new names' length")
         doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
         if doubled:
             self.say_notes(f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
@@ -230,18 +242,6 @@ class CommandOutput:
         ]
         more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
         self.remarks().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
-
-    def say_residual(self, run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
-        """Print how much of new prompts the run's text map loses, if it has one."""
-        from texthead.encoders.pairing import residual
-
-        head = run.head
-        if head.text_map is None:
-            return
-        lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(by_class))
-        self.notes().print(
-            f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length"
-        )
 
     def _console(self, *, stderr: bool, quiet: bool = False) -> _Console:
         """Return a console without markup or emoji codes, since class names and paths may look like them.

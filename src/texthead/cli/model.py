@@ -9,17 +9,15 @@ from texthead.cli.options import check_no_encoder, common
 from texthead.cli.parser import name_of
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
-from texthead.text.class_names import clean_names
-from texthead.text.prompts import class_prompts, flat, read_classes
+from texthead.text.prompts import LabelledClasses, class_prompts, flat, labelled_classes
 
 if TYPE_CHECKING:
     import torch
 
     from texthead.data.protocol import Protocol
+    from texthead.encoders.encoder import Encoder
     from texthead.evaluation.calibration import Calibration
     from texthead.prediction.run import Run
-
-ClassSentences = list[tuple[str, ...] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ class ModelOptions:
         if run_folder is not None:
             return with_classes(load_run(run_folder, allow_download=False), self.classes).to(device)
         assert self.classes is not None
-        labels, names, sentences = _read_classes(self.classes)
+        labels, names, sentences = labelled_classes([], "", self.classes)
         prompts = class_prompts("{}", names, sentences)
         encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
         run = zero_shot(labels, encoder, names=names, prompts=sentences)
@@ -104,15 +102,19 @@ def with_classes(run: "Run", classes: str | None) -> "Run":
 
     if classes is None:
         return run
-    labels, names, sentences = _read_classes(classes)
-    prompts = class_prompts(run.recipe.template, names, sentences)
-    console.say_notes(*notes_on_other_classes(run, labels))
-    console.say_residual(run, prompts)
+    made = labelled_classes([], "", classes)
     encoder = run.encoder()
-    run = run.with_classes(labels, names=names, prompts=sentences, encoder=encoder)
-    console.say_prompts(labels, run.head.prompts or ())
-    console.say_notes(names_line(encoder, names, prompts), *notes_on_names(run))
+    run = with_read_classes(run, made, encoder)
+    console.say_notes(names_line(encoder, made.names, run.head.prompts or ()), *notes_on_names(run))
     return run
+
+
+def with_read_classes(run: "Run", classes: LabelledClasses, encoder: "Encoder | None" = None) -> "Run":
+    """Return the run with other classes; say what is lost, and with --verbose their prompts."""
+    console.say_notes(*notes_on_other_classes(run, classes.labels))
+    other = run.with_classes(classes.labels, names=classes.names, prompts=classes.sentences, encoder=encoder)
+    console.say_prompts(classes.labels, other.head.prompts or (), run)
+    return other
 
 
 def notes_on_names(run: "Run", trained: "Run | None" = None) -> list[str]:
@@ -141,10 +143,3 @@ def notes_on_other_classes(run: "Run", labels: Sequence[str]) -> list[str]:
     trained = f"{run.folder} was trained with head {run.head.kind}, whose rows are not text"
     remedy = "predict without the run for zero-shot, or retrain with `head=text`"
     return [f"{trained}, so new class names may not work with it: {remedy}"]
-
-
-def _read_classes(classes: str) -> tuple[list[str], list[str], ClassSentences]:
-    """Return (labels, their names for the text encoder, their sentences or None)."""
-    sentences = read_classes(classes)
-    labels = list(sentences)
-    return labels, clean_names(labels), list(sentences.values())

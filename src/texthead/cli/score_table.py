@@ -94,7 +94,11 @@ def show_answers(answers: Answers) -> None:
     console.results().print(table)
 
 
-def show_classes(result: Evaluation, most: int = 10) -> None:
+# Confused pairs that are printed.
+_PAIRS = 10
+
+
+def show_classes(result: Evaluation) -> None:
     """Print precision and recall of each class, and the most frequent confusions."""
     table = Table("class", title="each class, in percent (95 % interval)")
     for header in ("items", "recall", "predicted", "precision"):
@@ -107,9 +111,9 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         return
     confusion = result.confusion()
     pairs = wrong_pairs(confusion)
-    for truth, predicted, count in pairs[:most]:
+    for truth, predicted, count in pairs[:_PAIRS]:
         items = int(confusion[truth].sum())
         console.results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
-    if len(pairs) > most:
-        more = len(pairs) - most
+    if len(pairs) > _PAIRS:
+        more = len(pairs) - _PAIRS
         console.results().print(f"and {plural(more, 'more pair')} (--out FILE writes all predictions)")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, ViewsOption
+from texthead.cli.options import LabelledRun, SplitName, common
 from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed, plural
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(LabelledRun, ViewsOption):
+class Calibrate(LabelledRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     A run with broader names above its classes also gets a level: predict answers with the most specific name that
@@ -37,6 +37,7 @@ class Calibrate(LabelledRun, ViewsOption):
     false_accept: OpenShare = option(0.05, "RATE")
     coverage: OpenShare = option(0.9, "RATE")
     wrong: OpenShare = option(0.05, "RATE")
+    views: str = common("views")
 
     def __call__(self) -> None:
         from texthead.cli.score_table import show_answers
@@ -54,7 +55,7 @@ class Calibrate(LabelledRun, ViewsOption):
             console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}")
         if plan.copies:
             console.say_notes(f"left out as copies of other items: {plan.copies}")
-        protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
+        protocol, reading = run.protocol.with_views(self.views), self.reading(items.paths)
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
         for line in (*_fitted(made), *made.lines):

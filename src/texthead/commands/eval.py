@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, ViewsOption, common
+from texthead.cli.options import LabelledRun, SplitName, common
 from texthead.cli.parser import option
 from texthead.errors import Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(LabelledRun, ViewsOption):
+class Eval(LabelledRun):
     """Score a run on labelled data.
 
     Args:
@@ -34,30 +34,26 @@ class Eval(LabelledRun, ViewsOption):
     split: SplitName | None = common("split")
     classes: str | None = common("classes")
     at_least: float | None = common("at_least")
+    views: str = common("views")
 
     def __call__(self) -> None:
-        from texthead.cli.model import notes_on_other_classes
+        from texthead.cli.model import with_read_classes
         from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import write_items
-        from texthead.text.prompts import class_prompts, labelled_classes
+        from texthead.text.prompts import labelled_classes
 
         run, items = self.load()
         run = run if self.mix == 1 else run.mixed(self.mix)
         chosen = run.to_score(items, self.split)
         if self.classes is not None:  # They name all labels of the items.
             made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
-            other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
             console.say_names(made.labels, made.names, None)
-            prompts = class_prompts(run.recipe.template, made.names, made.sentences)
-            console.say_notes(*notes_on_other_classes(run, made.labels))
-            console.say_residual(run, prompts)
-            console.say_prompts(made.labels, other.head.prompts or ())
-            run = other
+            run = with_read_classes(run, made).to(run.model.device)
         count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
         among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
         console.remarks().print(f"scoring {count} items ({chosen.scored_name}) of {classes} classes{among}")
-        protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
+        protocol, reading = run.protocol.with_views(self.views), self.reading(items.paths)
         scores = run.evaluate(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from texthead.cli import console
 from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions
-from texthead.cli.options import ReadingOptions, ViewsOption, common
+from texthead.cli.options import ReadingOptions, common
 from texthead.cli.parser import option
 from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(ModelOptions, ViewsOption, ReadingOptions):
+class Predict(ModelOptions, ReadingOptions):
     """Predict the classes of videos and images.
 
     With a run, choose among its classes, or those of --classes; without a run, --classes is required (zero-shot).
@@ -56,6 +56,7 @@ class Predict(ModelOptions, ViewsOption, ReadingOptions):
     encoder: str | None = common("encoder without a run")
     text: str | None = common("text")
     at_least: float | None = common("at_least")
+    views: str = common("views")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -79,7 +80,7 @@ class Predict(ModelOptions, ViewsOption, ReadingOptions):
         run_folder, named = self.run_and_files("file or folder")
         inputs = [file for path in named for file in listed_files(path)]
         run = self.load(run_folder, self.pick_device())
-        protocol = self.protocol_of(run.protocol)
+        protocol = run.protocol.with_views(self.views)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else self.noted_calibration(run, protocol)
         if self.at_least is not None:

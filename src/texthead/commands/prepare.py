@@ -24,7 +24,6 @@ class Prepare:
         frames: frames per clip, evenly placed
         short_side: short side, in pixels, that larger frames are scaled to
         quality: JPEG quality, 1-95
-        workers: processes that decode files (default: up to 8)
     """
 
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
@@ -34,7 +33,7 @@ class Prepare:
     frames: PositiveInt = option(32, "N")
     short_side: PositiveInt = option(256, "N")
     quality: PositiveInt = option(85, "N")
-    workers: NonNegativeInt | None = option(None, "N")
+    workers: NonNegativeInt | None = common("workers")
     skip_unreadable: bool = common("skip_unreadable")
 
     def check(self) -> None:
@@ -55,8 +54,8 @@ class Prepare:
         done = shards.prepare(
             dataset, out, wanted, workers=workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
         )
-        for path, problem in done.unreadable:
-            console.problems().print(f"not prepared: {path}: {problem}")
+        for error in done.unreadable:
+            console.problems().print(f"not prepared: {error}")
         before = f", {done.skipped} of them were finished before" if done.skipped else ""
         lost = f"; {plural(len(done.unreadable), 'file')} could not be read" if done.unreadable else ""
         kilobytes = done.bytes / max(1, done.clips) / 1e3
@@ -64,7 +63,7 @@ class Prepare:
             f"{plural(done.clips, 'clip')}, {done.bytes / 1e6:.1f} MB ({kilobytes:.0f} kB a clip), "
             f"in {plural(done.shards, 'shard')}{before}{lost}: {out / INDEX}"
         )
-        unreadable = [{"path": path, "error": problem} for path, problem in done.unreadable]
+        unreadable = [{"path": str(error.path), "error": error.problem} for error in done.unreadable]
         counts = {"clips": done.clips, "bytes": done.bytes, "parts": done.shards, "finished_before": done.skipped}
         console.show_json({"shards": out, **counts, "unreadable": unreadable})
         console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))

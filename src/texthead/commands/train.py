@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import ReadingOptions, TrainingData, common
+from texthead.cli.options import ReadingOptions, TrainingData, common, default_workers
 from texthead.cli.parser import build, extra, option, values_of
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
 from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
 from texthead.extras import check_extra, is_installed, missing
-from texthead.files import unused
+from texthead.files import read_json, unused
 from texthead.media.addresses import address
 from texthead.recipes import RECIPES, Recipe, named
 from texthead.runs.saved import check_out
@@ -157,7 +157,7 @@ class Train(TrainingData, ReadingOptions):
             overrides=self.chosen.values,
             unlabelled=self.unlabelled,
             reading=self.reading(dataset.paths, True),
-            workers=self.processes(),
+            workers=default_workers(wanted=self.workers),
             resume=self.resume,
             command={**saved, "chosen": [self.chosen.name, self.chosen.values]},
             planned=self._say_plan,
@@ -241,11 +241,23 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that the run was started with, after comparing the given ones with them.
 
     Raises:
-        RunError: no run to resume, damaged options in the run folder, or a given option that differs.
+        RunError: no run to resume, one that was started from Python or has no training loop, damaged options in the
+            run folder, or a given option that differs.
     """
-    from texthead.runs.folder import saved_options
+    from texthead.runs.folder import check_resumable
 
-    saved, file = saved_options(out, given, may_change=("skip_unreadable",)), out / "recipe.json"
+    check_resumable(out)
+    file = out / "recipe.json"
+    saved = read_json(file).get("command")
+    if not isinstance(saved, dict):
+        raise RunError(
+            f"{out}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
+            "in the latter case use `fine_tune(..., resume=True)`"
+        )
+    for key in saved.keys() & given.keys():
+        if key != "skip_unreadable" and given[key] != saved[key]:
+            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: leave it out to resume")
+        saved[key] = given[key]
     try:
         for key in ("val", "unlabelled"):
             if address(str(saved.get(key))):

@@ -1,6 +1,6 @@
 """Datasets for the data loaders: training clips, views of test clips, cached training features."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import islice
@@ -52,7 +52,7 @@ class TrainClips(torch.utils.data.Dataset):
         rng = np.random.default_rng([self.recipe.seed, epoch, position])
         try:
             with MediaPath(self.paths[position]).open(windows=self.recipe.stride > 0) as media:
-                indices = random_window(media.num_frames, self.recipe.frames, self.recipe.stride, _randint(rng))
+                indices = random_window(media.num_frames, self.recipe.frames, self.recipe.stride, rng.integers)
                 # Each call gets the same generator state, so all frames get the same crop; `each` goes on.
                 each = rng.spawn(1)[0]
                 clip = media.frames_at(
@@ -61,10 +61,6 @@ class TrainClips(torch.utils.data.Dataset):
         except MediaError as error:
             return error, position
         return clip.contiguous(memory_format=torch.channels_last), position
-
-
-def _randint(rng: np.random.Generator) -> Callable[[int], int]:
-    return lambda n: int(rng.integers(n))
 
 
 class ViewClips(FileDataset):
@@ -139,5 +135,5 @@ class TrainFeatures(torch.utils.data.Dataset):
         features = self.bank[position]
         if not isinstance(features, Tensor):
             return features[int(rng.integers(len(features)))].float(), position
-        indices = random_in_segment(len(features), self.frames, _randint(rng))
+        indices = random_in_segment(len(features), self.frames, rng.integers)
         return features[indices], position

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
-from texthead.data.labels import Targets, Task, check_no_separator
+from texthead.data.labels import Targets, Task, join_labels
 from texthead.errors import DataError, in_quotes, listed, naming, plural
 from texthead.media.paths import MediaPath, fingerprints, spans_by_file
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
@@ -90,7 +90,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if self.multilabel:
-            check_no_separator({name for item in self.items for name in item.labels})
+            join_labels({name for item in self.items for name in item.labels})  # Raises an error for one with ";".
         elif many := [item for item in self.items if len(item.labels) > 1]:
             raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `multilabel=True`")
 

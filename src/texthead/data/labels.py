@@ -59,12 +59,6 @@ class Task:
 SEPARATOR = ";"
 
 
-def check_no_separator(names: Iterable[str]) -> None:
-    """Raise DataError if a name contains a semicolon: in a CSV it would be read as two."""
-    if wrong := [name for name in names if SEPARATOR in name]:
-        raise DataError(f"class name {wrong[0]!r} contains {SEPARATOR!r}, which separates labels: rename the class")
-
-
 def split_labels(text: str) -> tuple[str, ...]:
     """Return the class names in the text of a cell, sorted: ("dog", "frisbee") for "frisbee;dog"."""
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
@@ -74,10 +68,11 @@ def join_labels(names: Iterable[str]) -> str:
     """Return class names as the text of a cell: sorted and joined; "" for none.
 
     Raises:
-        DataError: a name contains a semicolon.
+        DataError: a name contains a semicolon, which would be read as two.
     """
     names = sorted({*names})
-    check_no_separator(names)
+    if wrong := [name for name in names if SEPARATOR in name]:
+        raise DataError(f"class name {wrong[0]!r} contains {SEPARATOR!r}, which separates labels: rename the class")
     return f"{SEPARATOR} ".join(names)
 
 

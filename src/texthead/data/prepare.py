@@ -62,13 +62,6 @@ class ShardOptions(CheckedFields):
     clips: PositiveInt = 256
 
 
-class Unreadable(NamedTuple):
-    """A source file that could not be put into a shard, and why."""
-
-    path: str
-    problem: str
-
-
 @dataclass(frozen=True)
 class Prepared:
     """Result of `prepare`: total clips, bytes and shards, shards that were finished already, files left out."""
@@ -77,7 +70,7 @@ class Prepared:
     bytes: int
     shards: int
     skipped: int
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[MediaError, ...]
 
 
 class _Task(NamedTuple):
@@ -162,11 +155,11 @@ def prepare(
             stored += len(task.items)
             progress(stored, len(dataset))
         shards = [finished[task.number] for task in tasks]
-        lost = [Unreadable(*entry) for shard in shards for entry in shard["unreadable"]]
+        lost = [MediaError(*entry) for shard in shards for entry in shard["unreadable"]]
         if lost and not skip_unreadable:
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
             problem = f"{lost[0].problem}{more}; all other files are prepared: `skip_unreadable` leaves such files out"
-            raise MediaError(Path(lost[0].path), problem)
+            raise MediaError(lost[0].path, problem)
         about = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": len(lost)}
         about |= {"several": True} if dataset.multilabel else {}
         keys = {"url": "file", "nsamples": "clips", "filesize": "bytes", "sha256": "sha256"}

@@ -1,6 +1,6 @@
 """Test settings: frames, sizes, views, and what is averaged over the views."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from texthead.data import sampling
@@ -37,8 +37,8 @@ class Views(CheckedFields):
         return cls(origin=recipe.origin, along=recipe.crops_along, stride=recipe.stride)
 
     @classmethod
-    def parse(cls, text: str, origin: Origin = "first", along: Along = "width", stride: int = 0) -> "Views":
-        """Parse views such as "4x3": 4 clips, 3 crops.
+    def parse(cls, text: str, like: "Views | None" = None) -> "Views":
+        """Parse views such as "4x3": 4 clips, 3 crops; the rest is as in `like`.
 
         Raises: DataError for any other form.
         """
@@ -46,7 +46,7 @@ class Views(CheckedFields):
         # `isdecimal` also accepts digits of other alphabets, hence `isascii`.
         if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
             raise DataError(f"`views` must be CLIPSxCROPS, such as 4x3, got {text!r}")
-        return cls(int(clips), int(crops), origin, along, stride)
+        return replace(like or cls(), clips=int(clips), crops=int(crops))
 
     def __str__(self) -> str:
         return f"{self.clips}x{self.crops}"
@@ -144,6 +144,10 @@ class Protocol(CheckedFields):
         if self.pixels is None:
             raise DataError("`pixels` is None: the encoder's sizes are unknown here; give Pixels(size, resize, ...)")
         return self.pixels
+
+    def with_views(self, text: str) -> "Protocol":
+        """Return the protocol with views such as "4x3", whose frames and crops are placed as its own."""
+        return replace(self, views=Views.parse(text, self.views))
 
     def to_json(self) -> dict[str, Any]:
         """Return the protocol as JSON values."""

@@ -6,7 +6,7 @@ a video is shorter than a clip, frames repeat.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, SupportsInt
 
 from texthead.recipes import Along
 
@@ -16,8 +16,8 @@ CROP_COUNTS = (1, 3, 5, 10)
 Side = Any
 
 
-def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int]) -> list[int]:
-    """Draw one frame from each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
+def random_in_segment(length: int, num_frames: int, integers: Callable[[int], SupportsInt]) -> list[int]:
+    """Draw one frame from each of `num_frames` equal segments, ascending; `integers(n)` draws from 0..n-1.
 
     If the video is no longer than the clip, take all its frames and draw the rest from them.
 
@@ -27,13 +27,13 @@ def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int
     Source: published code, training.
     """
     if length <= num_frames:
-        return sorted([*range(length), *(randint(length) for _ in range(num_frames - length))])
+        return sorted([*range(length), *(int(integers(length)) for _ in range(num_frames - length))])
     starts = [i * length // num_frames for i in range(num_frames + 1)]
-    return [start + randint(end - start) for start, end in pairwise(starts)]
+    return [start + int(integers(end - start)) for start, end in pairwise(starts)]
 
 
-def random_window(length: int, num_frames: int, stride: int, randint: Callable[[int], int]) -> list[int]:
-    """Draw `num_frames` frames, `stride` apart, from a random start; `randint(n)` draws from 0..n-1.
+def random_window(length: int, num_frames: int, stride: int, integers: Callable[[int], SupportsInt]) -> list[int]:
+    """Draw `num_frames` frames, `stride` apart, from a random start; `integers(n)` draws from 0..n-1.
 
     If the video is shorter than num_frames * stride, or `stride` is 0, draw with `random_in_segment` instead.
 
@@ -42,8 +42,8 @@ def random_window(length: int, num_frames: int, stride: int, randint: Callable[[
     Source: training of video encoders (Feichtenhofer et al. 2019; later VideoMAE, ViViT, V-JEPA 2).
     """
     if not stride or length < num_frames * stride:
-        return random_in_segment(length, num_frames, randint)
-    start = randint(length - num_frames * stride + 1)
+        return random_in_segment(length, num_frames, integers)
+    start = int(integers(length - num_frames * stride + 1))
     return [start + i * stride for i in range(num_frames)]
 
 

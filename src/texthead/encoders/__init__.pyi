@@ -6,11 +6,7 @@ from .hugging_face import load_classifier as load_classifier
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note
 from .mini import minilm_folder as minilm_folder
-from .openclip import Published as Published
-from .openclip import assemble as assemble
-from .openclip import openclip_tensors as openclip_tensors
-from .openclip import save_openclip as save_openclip
-from .openclip import tower_spec as tower_spec
+from .openclip import ClipModel as ClipModel
 from .text_only import imagenet_texts as imagenet_texts
 from .weights import clip_tensors as clip_tensors
 from .weights import fill as fill

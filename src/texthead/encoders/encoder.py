@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from texthead.downloads import no_downloads
 from texthead.encoders.spec import Grid, VisualSpec
-from texthead.errors import EncoderError
+from texthead.errors import DataError, EncoderError
 from texthead.extensions import find
 from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import WITHOUT_TEXT
+from texthead.text.class_names import clean_name
+from texthead.text.prompts import flat
 
 # The entry points of encoder modules, and the functions that each needs.
 ENCODER_GROUP = "texthead.encoders"
@@ -39,6 +41,9 @@ BUILT_IN = {
     "hf": "texthead.encoders.hugging_face",
     "timm": "texthead.encoders.timm_visual",
 }
+
+# For each class a prompt, or several.
+Prompts = Sequence[str | Sequence[str]]
 
 # The source and architecture of encoders from `Encoder.from_functions`.
 FUNCTIONS = "functions"
@@ -189,6 +194,10 @@ class Text(nn.Module):
                 raise EncoderError(f"prompt {prompt[:40]!r} is not valid UTF-8: type it again, in the locale C.UTF-8")
         return self.encode(self.tokenize(list(prompts)))
 
+    def rows(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
+        """Return rows as `Encoder.text_rows` does, with their gradient."""
+        return _class_rows(self, prompts)
+
     def then(self, change: Callable[[Tensor], Tensor], net: nn.Module | None = None) -> "Text":
         """Return this encoder with its embeddings mapped by `change`; `net` has the weights of both."""
         (embedding,) = self._embedding
@@ -333,11 +342,31 @@ class Encoder:
         """Return the embeddings of prompts that are not cached."""
         return self.text(prompts)
 
-    def known(self, prompts: Sequence[str]) -> Float[Tensor, " prompts"]:
-        """Return how well the text encoder knows each prompt, from 0 to 1; 1 if its embeddings do not tell."""
+    def text_rows(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
+        """Return one row per class: the normalised mean of the normalised embeddings of its prompts; no gradient.
+
+        Raises:
+            DataError: a class has no prompt.
+            EncoderError: as `encode_text`.
+        """
+        return _class_rows(self.encode_text, prompts).detach()
+
+    def familiarity_scaled_rows(self, names: Sequence[str], prompts: Prompts) -> Float[Tensor, "classes dim"]:
+        """Return the rows of `text_rows`, each as long as the text encoder knows its class: from 0 to 1.
+
+        The length is the familiarity of the best-known prompt, or of the bare name if a prompt contains it, since the
+        words of a template make it less familiar. It is 1 for encoders that cannot tell.
+
+        Raises: as `text_rows`.
+        """
+        rows = self.text_rows(prompts)
         if self.familiarity is None:
-            return torch.ones(len(prompts))
-        return self.familiarity(self.encode_text(prompts).detach())
+            return rows
+        groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        for name, group in zip(map(clean_name, names), groups, strict=True):
+            group += [name] if any(name in prompt for prompt in group) else []
+        known = self.familiarity(self.encode_text(flat(groups)).detach()).split([len(group) for group in groups])
+        return rows * torch.stack([each.max() for each in known])[:, None]
 
     def logits(
         self, features: Float[Tensor, "*units dim"], rows: Float[Tensor, "classes dim"]
@@ -357,6 +386,15 @@ class Encoder:
             lengths = f"text embeddings have {rows.shape[-1]} dimensions, visual features {self.dim}"
             raise EncoderError(f"'{self.source}': {lengths}: they must be equal")
         return rows
+
+
+def _class_rows(encode: Callable[[list[str]], Tensor], prompts: Prompts) -> Float[Tensor, "classes dim"]:
+    """Return the normalised mean of the normalised embeddings of each class's prompts."""
+    groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    if not all(groups):
+        raise DataError(f"class {groups.index([]) + 1} of {len(groups)} has no prompt; give it one")
+    rows = F.normalize(encode(flat(groups)), dim=-1)
+    return F.normalize(torch.stack([group.mean(0) for group in rows.split([len(one) for one in groups])]), dim=-1)
 
 
 @no_downloads()

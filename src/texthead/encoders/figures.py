@@ -44,7 +44,7 @@ _PAIRS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFigures:
-    """FileStats on a published encoder; None or "" if unknown.
+    """Facts on a published encoder; None or "" if unknown.
 
     Attributes:
         source: as in `load_encoder`.

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,27 +35,180 @@ def _openai_tokenizer() -> Callable:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published CLIP model.
+class ClipModel:
+    """A CLIP model in open_clip's format.
 
     Attributes:
         source: as in `load_encoder`.
         config: open_clip's model config: embed_dim, vision_cfg, text_cfg, quick_gelu, ...
         preprocess: mean, std, interpolation, resize_mode, if they differ from OpenAI's.
-        read: returns the tensors under open_clip's names.
+        read: returns the weights as published; none if only the spec is needed.
         tokenizer: returns a tokenizer, which takes prompts and `context_length`; that of OpenAI's CLIP if not given.
     """
 
     source: str
     config: dict
-    preprocess: dict
-    read: Callable[[], dict[str, Tensor]]
+    preprocess: dict = field(default_factory=dict)
+    read: Callable[[], dict[str, Tensor]] = dict
     tokenizer: Callable[[], Callable] = _openai_tokenizer
+
+    @classmethod
+    def named(cls, rest: str) -> "ClipModel":
+        """Return the model ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME.
+
+        Raises:
+            EncoderError: it is unknown, or its files are missing or incomplete.
+        """
+        source = f"openclip:{rest}"
+        kind, _, name = rest.partition(":")
+        if kind == "local-dir":
+            return _from_folder(source, Path(name))
+        if kind == "hf-hub":
+            from huggingface_hub import snapshot_download
+
+            with faults(source, "check the name or the connection"):
+                folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS])
+            return _from_folder(source, Path(folder))
+        return _by_name(source, rest)
+
+    @property
+    def spec(self) -> VisualSpec:
+        """The spec of the image tower.
+
+        Raises:
+            EncoderError: the input is not square.
+        """
+        source, vision, preprocess = self.source, self.config["vision_cfg"], self.preprocess
+        size = vision.get("image_size", 224)
+        if isinstance(size, list | tuple):
+            if size[0] != size[1]:
+                raise EncoderError(
+                    f"'{source}' takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
+                )
+            size = size[0]
+        mode = preprocess.get("resize_mode", "shortest")
+        if mode not in ("shortest", "squash"):
+            warnings.warn(
+                f"{source}: was trained on images resized by {mode!r}; texthead resizes the short side and crops the "
+                "centre, so it may not reach its published accuracy",
+                stacklevel=2,
+            )
+        # The paper's temporal transformer derives its number of heads from the width of the text tower.
+        text_config = self.config.get("text_cfg", {})
+        text = {"text_width": text_config["width"]} if "width" in text_config else {}
+        quick = bool(self.config.get("quick_gelu")) and "timm_model_name" not in vision
+        dim = self.config["embed_dim"]
+        return VisualSpec(
+            source=source,
+            architecture="openclip",
+            dim=int(dim),
+            size=int(size),
+            crop=1.0,
+            interpolation=preprocess.get("interpolation", "bicubic"),
+            mean=tuple(preprocess.get("mean", _OPENAI_MEAN)),
+            std=tuple(preprocess.get("std", _OPENAI_STD)),
+            activation="quick_gelu" if quick else "gelu",
+            config=json.dumps({"embed_dim": dim, "vision_cfg": vision, "quick_gelu": quick, **text}),
+            squash=mode == "squash",
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all weights under open_clip's names, in float32.
+
+        Raises:
+            EncoderError: open_clip cannot convert them.
+        """
+        from open_clip.convert import convert_state_dict
+
+        tensors = clip_tensors(self.read())
+        try:
+            tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
+        except AttributeError:
+            raise EncoderError(f"'{self.source}': only open_clip's own tags can be read in this file format") from None
+        return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+    def save(self, folder: Path) -> None:
+        """Save the model to a folder in open_clip's format, which `openclip:local-dir:FOLDER` reads.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        write_json(folder / "open_clip_config.json", {"model_cfg": self.config, "preprocess_cfg": self.preprocess})
+        with replacing(folder / _WEIGHTS[0]) as temp:
+            save_file({key: value.contiguous() for key, value in self.tensors().items()}, temp)
+
+    def encoder(self) -> Encoder:
+        """Return the encoder; its text tower is loaded on demand.
+
+        Raises:
+            EncoderError: the weights do not match the architecture.
+        """
+        spec, tensors = self.spec, self.tensors()
+        own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
+        with torch.device("meta"):
+            net = build_visual(spec).net
+        # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
+        if any(name not in net.state_dict() for name, _ in net.named_buffers()):
+            net = build_visual(spec).net
+        fill(net, own, spec.source)
+        scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
+        bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
+        return Encoder(Visual(net, spec).eval(), self.text, scale=scale, bias=bias)
+
+    def text(self) -> Text:
+        """Return the text tower.
+
+        Raises: as `encoder`.
+        """
+        import open_clip
+
+        config = self.config
+        text = {**config["text_cfg"], "output_tokens": False, "hf_model_pretrained": False}
+        custom = bool(config.get("custom_text") or "hf_model_name" in text or "multimodal_cfg" in config)
+        tower: Any = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+        make = partial(tower, quick_gelu=bool(config.get("quick_gelu")))
+        vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
+        tensors = self.tensors()
+        with faults(self.source, "go online once, so that the files of its text tower can be downloaded"):
+            net = make(config["embed_dim"], vision, text)
+            tokenizer = self.tokenizer()
+        del net.visual
+        net.register_parameter("logit_scale", None)
+        if custom and "positional_embedding" in tensors:
+            from open_clip.model import convert_to_custom_text_state_dict
+
+            tensors = convert_to_custom_text_state_dict(tensors)
+        expected = net.state_dict()
+        others = ("visual.", "logit_", "text_decoder.", "text.transformer.embeddings.position_ids")
+        fill(net, {k: v for k, v in tensors.items() if k in expected or not k.startswith(others)}, self.source)
+        limit = net.context_length
+
+        def tokenize(prompts: Sequence[str]) -> Tensor:
+            padding = tokenizer([""], context_length=4 * limit)[0, -1]
+            # The tokenizer truncates silently at its limit, so count with a larger one.
+            counted = (tokenizer([prompt], context_length=4 * limit)[0] != padding for prompt in prompts)
+            check_lengths(prompts, (int(used.nonzero().max()) + 1 for used in counted), limit)
+            return tokenizer(list(prompts))
+
+        inner = net.text if custom else net
+        embedding = inner.transformer.embeddings.word_embeddings if "hf_model_name" in text else inner.token_embedding
+
+        def encode(tokens: Tensor) -> Tensor:
+            return net.encode_text(tokens.to(next(net.parameters()).device))
+
+        def encode_words(tokens: Tensor) -> Tensor:
+            outputs: list[Tensor] = []
+            with inner.ln_final.register_forward_hook(lambda *call: outputs.append(call[2])):
+                encode(tokens)
+            return outputs[0] @ inner.text_projection
+
+        projected = isinstance(getattr(inner, "text_projection", None), Tensor)
+        return Text(net, tokenize, encode, embedding, encode_words if projected else None)
 
 
 def load(rest: str) -> Encoder:
     """Return the encoder ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
-    return assemble(_published(rest))
+    return ClipModel.named(rest).encoder()
 
 
 def spec(rest: str) -> VisualSpec:
@@ -66,9 +219,9 @@ def spec(rest: str) -> VisualSpec:
     """
     source = f"openclip:{rest}"
     if rest.startswith("local-dir:"):
-        return tower_spec(source, *_folder_config(Path(rest.removeprefix("local-dir:"))))
+        return ClipModel(source, *_folder_config(Path(rest.removeprefix("local-dir:")))).spec
     name, _, tag = rest.partition("/")
-    return tower_spec(source, *_tag_config(name, tag))
+    return ClipModel(source, *_tag_config(name, tag)).spec
 
 
 def build(spec: VisualSpec) -> nn.Module:
@@ -77,21 +230,17 @@ def build(spec: VisualSpec) -> nn.Module:
     Raises:
         EncoderError: the installed open_clip does not know the architecture.
     """
+    import open_clip
+
     config = json.loads(spec.config)
     if name := config.get("vision_cfg", {}).get("timm_model_name"):
         check_architecture(name)
     with faults(spec.source, "install the open_clip that made the run"):
-        return openclip_tower(config)
-
-
-def openclip_tower(config: dict) -> nn.Module:
-    """Return open_clip's image tower for a model config, with random weights; builds only a tiny text tower."""
-    import open_clip
-
-    text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)
-    vision = {**config["vision_cfg"], "output_tokens": False, "timm_model_pretrained": False}
-    clip = open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=config.get("quick_gelu", False))  # pyright: ignore[reportArgumentType]
-    return clip.visual
+        # A text tower of minimal size, which is not used.
+        text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)
+        vision = {**config["vision_cfg"], "output_tokens": False, "timm_model_pretrained": False}
+        quick = config.get("quick_gelu", False)
+        return open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=quick).visual  # pyright: ignore[reportArgumentType]
 
 
 def known() -> list[tuple[str, str]]:
@@ -112,37 +261,7 @@ def location(rest: str) -> str:
     return f"hub: {published['hf_hub'].rstrip('/')}" if published.get("hf_hub") else published.get("url", "?")
 
 
-def openclip_tensors(rest: str) -> dict[str, Tensor]:
-    """Return all weights of the model `rest`, under open_clip's names, in float32."""
-    return _named(_published(rest))
-
-
-def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> None:
-    """Save a model to a folder in open_clip's format, which `openclip:local-dir:FOLDER` reads.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {}})
-    with replacing(folder / _WEIGHTS[0]) as temp:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, temp)
-
-
-def _published(rest: str) -> Published:
-    source = f"openclip:{rest}"
-    kind, _, name = rest.partition(":")
-    if kind == "local-dir":
-        return _from_folder(source, Path(name))
-    if kind == "hf-hub":
-        from huggingface_hub import snapshot_download
-
-        with faults(source, "check the name or the connection"):
-            folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS])
-        return _from_folder(source, Path(folder))
-    return _by_name(source, rest)
-
-
-def _by_name(source: str, rest: str) -> Published:
+def _by_name(source: str, rest: str) -> ClipModel:
     import open_clip
 
     name, _, weights = rest.partition("/")
@@ -165,7 +284,7 @@ def _by_name(source: str, rest: str) -> Published:
             )
         config["quick_gelu"] = _is_quick(source, name, config, path)
     tokenizer = partial(open_clip.get_tokenizer, _plain(name))
-    return Published(source, config, preprocess, partial(read_tensors, path), tokenizer)
+    return ClipModel(source, config, preprocess, partial(read_tensors, path), tokenizer)
 
 
 def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
@@ -196,7 +315,7 @@ def _plain(name: str) -> str:
     return name.removesuffix("-gelu")
 
 
-def _from_folder(source: str, folder: Path) -> Published:
+def _from_folder(source: str, folder: Path) -> ClipModel:
     """Return the model in a folder with open_clip_config.json and weights."""
     import open_clip
 
@@ -205,7 +324,7 @@ def _from_folder(source: str, folder: Path) -> Published:
     if not files:
         raise EncoderError(f"{folder}: has none of {', '.join(_WEIGHTS)}; put the weights there")
     tokenizer = partial(open_clip.get_tokenizer, f"local-dir:{folder}")
-    return Published(source, config, preprocess, partial(read_tensors, files[0]), tokenizer)
+    return ClipModel(source, config, preprocess, partial(read_tensors, files[0]), tokenizer)
 
 
 def _folder_config(folder: Path) -> tuple[dict, dict]:
@@ -215,26 +334,6 @@ def _folder_config(folder: Path) -> tuple[dict, dict]:
     with raising(EncoderError, problem, remedy, KeyError, TypeError):
         config = read_value(file)
         return config["model_cfg"], config.get("preprocess_cfg", {})
-
-
-def assemble(published: Published) -> Encoder:
-    """Return the encoder of a published model; its text tower is loaded on demand.
-
-    Raises:
-        EncoderError: the weights do not match the architecture.
-    """
-    spec = tower_spec(published.source, published.config, published.preprocess)
-    tensors = _named(published)
-    own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
-    with torch.device("meta"):
-        net = build_visual(spec).net
-    # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
-    if any(name not in net.state_dict() for name, _ in net.named_buffers()):
-        net = build_visual(spec).net
-    fill(net, own, spec.source)
-    scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
-    bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
-    return Encoder(Visual(net, spec).eval(), lambda: _load_text(published), scale=scale, bias=bias)
 
 
 def _tag_config(name: str, tag: str) -> tuple[dict, dict]:
@@ -251,102 +350,3 @@ def _tag_config(name: str, tag: str) -> tuple[dict, dict]:
     # open_clip knows which tags need QuickGELU, but only warns if the architecture's name does not say so.
     config["quick_gelu"] = bool(published.get("quick_gelu", config.get("quick_gelu", False)))
     return config, {key: published[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in published}
-
-
-def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
-    """Return the spec of the image tower of an open_clip model config.
-
-    Raises:
-        EncoderError: the input is not square.
-    """
-    vision = config["vision_cfg"]
-    size = vision.get("image_size", 224)
-    if isinstance(size, list | tuple):
-        if size[0] != size[1]:
-            raise EncoderError(
-                f"'{source}' takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
-            )
-        size = size[0]
-    mode = preprocess.get("resize_mode", "shortest")
-    if mode not in ("shortest", "squash"):
-        warnings.warn(
-            f"{source}: was trained on images resized by {mode!r}; texthead resizes the short side and crops the "
-            "centre, so it may not reach its published accuracy",
-            stacklevel=2,
-        )
-    # The paper's temporal transformer derives its number of heads from the width of the text tower.
-    text = {"text_width": config["text_cfg"]["width"]} if "width" in config.get("text_cfg", {}) else {}
-    quick = bool(config.get("quick_gelu")) and "timm_model_name" not in vision
-    return VisualSpec(
-        source=source,
-        architecture="openclip",
-        dim=int(config["embed_dim"]),
-        size=int(size),
-        crop=1.0,
-        interpolation=preprocess.get("interpolation", "bicubic"),
-        mean=tuple(preprocess.get("mean", _OPENAI_MEAN)),
-        std=tuple(preprocess.get("std", _OPENAI_STD)),
-        activation="quick_gelu" if quick else "gelu",
-        config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": vision, "quick_gelu": quick, **text}),
-        squash=mode == "squash",
-    )
-
-
-def _named(published: Published) -> dict[str, Tensor]:
-    """Return the tensors under open_clip's names, in float32."""
-    from open_clip.convert import convert_state_dict
-
-    tensors = clip_tensors(published.read())
-    try:
-        tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
-    except AttributeError:
-        raise EncoderError(f"'{published.source}': only open_clip's own tags can be read in this file format") from None
-    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-
-
-def _load_text(published: Published) -> Text:
-    """Return the text tower."""
-    import open_clip
-
-    config = published.config
-    text = {**config["text_cfg"], "output_tokens": False, "hf_model_pretrained": False}
-    custom = bool(config.get("custom_text") or "hf_model_name" in text or "multimodal_cfg" in config)
-    tower: Any = open_clip.CustomTextCLIP if custom else open_clip.CLIP
-    make = partial(tower, quick_gelu=bool(config.get("quick_gelu")))
-    vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
-    tensors = _named(published)
-    with faults(published.source, "go online once, so that the files of its text tower can be downloaded"):
-        net = make(config["embed_dim"], vision, text)
-        tokenizer = published.tokenizer()
-    del net.visual
-    net.register_parameter("logit_scale", None)
-    if custom and "positional_embedding" in tensors:
-        from open_clip.model import convert_to_custom_text_state_dict
-
-        tensors = convert_to_custom_text_state_dict(tensors)
-    expected = net.state_dict()
-    others = ("visual.", "logit_", "text_decoder.", "text.transformer.embeddings.position_ids")
-    fill(net, {k: v for k, v in tensors.items() if k in expected or not k.startswith(others)}, published.source)
-    limit = net.context_length
-
-    def tokenize(prompts: Sequence[str]) -> Tensor:
-        padding = tokenizer([""], context_length=4 * limit)[0, -1]
-        # The tokenizer truncates silently at its limit, so count with a larger one.
-        counted = (tokenizer([prompt], context_length=4 * limit)[0] != padding for prompt in prompts)
-        check_lengths(prompts, (int(used.nonzero().max()) + 1 for used in counted), limit)
-        return tokenizer(list(prompts))
-
-    inner = net.text if custom else net
-    embedding = inner.transformer.embeddings.word_embeddings if "hf_model_name" in text else inner.token_embedding
-
-    def encode(tokens: Tensor) -> Tensor:
-        return net.encode_text(tokens.to(next(net.parameters()).device))
-
-    def encode_words(tokens: Tensor) -> Tensor:
-        outputs: list[Tensor] = []
-        with inner.ln_final.register_forward_hook(lambda *call: outputs.append(call[2])):
-            encode(tokens)
-        return outputs[0] @ inner.text_projection
-
-    projected = isinstance(getattr(inner, "text_projection", None), Tensor)
-    return Text(net, tokenize, encode, embedding, encode_words if projected else None)

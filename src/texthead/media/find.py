@@ -123,8 +123,7 @@ def find_names(inputs: str | Path | Sequence[str | Path], reporter: Reporter = R
         elif media.exists():
             names.append(str(path))
         else:
-            media.check()
-            raise DataError(f"{path}: no such file or folder; {hint_on_path(path) or 'check the path'}")
+            raise DataError(f"{path}: no such file or folder; {hint_on_path(media.file) or 'check the path'}")
     for line in skipped_note(others):
         reporter.note(line)
     return names

@@ -40,8 +40,8 @@ class Image(Media):
     keeps its upper eight; an animated file gives its first image (but .gif is a video). An unreadable or unknown
     orientation counts as upright.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that gives whole sides of at least `enough`: libjpeg computes
-    only those pixels, from the low frequencies of each block.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that gives whole sides of at least `min_short_side`: libjpeg
+    computes only those pixels, from the low frequencies of each block.
     """
 
     kind = "image"

@@ -28,13 +28,11 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
 
     Raises:
-        DataError: sentences were given for a head whose rows are not text, or options exclude each other.
-        RunError: LDA or a center without features, or an unknown kind.
+        DataError: the kind decides what it trains, and `trainable` is given.
+        RunError: an unknown kind.
     """
-    encoder, sentences = inputs.encoder, any(inputs.sentences or [])
+    encoder = inputs.encoder
     rows, entry = head_kind(kind)
-    if sentences and not takes_sentences(kind):
-        raise DataError(f"head {kind} does not use sentences; leave them out, or use the head text")
     if isinstance(rows, type):
         if trainable:
             raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; leave it out")
@@ -83,11 +81,6 @@ def with_grid_for(temporal: str, visual: Visual) -> Visual:
     return visual.with_grid(
         ATTENDED if temporal_sizes(temporal)[0] in ("attentive", "vjepa2") else (visual.spec.grid[0], 1, 1)
     )
-
-
-def needs_features(kind: str, recipe: Recipe) -> bool:
-    """Return whether making a head of this kind needs features of the training items."""
-    return recipe.center or head_kind(kind)[0].items > 0
 
 
 def takes_sentences(kind: str) -> bool:

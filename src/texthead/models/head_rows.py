@@ -9,21 +9,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.data import splits
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, RunError, Share
+from texthead.errors import DataError, Share
 from texthead.recipes import Recipe
-from texthead.text.class_names import check_names, clean_name
-from texthead.text.prompts import class_prompts, fill_templates, flat
+from texthead.text.class_names import check_names
+from texthead.text.prompts import class_prompts, fill_templates
 
 # The most items per class that LDA is fitted on.
 _LDA_ITEMS = 60
-
-_Rows = Float[Tensor, "classes dim"]
 
 
 def lda_weights(
@@ -75,46 +72,6 @@ def lda_weights(
     return torch.from_numpy(rows).float()
 
 
-def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
-    """Return one row per class: the normalised mean of the normalised text embeddings of its prompts; no gradient.
-
-    Raises:
-        DataError: a class has no prompt.
-        EncoderError: a prompt has too many tokens for the text encoder.
-    """
-    return prompt_rows(encoder.encode_text, prompts).detach()
-
-
-def familiarity_scaled_rows(encoder: Encoder, names: Sequence[str], prompts: Sequence[str | Sequence[str]]) -> _Rows:
-    """Return the rows of `text_rows`, each as long as the text encoder knows its class: from 0 to 1.
-
-    The length is the familiarity of the best-known prompt, or of the bare name if a prompt contains it, since the
-    words of a template make it less familiar. It is 1 for encoders that cannot tell.
-
-    Raises: as `text_rows`.
-    """
-    groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    for name, group in zip(map(clean_name, names), groups, strict=True):
-        group += [name] if any(name in prompt for prompt in group) else []
-    rows, known = text_rows(encoder, prompts), encoder.known(flat(groups)).split([len(group) for group in groups])
-    return rows * torch.stack([each.max() for each in known])[:, None]
-
-
-def prompt_rows(
-    encode: Callable[[list[str]], Tensor], prompts: Sequence[str | Sequence[str]]
-) -> Float[Tensor, "classes dim"]:
-    """Return rows as `text_rows` does, from any function that encodes prompts, with their gradient.
-
-    Raises:
-        DataError: a class has no prompt.
-    """
-    prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    if not all(prompt_lists):
-        raise DataError(f"class {prompt_lists.index([]) + 1} of {len(prompt_lists)} has no prompt; give it one")
-    rows = F.normalize(encode(flat(prompt_lists)), dim=-1)
-    return F.normalize(torch.stack([group.mean(0) for group in rows.split([len(one) for one in prompt_lists])]), dim=-1)
-
-
 def text_weights(
     encoder: Encoder, names: Sequence[str], *, template: str | Sequence[str]
 ) -> Float[Tensor, "classes dim"]:
@@ -129,18 +86,7 @@ def text_weights(
         EncoderError: a prompt has too many tokens for the text encoder.
     """
     check_names(names)
-    return text_rows(encoder, fill_templates(template, names))
-
-
-def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:
-    """Return the Pearson correlation of each pair of rows: symmetric, 1 on the diagonal.
-
-    Source: Fig. 1.
-    """
-    rows = F.normalize(weight.double() - weight.double().mean(-1, keepdim=True), dim=-1)
-    matrix = rows @ rows.T
-    matrix.fill_diagonal_(1.0)
-    return matrix.float()
+    return encoder.text_rows(fill_templates(template, names))
 
 
 @dataclass(frozen=True)
@@ -185,17 +131,10 @@ class RowInputs:
     @property
     def center(self) -> Float[Tensor, " dim"] | None:
         """The mean of the training features if the recipe has `center`, else None."""
-        return self.needed_features("center=True").mean(0) if self.recipe.center else None
-
-    def needed_features(self, why: str) -> Float[Tensor, "items dim"]:
-        """Return the training features; `why` says in an error what needs them.
-
-        Raises:
-            RunError: there are none.
-        """
-        if self.features is None:
-            raise RunError(f"{why} of recipe {self.recipe.name!r} needs pretrained features of the training items")
-        return self.features
+        if not self.recipe.center:
+            return None
+        assert self.features is not None
+        return self.features.mean(0)
 
 
 class RowKind(NamedTuple):
@@ -215,14 +154,15 @@ class RowKind(NamedTuple):
 
 
 def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    features, targets = inputs.needed_features("head lda"), inputs.targets
+    features, targets = inputs.features, inputs.targets
+    assert features is not None
     assert targets is not None
     labels, names = ([str(each) for each in every] for every in (targets.tolist(), inputs.items or range(len(targets))))
     picked = splits.at_most(labels, _LDA_ITEMS, names=names, seed=inputs.recipe.seed)
     return lda_weights(features[picked], targets[picked])
 
 
-text = RowKind(lambda inputs: text_rows(inputs.encoder, inputs.prompts), of_text=True)
+text = RowKind(lambda inputs: inputs.encoder.text_rows(inputs.prompts), of_text=True)
 lda = RowKind(_lda, items=2)
 cosine = RowKind(
     lambda inputs: torch.randn(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator()), trained=True

@@ -9,15 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder
+from texthead.encoders.encoder import Encoder, Prompts
 from texthead.errors import DataError, PositiveFloat, RunError, checked
-from texthead.models.head_rows import RowInputs, text_rows
+from texthead.models.head_rows import RowInputs
 from texthead.text.class_names import check_names
 from texthead.text.prompts import fill_templates
 
 Names = Sequence[str]
-
-Prompts = Sequence[str | Sequence[str]]
 
 Config = Mapping[str, Any]
 
@@ -70,7 +68,8 @@ class Head(nn.Module):
     ):
         super().__init__()
         check_names(names)
-        check_count(names, weight)
+        if len(names) != len(weight):
+            raise DataError(f"{len(names)} class names for {len(weight)} rows of the head; give one name per row")
         self.names = tuple(names)
         self.kind = kind
         self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
@@ -112,7 +111,17 @@ class Head(nn.Module):
 
         A subclass whose own entries in `config` are options of its constructor needs no method of its own.
         """
-        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
+        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **cls.empty_options(config, dim))
+
+    @staticmethod
+    def empty_options(config: Config, dim: int) -> dict[str, Any]:
+        """Return the constructor options of a head with this config, with zero tensors; entries of a subclass stay."""
+        options = {key: value for key, value in config.items() if key not in ("type", "text")}
+        return options | {
+            "center": torch.zeros(dim) if config["center"] else None,
+            "text_source": config["text"],
+            "text_map": None if config["text_map"] is None else torch.zeros(config["text_map"]),
+        }
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
         """Return a copy of each class's row or rows, with its bias; None if the classes cannot be edited."""
@@ -138,7 +147,7 @@ class Head(nn.Module):
         Raises:
             DataError: a class has too few or too many prompts.
         """
-        return text_rows(encoder, prompts)[:, None]
+        return encoder.text_rows(prompts)[:, None]
 
     def with_names(
         self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
@@ -191,22 +200,6 @@ class Head(nn.Module):
 def _own(values: Tensor) -> Tensor:
     """Return a copy in float32, without its gradient."""
     return values.detach().float().clone()
-
-
-def empty_options(config: Config, dim: int) -> dict[str, Any]:
-    """Return the constructor options of a head with this config, with zero tensors; entries of a subclass stay."""
-    options = {key: value for key, value in config.items() if key not in ("type", "text")}
-    return options | {
-        "center": torch.zeros(dim) if config["center"] else None,
-        "text_source": config["text"],
-        "text_map": None if config["text_map"] is None else torch.zeros(config["text_map"]),
-    }
-
-
-def check_count(names: Sequence[str], rows: Real[Tensor, "classes dim"]) -> None:
-    """Raise DataError unless there is one name per row."""
-    if len(names) != len(rows):
-        raise DataError(f"{len(names)} class names for {len(rows)} rows of the head; give one name per row")
 
 
 class CosineHead(Head):
@@ -349,7 +342,7 @@ class ProbeHead(Head):
         Raises: DataError as `Head.encode_rows`.
         """
         length = LONGER * self.weight.norm(dim=1).mean()
-        text = text_rows(encoder, prompts).to(self.weight) * length
+        text = encoder.text_rows(prompts).to(self.weight) * length
         bias = self.bias[self.bias.isfinite()].mean().expand(len(text), 1)
         return torch.cat([text, bias], dim=1)[:, None].detach()
 
@@ -376,7 +369,7 @@ def text_head(
     check_names(names)
     prompts = fill_templates(template, names) if prompts is None else prompts
     return FrozenHead(
-        text_rows(encoder, prompts),
+        encoder.text_rows(prompts),
         names=names if labels is None else labels,
         scale=encoder.scale if scale is None else scale,
         center=encoder.center if center is None else center,

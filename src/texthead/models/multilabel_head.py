@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder
 from texthead.models.head_table import head_json, head_of_json
-from texthead.models.heads import Config, Head, Names, Prompts, check_count
+from texthead.models.heads import Config, Head, Names, Prompts
 
 # The highest F1 (0-1) where it cannot be measured.
 _UNKNOWN_F1 = 0.5
@@ -30,9 +30,6 @@ class MultiLabelHead(Head):
         head: gives the scores.
         bias: added to the scores of each class; it is trained.
         thresholds: log-odds from which on a file is assigned a class.
-
-    Raises:
-        DataError: the number of biases or thresholds is not that of the classes.
     """
 
     multilabel = True
@@ -43,8 +40,6 @@ class MultiLabelHead(Head):
 
     def __init__(self, head: Head, *, bias: Float[Tensor, " classes"], thresholds: Float[Tensor, " classes"]):
         nn.Module.__init__(self)  # All else belongs to the head inside.
-        check_count(head.names, bias[:, None])
-        check_count(head.names, thresholds[:, None])
         self.head = head
         self.names, self.prompts = head.names, head.prompts
         self.bias = nn.Parameter(bias.detach().float().clone())

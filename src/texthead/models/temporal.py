@@ -41,6 +41,25 @@ class Temporal(nn.Module):
         """Return the config that rebuilds this module."""
         return {"kind": self.kind, **self.options}
 
+    @staticmethod
+    def from_config(config: dict, visual: nn.Module) -> "Temporal":
+        """Return the module described by a config, for this encoder.
+
+        Raises:
+            RunError: the kind or an option is unknown, or the module does not fit the encoder.
+        """
+        options = {key: value for key, value in config.items() if key != "kind"}
+        module = _module(str(config.get("kind")))
+        if module is None:
+            raise RunError(
+                f"temporal module must be one of {', '.join(NAMED['temporal'][1])}, or from a package that you "
+                f"install, got {config.get('kind')!r}"
+            )
+        inside = issubclass(module, EncoderConv)
+        kinds = TypeError, RuntimeError, AssertionError, ArithmeticError
+        with raising(RunError, f"temporal module {config} cannot be made", "restore the file", *kinds):
+            return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
 
 class MeanPool(Temporal):
     """The mean over frames; ignores their order, has no parameters.
@@ -392,7 +411,7 @@ class EncoderConv(Temporal):
 
     def __init__(self, widths: Sequence[int], start: Start, pool: dict | None = None):
         super().__init__()
-        self.pool: Temporal = MeanPool() if pool is None else make_temporal({**pool}, nn.Identity())
+        self.pool: Temporal = MeanPool() if pool is None else Temporal.from_config({**pool}, nn.Identity())
         self.options = {"start": start}
         self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
         self._frames: Count | None = None
@@ -402,7 +421,7 @@ class EncoderConv(Temporal):
     @classmethod
     def start(cls, recipe: Recipe, visual: nn.Module) -> Temporal:
         """Return the convolutions before training, which shift a quarter of the channels each way."""
-        return make_temporal({"kind": cls.kind}, visual)
+        return Temporal.from_config({"kind": cls.kind}, visual)
 
     @contextmanager
     def over(self, frames: Count) -> Iterator[None]:
@@ -527,22 +546,3 @@ def as_temporal(module: nn.Module) -> Temporal:
             f"class as an entry point of the group {NAMED['temporal'][0]}, under its `kind`"
         )
     return module
-
-
-def make_temporal(config: dict, visual: nn.Module) -> Temporal:
-    """Return the temporal module described by a config, for this encoder.
-
-    Raises:
-        RunError: the kind or an option is unknown, or the module does not fit the encoder.
-    """
-    options = {key: value for key, value in config.items() if key != "kind"}
-    module = _module(str(config.get("kind")))
-    if module is None:
-        raise RunError(
-            f"temporal module must be one of {', '.join(NAMED['temporal'][1])}, or from a package that you install, "
-            f"got {config.get('kind')!r}"
-        )
-    inside = issubclass(module, EncoderConv)
-    kinds = TypeError, RuntimeError, AssertionError, ArithmeticError
-    with raising(RunError, f"temporal module {config} cannot be made", "restore the file", *kinds):
-        return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]

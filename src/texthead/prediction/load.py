@@ -10,7 +10,6 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
 from texthead.files import MAX_BYTES_OF_LISTS, read_json
-from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -120,7 +119,7 @@ def zero_shot(
     filled = class_prompts(options.template or "{}", names, prompts or [None] * len(names))
     loaded = options.load(filled)
     # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
-    lengths = familiarity_scaled_rows(loaded, names, [flat([prompt]) for prompt in filled]).norm(dim=1)
+    lengths = loaded.familiarity_scaled_rows(names, [flat([prompt]) for prompt in filled]).norm(dim=1)
     known = max(round(float(lengths.mean()), 2), 0.01)
     head = text_head(loaded, names, labels=labels, prompts=filled, scale=loaded.scale * known)
     return Run.of(Recognizer(loaded.visual, MeanPool(), head.to(loaded.visual.mean.device)))

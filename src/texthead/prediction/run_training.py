@@ -15,7 +15,7 @@ from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.files import locked
-from texthead.models.build import make_recognizer, needs_features, takes_sentences
+from texthead.models.build import make_recognizer, takes_sentences
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.multilabel_head import MultiLabelHead
@@ -190,7 +190,8 @@ def _fine_tune(
     counts = [] if multilabel else [*division.train.counts.values()]
     if line := unbalanced_text(recipe.class_shares, counts):
         reporter.note(line)
-    compare, needed = len(division.train) <= FEW_ITEMS, multilabel or needs_features(head, recipe)
+    compare = len(division.train) <= FEW_ITEMS
+    needed = multilabel or recipe.center or head_kind(head)[0].items > 0
     if compare or needed or reading.skip_unreadable:
         # Without unreadable items; those to test stay, so that they are reported with the result.
         division = replace(division, train=experiment.items.data)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from texthead.evaluation.broader_names import Answers
@@ -13,7 +14,6 @@ from texthead.evaluation.confusions import ClassRow
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json
-from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlations
@@ -60,7 +60,7 @@ def write_report(
         model.names,
         records,
         table.result if table.rows else None,
-        class_correlation(as_head(model.head).weight.detach().cpu()).numpy(),
+        torch.corrcoef(as_head(model.head).weight.detach().cpu().double()).numpy(),
         name=folder.resolve().name,
         summary=table.summary() if table.rows else (),
         methods=read_scores(folder),

@@ -17,7 +17,7 @@ report.html        the report
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
-from texthead.errors import RunError, raising, without_password
+from texthead.errors import RunError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
@@ -153,12 +153,6 @@ def saved_split(folder: Path) -> dict[str, Any]:
     return split
 
 
-def data_name(split: Mapping[str, Any]) -> str:
-    """Return the name of a run's data: the last two parts of its path."""
-    source = without_password(str(split.get("source") or "its training data"))
-    return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
-
-
 def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = bool) -> None:
     """Load the keys to `keep` of a safetensors file into a model; keys and shapes must match exactly.
 
@@ -195,36 +189,6 @@ def check_resumable(folder: Path) -> None:
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "
             "made from, or train into another folder"
         )
-
-
-def saved_options(
-    folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return the options of the command that started the run in a folder.
-
-    Args:
-        folder: the run.
-        options: the options of the command that resumes it.
-        may_change: names of options that may differ; the result has the value in `options`.
-
-    Raises:
-        RunError: there is no run, it was started from Python or finished without a training loop, its classes were
-            edited since, or another option differs.
-    """
-    check_resumable(folder)
-    started = read_json(folder / "recipe.json").get("command")
-    if not isinstance(started, dict):
-        raise RunError(
-            f"{folder}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
-            "in the latter case use `fine_tune(..., resume=True)`"
-        )
-    for key in started.keys() & options.keys():
-        value = options[key]
-        if key in may_change:
-            started[key] = value
-        elif (list(value) if isinstance(value, tuple) else value) != started[key]:
-            raise RunError(f"{folder}: was started with `{key}` {started[key]}, not {value}: leave it out to resume")
-    return started
 
 
 def save_tree(folder: Path, tree: ClassTree) -> None:

@@ -15,7 +15,7 @@ from texthead.encoders.spec import VisualSpec
 from texthead.features.engine import StoredGraph
 from texthead.models.head_table import head_of_json
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import make_temporal
+from texthead.models.temporal import Temporal
 from texthead.runs.folder import WEIGHTS, load_weights
 from texthead.runs.saved import in_file
 
@@ -33,7 +33,7 @@ def load_model(
     names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
     with in_file(folder / "recipe.json"):
         head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
-    model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
+    model = Recognizer(visual, Temporal.from_config(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
         load_weights(weights, rest, lambda key: not key.startswith("visual."))

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import Division, shared_groups
 from texthead.data.labels import join_labels, split_labels
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, without_password
 from texthead.media.paths import MediaPath, Span, spans_by_file
 from texthead.runs.folder import SPLIT_LISTS
 from texthead.runs.scores import read_scores
@@ -54,6 +54,12 @@ class RunSplit:
     def held_out(self) -> frozenset[str]:
         """The paths of the held-out items."""
         return frozenset(self.lists["held_out"])
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data: the last two parts of its path."""
+        source = without_password(str(self.lists.get("source") or "its training data"))
+        return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
     @cached_property
     def _contents(self) -> tuple[frozenset[str], frozenset[str]]:

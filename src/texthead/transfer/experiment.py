@@ -18,7 +18,6 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.results import Evaluation, evaluation_for
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.features.reading import Reading, engines_text
-from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import Head, text_head
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, Recipe, small
@@ -157,7 +156,7 @@ class Experiment:
             if name != "text-probe":
                 center = class_center(features, targets) if name == "zero-shot-centred" else None
                 return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
-            rows = familiarity_scaled_rows(self.encoder, self.labels, self.prompts)
+            rows = self.encoder.familiarity_scaled_rows(self.labels, self.prompts)
             head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)
         counts = np.bincount(targets.numpy(), minlength=len(self.labels))
         ratio, equal = (log_ratio(shares, counts) for shares in (self.recipe.class_shares, "equal"))

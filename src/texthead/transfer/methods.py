@@ -18,7 +18,6 @@ from texthead.evaluation.results import Evaluation, joined
 from texthead.features.frozen import FrozenItems
 from texthead.features.reading import check_any
 from texthead.media.find import find_media
-from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import Prompts
 from texthead.recipes import MethodName
 from texthead.text.prompts import flat
@@ -57,7 +56,7 @@ def names_line(
     Args:
         scored: the held-out items, scored by methods, to tell how many predictions of a text-probe depend on the names.
     """
-    known = familiarity_scaled_rows(encoder, names, [flat([prompt]) for prompt in prompts]).norm(dim=1).tolist()
+    known = encoder.familiarity_scaled_rows(names, [flat([prompt]) for prompt in prompts]).norm(dim=1).tolist()
     unknown = [name for name, length in zip(names, known, strict=True) if length < UNKNOWN]
     lines = []
     if unknown:

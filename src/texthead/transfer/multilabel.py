@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Encoder
-from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
 from texthead.models.multilabel_head import MultiLabelHead, log_odds_fit
 from texthead.recipes import MethodName
@@ -52,7 +51,7 @@ def fit_multilabel(
         if name == "zero-shot-centred" or not encoder.bias:
             return as_multilabel(head, features, hot)
         return _with_threshold(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
-    rows = None if name == "probe" else familiarity_scaled_rows(encoder, names, prompts)
+    rows = None if name == "probe" else encoder.familiarity_scaled_rows(names, prompts)
     head, scores = _fit(rows, features, hot, groups, names=names)
     fitted = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
     if name == "probe":

@@ -22,7 +22,7 @@ from made import noise, write_video
 from messages import prints
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
-from texthead.encoders.openclip import openclip_tower, save_openclip
+from texthead.encoders import ClipModel, build_visual
 from texthead.media.paths import MediaPath
 from texthead.prediction.load import load_run
 
@@ -83,7 +83,7 @@ def fusion(s: Sizes, seed: int) -> Tensors:
 def original(s: Sizes, folder: Path) -> tuple[str, Tensors]:
     """Write the model that a file was fine-tuned from, and return (source, weights)."""
     weights = clip(s, seed=90_000)
-    save_openclip(folder, model_config(weights, "x"), weights)
+    ClipModel("x", model_config(weights, "x"), read=lambda: weights).save(folder)
     return f"openclip:local-dir:{folder}", weights
 
 
@@ -473,9 +473,9 @@ def test_the_architecture_of_an_open_clip_vit_is_read_from_its_weights(name: str
     """Wide ones have other ratios of the hidden layer's width, and 16 heads."""
     config: dict = open_clip.get_model_config(name) or {}
     with torch.device("meta"):
-        theirs = openclip_tower(config)
+        theirs = build_visual(ClipModel(name, config).spec).net
         tensors = {f"visual.{key}": value for key, value in theirs.state_dict().items()}
-        ours = openclip_tower(model_config(tensors, name, quick_gelu=False))
+        ours = build_visual(ClipModel(name, model_config(tensors, name, quick_gelu=False)).spec).net
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
     heads = [tower.transformer.resblocks[0].attn.num_heads for tower in (ours, theirs)]
     assert heads[0] == heads[1]
@@ -506,7 +506,7 @@ def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> No
     torch.manual_seed(0)
     whole = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).eval()
     weights, tower = dict(whole.state_dict()), whole.visual
-    save_openclip(tmp_path / "base", model_config(weights, "x"), weights)
+    ClipModel("x", model_config(weights, "x"), read=lambda: weights).save(tmp_path / "base")
     model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
     save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
     base = ("--encoder", f"openclip:local-dir:{tmp_path / 'base'}")

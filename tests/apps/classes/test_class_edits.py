@@ -21,7 +21,6 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, RunError
 from texthead.files import read_json
-from texthead.models.head_rows import text_rows
 from texthead.models.head_table import head_json
 from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeHead, TrainableHead
 from texthead.models.multilabel_head import MultiLabelHead
@@ -30,7 +29,7 @@ from texthead.models.temporal import MeanPool
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
-from texthead.runs.folder import describe, saved_options, saved_split
+from texthead.runs.folder import check_resumable, describe, saved_split
 from texthead.runs.saved import row_source
 from texthead.training.checkpoints import begin
 
@@ -60,7 +59,7 @@ def make(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         else:
             own = {"text_source": encoder.text_source, "text_map": encoder.text_map} if kind == "text" else {}
             prompts = [f"a {name}." for name in NAMES] if kind == "text" else None
-            rows = text_rows(encoder, [f"a {name}." for name in NAMES])
+            rows = encoder.text_rows([f"a {name}." for name in NAMES])
             layer = head(rows, names=NAMES, scale=17.0, center=noise(encoder.dim), kind=kind, prompts=prompts, **own)
         if head is not FrozenHead:  # training moves rows away from unit length
             with torch.no_grad():
@@ -160,7 +159,7 @@ def test_a_class_that_is_encoded_anew_changes_alone(make, head):
     after = saved(rename_class(before, "a dog", "tree", prompt=prompts))
     same(before, after, {"a cat": "a cat", "a boat": "a boat"})
     assert after.labels == ("a cat", "tree", "a boat")
-    assert torch.allclose(after.model.head.weight[1], text_rows(before.encoder(), [prompts])[0], atol=1e-6)
+    assert torch.allclose(after.model.head.weight[1], before.encoder().text_rows([prompts])[0], atol=1e-6)
     assert entry(after, "tree") == {"label": "tree", "name": "tree", "prompt": prompts, "row": "text"}
     other = rename_class(after, "tree", "tree", prompt="a boat on a lake")
     assert other.labels == after.labels
@@ -254,11 +253,10 @@ def test_other_classes_are_not_the_folder_s(folder):
 
 
 def test_an_edited_run_is_not_resumed(folder):
-    changed(folder, "recipe.json", lambda about: about.update(command={}))
-    assert saved_options(folder) == {}
+    check_resumable(folder)
     run = saved(rename_class(load_run(folder), "a dog", "hound"))
     with refuses(RunError, run.folder, "edited"):
-        saved_options(run.folder)
+        check_resumable(run.folder)
     about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)[0]))
     with refuses(RunError, run.folder, "edited"):
         begin(run.folder, about, {}, {}, resume=True)
@@ -355,7 +353,7 @@ def test_nothing_is_made_where_something_is(folder, monkeypatch):
 def multilabel(text: str, make: Callable[..., Path], tmp_path: Path) -> Path:
     """A run of several labels, fitted from text rows."""
     encoder = pair(image_only(), text, prompts=[f"a {name}." for name in NAMES])
-    rows = 3 * text_rows(encoder, [f"a {name}." for name in NAMES])
+    rows = 3 * encoder.text_rows([f"a {name}." for name in NAMES])
     own = {"text_source": encoder.text_source, "text_map": encoder.text_map, "kind": TEXT_AND_ITEMS}
     probe = ProbeHead(rows, bias=noise(3), center=noise(encoder.dim), names=NAMES, **own)
     head = MultiLabelHead(probe, bias=torch.tensor([-9.0, -8.0, -7.0]), thresholds=torch.tensor([0.5, 1.0, 1.5]))

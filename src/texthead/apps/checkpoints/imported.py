@@ -15,20 +15,11 @@ from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Po
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
-from texthead.encoders import (
-    Published,
-    assemble,
-    build_visual,
-    fill,
-    load_classifier,
-    openclip_tensors,
-    save_openclip,
-    tower_spec,
-)
+from texthead.encoders import ClipModel, build_visual, fill, load_classifier
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import Temporal, make_temporal
+from texthead.models import Temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates
@@ -104,7 +95,7 @@ def import_published(
     texts, saved = _encoder(checkpoint, config, str(path), hints.encoder, notes)
     mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
-    spec = tower_spec(texts.source, config, preprocess)
+    spec = ClipModel(texts.source, config, preprocess).spec
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
     temporal, module = _temporal(checkpoint, visual, config, str(path), hints.temporal, convention, notes)
@@ -131,7 +122,7 @@ def import_published(
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):
         if saved is not None:
-            save_openclip(out / ENCODER, *saved)
+            saved.save(out / ENCODER)
         write_run(out, Recognizer(visual, module, head).eval(), recipe, pixels, labels, split, imported=file)
     over = "transformer" if checkpoint.temporal else "frames" if convention.interaction == "vcs" else "mean of frames"
     if temporal == "token-conv":
@@ -181,8 +172,8 @@ def _settled(
 
 def _encoder(
     checkpoint: Checkpoint, config: dict, path: str, base: str | None, notes: list[str]
-) -> tuple[Encoder, tuple[dict, dict[str, Tensor]] | None]:
-    """Return the encoder with the text tower of the rows, and (config, weights) if the run must include it.
+) -> tuple[Encoder, ClipModel | None]:
+    """Return the encoder with the text tower of the rows, and its model if the run must include it.
 
     Raises:
         DataError: `base` is given, but the file has a complete text tower.
@@ -217,7 +208,7 @@ def _encoder(
             )
         if "ln_final.weight" not in tensors:
             return encoder, None
-        first = openclip_tensors(base.removeprefix("openclip:"))
+        first = ClipModel.named(base.removeprefix("openclip:")).tensors()
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
     elif base is not None:
@@ -227,8 +218,8 @@ def _encoder(
             f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know "
             "its tokenizer; use a model with CLIP's"
         )
-    source = f"openclip:local-dir:{HERE}/{ENCODER}"
-    return assemble(Published(source, config, {}, lambda: tensors)), (config, tensors)
+    model = ClipModel(f"openclip:local-dir:{HERE}/{ENCODER}", config, read=lambda: tensors)
+    return model.encoder(), model
 
 
 def _temporal(
@@ -269,11 +260,11 @@ def _temporal(
             "`temporal=token-shift` if this one was"
         )
     name, frames = "transformer" if transformer else "mean", convention.interaction == "vcs"
-    pool = make_temporal({"kind": "frames" if frames else "mean"}, visual)
+    pool = Temporal.from_config({"kind": "frames" if frames else "mean"}, visual)
     if transformer:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
         shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
-        pool = make_temporal({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
+        pool = Temporal.from_config({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
         fill(pool, checkpoint.temporal, path)
     if pooled != "token-shift" and not checkpoint.token_convs:
         return name, pool
@@ -319,7 +310,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
         raise EncoderError(f"{source}: the pooling of a {name} is not supported; use it as an encoder")
     if "mean" in str(pooling["kind"]):
         visual = visual.with_grid((visual.spec.grid[0], 1, 1))
-    temporal = make_temporal(pooling, visual)
+    temporal = Temporal.from_config(pooling, visual)
     head = LinearHead(visual.spec.dim, names=labels, bias=True)
     fill(head, _renamed(tensors, "classifier.", ""), source)
     fill(temporal, _renamed(tensors, "pooler.", "") | _renamed(tensors, "fc_norm.", "norm."), source)

@@ -10,7 +10,6 @@ from torch import Tensor
 from texthead import Encoder
 from texthead.apps.checkpoints.templates_head import PromptsHead
 from texthead.errors import DataError
-from texthead.models import text_rows
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
@@ -44,7 +43,7 @@ class SpottingHead(PromptsHead):
             raise DataError("video concept spotting needs exactly one prompt per class; give one template")
         single = [prompt for (prompt,) in groups]
         words = F.normalize(encoder.text.words(single), dim=-1)
-        return torch.cat([text_rows(encoder, single)[:, None], words], dim=1)
+        return torch.cat([encoder.text_rows(single)[:, None], words], dim=1)
 
     def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logits of each class."""

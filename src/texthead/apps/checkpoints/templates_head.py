@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texthead import Encoder
 from texthead.errors import DataError
-from texthead.models import CosineHead, empty_options, text_rows
+from texthead.models import CosineHead
 from texthead.text import flat
 
 _Prompts = Sequence[str | Sequence[str]]
@@ -66,7 +66,7 @@ class PromptsHead(CosineHead):
         cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
     ) -> "PromptsHead":
         """Return the head described by `config`, to load weights into."""
-        options = empty_options(config, dim)
+        options = cls.empty_options(config, dim)
         return cls(torch.ones(len(names), options.pop("rows"), dim), names=names, prompts=prompts, **options)
 
     def rows(self) -> Float[Tensor, "classes rows dim"]:
@@ -121,7 +121,7 @@ class MeanProbabilityHead(PromptsHead):
         if len(counts) > 1 or counts[0] < 2:
             numbers = " to ".join(map(str, counts))
             raise DataError(f"classes have {numbers} prompts; give every class as many, two or more")
-        return text_rows(encoder, flat(groups)).unflatten(0, (len(groups), -1))
+        return encoder.text_rows(flat(groups)).unflatten(0, (len(groups), -1))
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logarithm of the mean probability of each class."""

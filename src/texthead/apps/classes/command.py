@@ -179,8 +179,7 @@ def _say_rows(run: "Run", labels: Sequence[str], names: Sequence[str]) -> None:
     assert run.classes is not None
     console.say_names(labels, names, None)
     by_class = [entry["prompt"] for entry in run.classes["classes"] if entry["label"] in labels]
-    console.say_prompts(labels, by_class)
-    console.say_residual(run, by_class)
+    console.say_prompts(labels, by_class, run)
     if run.head.takes_text and not run.head.is_text:
         console.say_notes(
             "the new row is made from text alone, while the others were fitted to items; check the run with "

@@ -28,7 +28,6 @@ class Doctor:
         quick: check files, splits and class names only, without an encoder
         out: folder to write doctor.json and doctor.html to
         fix: new CSV file without unreadable files, copies and leaks
-        workers: processes that decode files (default: up to 8)
     """
 
     JSON: ClassVar = (
@@ -42,7 +41,7 @@ class Doctor:
     fix: str | None = option(None, "NEW.csv", writes=".csv")
     classes: str | None = common("classes")
     encoder: str = common("encoder")
-    workers: NonNegativeInt | None = option(None, "N")
+    workers: NonNegativeInt | None = common("workers")
     device: str = common("device")
 
     def check(self) -> None:

@@ -14,7 +14,6 @@ from texthead.apps.doctor.findings import Finding
 from texthead.encoders import imagenet_texts
 from texthead.errors import EncoderError
 from texthead.evaluation import standard_error
-from texthead.models import text_rows
 from texthead.text import class_prompts, clean_name, flat
 
 # Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
@@ -42,8 +41,8 @@ def prompts_of(sentences: OwnSentences, template: str | Sequence[str], *, clean:
 @torch.inference_mode()
 def rows_of(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> Float[np.ndarray, "classes dim"]:
     """Return each class's text row minus the mean row of unrelated names, normalised to length 1."""
-    reference = text_rows(encoder, imagenet_texts()[0][::_REFERENCE_STEP])
-    return F.normalize(text_rows(encoder, class_prompts) - reference.mean(0), dim=-1).numpy()
+    reference = encoder.text_rows(imagenet_texts()[0][::_REFERENCE_STEP])
+    return F.normalize(encoder.text_rows(class_prompts) - reference.mean(0), dim=-1).numpy()
 
 
 # ---- swapped names

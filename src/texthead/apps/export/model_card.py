@@ -12,7 +12,7 @@ from texthead.apps.export.parity import Parity
 from texthead.encoders import figures_of
 from texthead.errors import printable
 from texthead.media import MediaPath
-from texthead.runs import classes_json, data_name, read_records, read_scores
+from texthead.runs import classes_json, read_records, read_scores
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -41,7 +41,7 @@ def model_card(
     validation = next((each for each in reversed(read_records(run.folder)) if each.get("kind") == "val"), {})
     needed = ("epoch", "mean_ap" if run.model.multilabel else "top1", "count")
     complete = all(isinstance(validation.get(key), (int, float)) for key in needed)
-    scores, data = read_scores(run.folder), data_name(run.split.lists)
+    scores, data = read_scores(run.folder), run.split.data_name
     results, published = None, figures_of(run.spec.source)
     edited = bool(run.classes and run.classes.get("edited"))
     measured = scores is not None and run.classes is not None and not edited  # For the classes of the card.

@@ -13,7 +13,7 @@ from texthead.apps.export.model_card import model_card
 from texthead.downloads import hub_errors
 from texthead.errors import RunError, without_password
 from texthead.files import scratch_folder, write_json
-from texthead.runs import ENCODER, SCORES, data_name, read_records
+from texthead.runs import ENCODER, read_records
 
 # Encoder names that end in a path.
 _SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
@@ -59,7 +59,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
 
     Digests of the items' content stay, so that copies of training items are still recognised.
     """
-    for name in ("model.safetensors", SCORES):
+    for name in ("model.safetensors", "scores.json"):
         if (run.folder / name).is_file():
             shutil.copyfile(run.folder / name, folder / name)
     if run.carries_encoder:
@@ -67,7 +67,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     split = {**run.split.lists}
     for key in ("train", "held_out"):
         split[key] = [f"{key}/{index}" for index in range(len(split[key]))]
-    write_json(folder / "split.json", {**split, "source": data_name(split)})
+    write_json(folder / "split.json", {**split, "source": run.split.data_name})
     for name in ("recipe.json", "classes.json", "calibration.json"):
         if (run.folder / name).is_file():
             values = json.loads((run.folder / name).read_text(encoding="utf-8"))

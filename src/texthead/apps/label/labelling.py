@@ -18,7 +18,6 @@ from texthead.data import join_labels, manifest_rows, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
-from texthead.models import familiarity_scaled_rows
 from texthead.text import check_names
 from texthead.transfer import QUICK_FRAMES
 
@@ -153,7 +152,7 @@ def label_pool(
         raise DataError(f"`text` {options.text} needs a class to start with: name some with `classes`")
 
     def rows(names: Sequence[str]) -> Float[Tensor, "classes dim"]:
-        return familiarity_scaled_rows(model, names, options.prompts(names))
+        return model.familiarity_scaled_rows(names, options.prompts(names))
 
     model = options.load(options.prompts(names))
     files = cut_files(files, model, reading, above=_LONG_SECONDS, known=[*labelled.paths, *bad], reporter=reporter)

@@ -22,7 +22,7 @@ from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, PositiveInt, RunError
 from texthead.files import cache_dir, replacing, write_csv
 from texthead.media import MediaPath
-from texthead.models import Head, familiarity_scaled_rows, text_rows
+from texthead.models import Head
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
 CHANCE = 0.07
@@ -172,7 +172,7 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
-    row = familiarity_scaled_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
+    row = index.encoder.familiarity_scaled_rows(prompts[:1], [tuple(prompts)])[0]
     if len(row) != index.features.shape[1]:
         raise DataError("this run's features cannot be compared with words: search by an example or by a class")
     return row
@@ -289,12 +289,12 @@ def common_words(index: Index) -> CommonWords:
     words = Path(__file__).with_name("words.txt").read_text("utf-8").splitlines()
     name = repr((str(index.data.resolve()), encoder.source, encoder.text_source))
     file = cache_dir() / "words" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
-    state = torch.cat([text_rows(encoder, words[:1])[0], index.center, torch.tensor([len(words), len(index)])])
+    state = torch.cat([encoder.text_rows(words[:1])[0], index.center, torch.tensor([len(words), len(index)])])
     with suppress(OSError, SafetensorError, KeyError):
         saved = load_file(file)
         if saved["state"].shape == state.shape and torch.allclose(saved["state"], state, 1e-4, 1e-6):
             return CommonWords(saved["rows"], saved["center"], saved["fits"])
-    rows = text_rows(encoder, words)
+    rows = encoder.text_rows(words)
     center = None if index.run else encoder.center
     common = common_words_of(index, rows, index.center if center is None else center)
     with suppress(OSError, RunError), replacing(file) as temporary:
