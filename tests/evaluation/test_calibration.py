@@ -32,12 +32,6 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
     assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
 
 
-def test_targets_that_are_no_numbers_are_one_line() -> None:
-    scores, _ = drawn_scores(40, classes=3)
-    with refuses(DataError, "targets"):
-        calibration.calibrate(scores, ["red"] * 40)
-
-
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
 @settings(max_examples=60, deadline=None)
 def test_no_other_temperature_is_likelier(seed, items, classes):

@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
 from made import noise
-from messages import refuses
-from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 from texthead.transfer import closed_form
 from texthead.transfer.closed_form import class_center, logistic_head, text_evidence, text_probe_head
@@ -168,8 +166,3 @@ def test_probe_ignores_scale_and_order() -> None:
 def test_probe_of_single_items_without_warning() -> None:
     features = noise(30, 8)
     logistic_scores(features, torch.arange(30), features, classes=30)
-
-
-def test_a_probe_needs_a_name_a_row() -> None:
-    with refuses(DataError, 2, 3):
-        ProbeHead(torch.zeros(3, 4), bias=torch.zeros(3), center=torch.zeros(4), names=["a", "b"])
