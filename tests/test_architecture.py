@@ -118,6 +118,11 @@ def test_a_face_imports_each_name_on_first_use(name):
         assert getattr(face, own) is getattr(import_module(f"texthead.{name}.{module}"), own)
 
 
+def test_faces_of_the_core_have_at_most_twelve_names():
+    sizes = {name: len(names) for name, names in FACES.items() if name and first(name) != "apps"}
+    assert {name: size for name, size in sizes.items() if size > 12} == {}
+
+
 def test_applications_ask_each_other_in_no_circle():
     asks = {app: set() for app in APPS}
     for name in IMPORTS:

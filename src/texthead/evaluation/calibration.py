@@ -458,13 +458,22 @@ def min_items(rate: float) -> int:
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
+class Rates(NamedTuple):
+    """What a calibration promises, each 0-1.
+
+    Attributes:
+        false_accept: share of unknown items that may get a class.
+        coverage: share of prediction sets that must contain the correct class.
+        wrong: share of items that may get a wrong answer, with broader names.
+    """
+
+    false_accept: float
+    coverage: float
+    wrong: float
+
+
 def check_guarantees(
-    items: int,
-    unknown: int,
-    *,
-    false_accept: float,
-    coverage: float,
-    counts: tuple[str, str] = ("", ""),
+    items: int, unknown: int, rates: Rates, counts: tuple[str, str] = ("", "")
 ) -> tuple[bool, bool, list[str]]:
     """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
 
@@ -472,6 +481,7 @@ def check_guarantees(
         items, unknown: numbers of independent items, as from `effective_items`.
         counts: what both are made of, as text to follow them: " (60 items of 3 groups)".
     """
+    false_accept, coverage, _ = rates
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:

@@ -18,7 +18,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked
-from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.calibration import Calibration, Rates
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import Reading, check_any, engines_text, readable
@@ -632,9 +632,7 @@ class Run:
             protocol=protocol,
             tree=self.tree,
             shares=self.recipe.class_shares,
-            false_accept=false_accept,
-            coverage=coverage,
-            wrong=wrong,
+            rates=Rates(false_accept, coverage, wrong),
         )
         self.with_calibration(made.calibration)
         return made

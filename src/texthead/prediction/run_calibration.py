@@ -14,6 +14,7 @@ from texthead.data.protocol import Protocol
 from texthead.errors import plural
 from texthead.evaluation.calibration import (
     Calibration,
+    Rates,
     Unknown,
     calibrate,
     check_guarantees,
@@ -70,9 +71,7 @@ def fit_calibration(
     protocol: Protocol,
     tree: ClassTree | None,
     shares: ClassShares,
-    false_accept: float,
-    coverage: float,
-    wrong: float,
+    rates: Rates,
 ) -> RunCalibration:
     """Fit a temperature and what the number of items allows of a threshold, prediction sets and a level.
 
@@ -80,7 +79,6 @@ def fit_calibration(
         known, unknown: the readable items of the plan.
         tree: the broader names above the classes.
         shares: how frequent classes are in what will be predicted.
-        false_accept, coverage, wrong: as in `Run.calibrate`.
     """
     scores, items = known.scores, known.items
     targets = items.targets(model.names)
@@ -88,14 +86,12 @@ def fit_calibration(
     temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
     worth, others = effective_items(weights, items.groups), unknown.items.groups if unknown else []
     counts = _of_groups(items.groups), _of_groups(others)
-    threshold, sets, lines = check_guarantees(
-        worth, len(set(others)), false_accept=false_accept, coverage=coverage, counts=counts
-    )
+    threshold, sets, lines = check_guarantees(worth, len(set(others)), rates, counts)
     broader = None if tree is None else tree.broader(model.names)
-    if broader is not None and worth < min_items(wrong):
+    if broader is not None and worth < min_items(rates.wrong):
         lines.append(
-            f"no level for broader names: at most {100 * wrong:g} % wrong answers need at least {min_items(wrong)} "
-            f"items, got {worth}{counts[0]}"
+            f"no level for broader names: at most {100 * rates.wrong:g} % wrong answers need at least "
+            f"{min_items(rates.wrong)} items, got {worth}{counts[0]}"
         )
         broader = None
     sizes, alike = targets.bincount()[targets.bincount() > 0].tolist(), effective_items(weights)
@@ -116,15 +112,15 @@ def fit_calibration(
         scores,
         targets,
         unknown=strange,
-        false_accept=false_accept,
-        coverage=coverage if sets else None,
+        false_accept=rates.false_accept,
+        coverage=rates.coverage if sets else None,
         temperature=temperature,
         weights=weights,
         groups=items.groups,
     )
     if broader is not None:
         own = {"weights": weights, "groups": items.groups, "unknown": strange}
-        fitted = with_level(fitted, scores, targets, broader, wrong=wrong, **own)
+        fitted = with_level(fitted, scores, targets, broader, wrong=rates.wrong, **own)
     fitted = replace(
         fitted,
         classes=rows_digest(as_head(model.head).weight),
