@@ -86,7 +86,7 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
 
 def _check_folder(flag: str, path: Path) -> None:
     """Raise DataError if a folder is a file, or cannot be made or written to."""
-    with raising(DataError, f"{flag}: cannot be made", "name another folder"):
+    with raising(DataError, f"{flag}: cannot be created", "name another folder"):
         there = next(each for each in (path, *path.absolute().parents) if each.exists())
     if not there.is_dir():
         raise DataError(f"{flag}: {there} is not a folder; name another folder")

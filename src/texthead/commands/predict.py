@@ -107,7 +107,7 @@ class Predict(ModelOptions, ReadingOptions):
             console.say_notes("probabilities are not calibrated with --unlabelled")
         if run.model.thresholds is not None:
             levels = sorted({f"{100 * value:.1f} %" for value in run.model.thresholds.sigmoid().tolist()})
-            one = f"yes from a probability of {levels[0]} on"
+            one = f"a class is assigned from a probability of {levels[0]}"
             console.say_notes(one if len(levels) == 1 else "each class has a threshold of its own")
         if run_folder is None:
             folder = Path(self.inputs[0])

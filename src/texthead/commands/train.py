@@ -38,13 +38,13 @@ class Train(TrainingData, ReadingOptions):
     other commands take the run.
 
     Args:
-        out: run folder to make
+        out: run folder to create
         val: labelled files to score on; DATA only trains
         held_out: share of each class to score on (default: 0.2)
         tune: weights to fine-tune: none (default), all, lora, norm
         head: text, linear, cosine or lda
         recipe: small, paper, text4vis or a YAML file
-        set: change a value of the recipe, as epochs=20; repeatable
+        set: change a value of the recipe, e.g. epochs=20; repeatable
         print_recipe: print the recipe as a YAML file, and exit
         seed: random seed
         resume: continue a run that was stopped

@@ -44,7 +44,7 @@ _PAIRS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFigures:
-    """Facts on a published encoder; None or "" if unknown.
+    """What is published on an encoder; None or "" if unknown.
 
     Attributes:
         source: as in `load_encoder`.

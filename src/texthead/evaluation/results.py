@@ -106,12 +106,12 @@ class Evaluation:
 
     @property
     def predicted(self) -> Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"]:
-        """The index of the best score of each item; with several labels, which classes it is said to have."""
+        """The index of the best score of each item; with several labels, which classes it is assigned."""
         return self.scores.argmax(1).numpy()
 
     @property
     def right(self) -> Bool[np.ndarray, " items"]:
-        """Whether each item's label has the best score; with several, whether it is said to have exactly its labels."""
+        """Whether each item's label has the best score; with several, whether it is assigned exactly its labels."""
         hits = self.predicted == self.targets.numpy()
         return hits.all(axis=tuple(range(1, hits.ndim)))
 
@@ -218,7 +218,7 @@ class MultiLabelEvaluation(Evaluation):
 
     @property
     def predicted(self) -> Bool[np.ndarray, "items classes"]:
-        """Which classes each item is said to have."""
+        """Which classes each item is assigned."""
         return (self.scores >= self.thresholds).numpy()
 
     @property
@@ -306,7 +306,7 @@ class MultiLabelEvaluation(Evaluation):
 
     @property
     def exact(self) -> Rate:
-        """Subset accuracy: the percentage of items that are said to have exactly their labels."""
+        """Subset accuracy: the percentage of items that are assigned exactly their labels."""
         return rate_of(self.right, self.groups)
 
     def top(self, k: int) -> float:

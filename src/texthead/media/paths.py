@@ -163,7 +163,7 @@ class MediaPath:
         return not elsewhere and not self.file.exists()
 
     def check(self) -> None:
-        """Raise DataError if an argument is surely missing and no address."""
+        """Raise DataError if an argument is missing locally and no address."""
         if self.missing_locally() and address(self.file) is None:
             raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
 

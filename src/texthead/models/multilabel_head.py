@@ -99,7 +99,7 @@ class MultiLabelHead(Head):
         self.thresholds.sub_(bias).div_(factor)
 
     def chosen(self, scores: Float[Tensor, "*items classes"]) -> Bool[Tensor, "*items classes"]:
-        """Return which classes each item is said to have."""
+        """Return which classes each item is assigned."""
         return scores >= self.thresholds.to(scores)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:

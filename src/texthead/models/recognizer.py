@@ -75,7 +75,7 @@ class Recognizer(nn.Module):
 
     @property
     def thresholds(self) -> Float[Tensor, " classes"] | None:
-        """The log-odds of each class from which on a file is said to have it; None if a file has one class."""
+        """The log-odds of each class from which on a file is assigned it; None if a file has one class."""
         return self.head.thresholds.detach().cpu() if self.multilabel else None  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
     def probabilities(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:

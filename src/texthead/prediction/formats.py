@@ -36,7 +36,7 @@ class Prediction:
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:
-        """The classes that the file is said to have, with their probabilities: none for a broader name."""
+        """The classes that the file is assigned, with their probabilities: none for a broader name."""
         if self.chosen is not None:
             return self.top[: self.chosen]
         return () if self.displayed_answer else self.top[:1]

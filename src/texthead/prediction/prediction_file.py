@@ -97,8 +97,10 @@ def _mark(path: Path, request: Mapping[str, Any], *, begun: bool) -> None:
     if not begun:
         return write_json(mark, request)
     if not mark.exists():
-        raise DataError(f"{path}: {mark.name}, which tells how it was begun, is missing; name another file")
+        raise DataError(f"{path}: {mark.name}, which records how it was started, is missing; name another file")
     old = read_json(mark)
     if differ := [key for key in request if old.get(key) != request[key]]:
-        raise DataError(f"{path}: was begun with different {', '.join(differ)}; use that again, or name another file")
+        raise DataError(
+            f"{path}: was started with different {', '.join(differ)}; use the same again, or name another file"
+        )
     return None

@@ -35,7 +35,7 @@ class Strip(NamedTuple):
             rank lower.
         truth: the true classes.
         rank: rank of the only true class by probability, from 1; None with several labels.
-        said: how many classes are predicted, the first of `top`.
+        num_predicted: how many classes are predicted, the first of `top`.
         heats: saliency maps 0..1 by title.
         note: text below the heat maps.
     """

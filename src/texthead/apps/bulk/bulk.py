@@ -253,4 +253,6 @@ def _open_folder(out: Path, request: dict[str, Any]) -> None:
         write_json(out / MARK, request)
     old = read_json(out / MARK)
     if differ := [key for key in request if old.get(key) != request[key]]:
-        raise DataError(f"{out}: was begun with another {', '.join(differ)}; use that again, or give a new folder")
+        raise DataError(
+            f"{out}: was started with another {', '.join(differ)}; use the same again, or name a new folder"
+        )

@@ -22,14 +22,14 @@ class Import:
     Args:
         file: a published .pt or .pth file, hf:FOLDER or hf:ORG/NAME
         classes: names in the order of training: "a, b", names.txt or a CSV (id,name)
-        out: run folder to make
-        kind: project that published the file, if its keys do not tell
-        activation: activation of CLIP's towers, if the file does not tell
+        out: run folder to create
+        kind: project that published the file, if its keys leave it open
+        activation: activation of CLIP's towers, if the file leaves it open
         interaction: of BIKE: dp (mean frame) or vcs (frames weighted by words)
         temporal: temporal module without weights, of a Text4Vis file
         encoder: encoder it was fine-tuned from (default: OpenAI's)
         frames: frames per clip (default: from the file name, 8 from f8)
-        set: another way to test, such as pooling=logits; repeatable
+        set: override a test setting, e.g. pooling=logits; repeatable
     """
 
     JSON: ClassVar = (
@@ -118,5 +118,5 @@ def _settings(changes: Sequence[str]) -> dict[str, Any]:
             values[key] = converted(key, value, hints[key])
         else:
             keys = [*choices, "template", *numbers]
-            raise DataError(f"--set {change}: must be {either(keys)} with its value, as pooling=logits")
+            raise DataError(f"--set {change}: must be {either(keys)} with its value, e.g. pooling=logits")
     return values

@@ -19,7 +19,7 @@ class EditedOptions:
     """Folder of the edited run.
 
     Args:
-        out: run folder to make; RUN stays as it is
+        out: run folder to create; RUN stays as it is
     """
 
     JSON: ClassVar = "run, edit, classes"
@@ -27,7 +27,7 @@ class EditedOptions:
     out: str = option(metavar="FOLDER", writes="/")
 
     def new_folder(self) -> Path:
-        """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
+        """Return the folder; raise RunError if it exists, DataError if it cannot be created."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
         check_outputs(self)
