@@ -75,7 +75,7 @@ def texthead_ways(encoder: Encoder) -> dict[str, Way]:
     """Return texthead's method and its encoder alone."""
     visual = encoder.visual
     protocol = th.Protocol(1, visual.spec.pixels(), th.Views(origin="centre"))
-    frozen = th.FrozenEncoder(encoder, protocol, th.Reading(batch=BATCH, engine="auto"))
+    frozen = th.FrozenEncoder(encoder, protocol, th.ReadOptions(batch=BATCH, engine="auto"))
 
     @cache
     def ready(paths: tuple[Path, ...]) -> tuple[Engine, Tensor]:

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Visual, clip_features
+from texthead.encoders.encoder import VisualEncoder, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import MediaError, plural
 from texthead.features.cache import AS_PICTURE, FeatureCache, open_cache
 from texthead.features.engine import Engine, frames_at_once
 from texthead.features.image_stats import ImageStats
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
@@ -124,10 +124,10 @@ class CachedClips(Sequence):
 
 
 def encode(
-    network: Visual | Recognizer,
+    network: VisualEncoder | Recognizer,
     paths: Sequence[Path],
     protocol: Protocol,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     reporter: Reporter = Reporter(),
     *,
     choose: Choose | Sequence[Choose] | None = None,
@@ -155,10 +155,10 @@ def encode(
     views, pixels = protocol.views, protocol.pixels or network.spec.pixels()
     choose = choose or partial(views.frame_indices, num_frames=protocol.frames)
     chooses = [choose] * len(paths) if callable(choose) else choose
-    whole = not (isinstance(network, Visual) and network.spec.unit == "frame")
+    whole = not (isinstance(network, VisualEncoder) and network.spec.unit == "frame")
     run = network.features if isinstance(network, Recognizer) else network
-    run = partial(clip_features, run) if whole and isinstance(run, Visual) else run
-    cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
+    run = partial(clip_features, run) if whole and isinstance(run, VisualEncoder) else run
+    cache = open_cache(network, protocol, reading.cache) if isinstance(network, VisualEncoder) else None
     decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_stats=cache is not None)
     network.eval()
     engine, leave = None, leave and whole and cache is not None
@@ -170,7 +170,7 @@ def encode(
             entries = [_look_up(cache, network, *each, views, reporter) for each in zip(chunk, own, strict=True)]
             missing = [position for position, entry in enumerate(entries) if isinstance(entry, _Missing)]
             later = len(paths) - start - len(chunk)
-            if engine is None and isinstance(network, Visual) and whole:
+            if engine is None and isinstance(network, VisualEncoder) and whole:
                 _report_size(network.spec, len(missing) + later, np.shape(own[0](_LONG)), cache, reporter)
             if engine is None:
                 # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
@@ -190,7 +190,7 @@ def encode(
 
 
 def frame_times(
-    visual: Visual, paths: Sequence[Path], protocol: Protocol, reading: Reading
+    visual: VisualEncoder, paths: Sequence[Path], protocol: Protocol, reading: ReadOptions
 ) -> Iterator[list[float] | MediaError]:
     """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
     cache = open_cache(visual, protocol, reading.cache)
@@ -221,7 +221,7 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
 
 def _look_up(
     cache: FeatureCache | None,
-    network: Visual | Recognizer,
+    network: VisualEncoder | Recognizer,
     media: MediaPath,
     choose: Choose,
     views: Views,
@@ -294,7 +294,7 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
 
 
 def _encode(
-    network: Visual | Recognizer,
+    network: VisualEncoder | Recognizer,
     engine: Engine,
     entries: Iterable[_Decoded | MediaError],
     batch: int | None,
@@ -315,7 +315,7 @@ def _encode(
         pixels = [_pixels(entry, whole, device) for entry in group if not isinstance(entry, MediaError)]
         with torch.inference_mode():
             features = engine(torch.cat(pixels)) if pixels else torch.empty(0)
-            if isinstance(network, Visual):
+            if isinstance(network, VisualEncoder):
                 features = features.to(getattr(torch, network.spec.number_type))
 
         def finish() -> Iterator[tuple[_Decoded, Tensor] | MediaError]:

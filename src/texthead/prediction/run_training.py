@@ -13,7 +13,7 @@ from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.files import locked
 from texthead.models.build import make_recognizer, takes_sentences
 from texthead.models.head_rows import RowInputs
@@ -55,7 +55,7 @@ def train(
     recipe: RecipeName = "small",
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     workers: NonNegativeInt | None = None,
     resume: bool = False,
     command: dict[str, object] | None = None,

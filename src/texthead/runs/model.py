@@ -9,7 +9,7 @@ from torch import nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.lazy import SMALL, LazyVisual, note_digest, noted, weights_digest
+from texthead.encoders.lazy import SMALL, LazyVisualEncoder, note_digest, noted, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.features.engine import StoredGraph
@@ -27,14 +27,14 @@ def load_model(
     weights = folder / WEIGHTS
     digest = noted(_files(folder)).get("weights")
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
-        visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
+        visual = LazyVisualEncoder(spec, partial(_network, weights, spec), digest, weights)
     else:
         visual = build_visual(spec)
     names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
     with in_file(folder / "recipe.json"):
         head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
     model = Recognizer(visual, Temporal.from_config(about["temporal"], visual), head)
-    if isinstance(visual, LazyVisual):
+    if isinstance(visual, LazyVisualEncoder):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
         load_weights(weights, rest, lambda key: not key.startswith("visual."))
     else:

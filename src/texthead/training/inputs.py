@@ -12,7 +12,7 @@ from texthead.data.protocol import Protocol, Views
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError
 from texthead.features.clips import encode
-from texthead.features.reading import Reading, readable
+from texthead.features.reading import ReadOptions, readable
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.parallel.progress import Reporter
@@ -20,7 +20,7 @@ from texthead.recipes import Recipe
 
 
 def feature_clips(
-    model: Recognizer, dataset: Dataset, recipe: Recipe, reading: Reading, reporter: Reporter = Reporter()
+    model: Recognizer, dataset: Dataset, recipe: Recipe, reading: ReadOptions, reporter: Reporter = Reporter()
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 

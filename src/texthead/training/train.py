@@ -12,7 +12,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import NonNegativeInt
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, together
@@ -43,7 +43,7 @@ def fine_tune(
     out: str | Path,
     objective: Objective | None = None,
     resume: bool = False,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     checkpoint_every: NonNegativeInt | None = None,
     info: RunInfo = RunInfo(),
     reporter: Reporter = Reporter(),
@@ -105,7 +105,7 @@ def fine_tune(
             clips = feature_clips(model, train_set, recipe, reading, noted)
             record_engines(out, engines)
         else:
-            reading = Reading(reading.workers)
+            reading = ReadOptions(reading.workers)
             clips = TrainClips(train_set, recipe, model.spec.pixels(recipe, training=True))
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
@@ -154,7 +154,7 @@ def _validate(
     model: Recognizer,
     val_set: Dataset | None,
     protocol: Protocol,
-    reading: Reading,
+    reading: ReadOptions,
     log: MetricsLog,
     epoch: int,
     step: int,

@@ -16,7 +16,7 @@ from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, silent
 from texthead.transfer import methods
@@ -128,7 +128,7 @@ def compare(
     k: PositiveInt | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     planned: Callable[[Experiment], object] = silent,
     reporter: Reporter = Reporter(),
 ) -> MethodScores:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from texthead import Encoder, LinearHead, Recognizer, TokenConv, Visual, load_encoder, text_head
+from texthead import Encoder, LinearHead, Recognizer, TokenConv, VisualEncoder, load_encoder, text_head
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
 from texthead.apps.checkpoints.spotting_head import SpottingHead
@@ -224,7 +224,7 @@ def _encoder(
 
 def _temporal(
     checkpoint: Checkpoint,
-    visual: Visual,
+    visual: VisualEncoder,
     config: dict,
     path: str,
     pooled: Pooled | None,
