@@ -74,20 +74,22 @@ def halves(items: FrozenItems, seed: int) -> tuple[FrozenItems, FrozenItems]:
             half = first if sizes[0] == sizes[1] else int(sizes[0] > sizes[1])
             positions[half].extend(group)
             sizes[half] += len(group)
-    return items.pick(positions[0]), items.pick(positions[1])
+    return items.select(positions[0]), items.select(positions[1])
 
 
 def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
     """Return the items of some labels, with targets renumbered from 0."""
     new_index = torch.full((int(items.targets.max()) + 1,), -1)
     new_index[torch.tensor(labels)] = torch.arange(len(labels))
-    chosen = items.pick((new_index[items.targets] >= 0).nonzero()[:, 0].tolist())
+    chosen = items.select((new_index[items.targets] >= 0).nonzero()[:, 0].tolist())
     return FrozenItems(chosen.data, chosen.features, new_index[chosen.targets])
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
     """Return K items a class, or all."""
-    return items if k is None else items.pick(splits.k_shot(items.data.sets, k, names=items.data.names, seed=seed))
+    if k is None:
+        return items
+    return items.select(splits.k_shot(items.data.label_sets, k, names=items.data.item_names, seed=seed))
 
 
 @torch.inference_mode()
@@ -105,7 +107,7 @@ def calibration_figures(head: nn.Module, fitting: FrozenItems, tests: FrozenItem
     confidences = {when: c_confidences(scores).numpy() for when, scores in sure.items()}
     errors = {when: expected_calibration_error(each, right) for when, each in confidences.items()}
     losses = {when: float(nn.functional.cross_entropy(each, tests.targets)) for when, each in sure.items()}
-    sets = made.sets(raw)
+    sets = made.prediction_sets(raw)
     return {
         "top1": 100 * float(right.mean()),
         "temperature": made.temperature,
@@ -146,7 +148,7 @@ def prepared(name: str, data: Path, folder: Path) -> tuple[Experiment, FrozenIte
     dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
     experiment = experiment_of(dataset)
     train = items_of(experiment, dataset.split("train"))
-    rest = dataset.pick([i for i, item in enumerate(dataset.items) if item.split != "train"])
+    rest = dataset.select([i for i, item in enumerate(dataset.items) if item.split != "train"])
     return experiment, train, items_of(experiment, rest)
 
 

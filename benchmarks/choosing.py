@@ -59,7 +59,7 @@ Right = Bool[np.ndarray, " tests"]
 
 def experiment_of(dataset: Dataset) -> Experiment:
     """Return what `texthead compare` prepares with its defaults."""
-    return load_experiment(Division(dataset, None, dataset.pick([]), ""), EncoderOptions())
+    return load_experiment(Division(dataset, None, dataset.select([]), ""), EncoderOptions())
 
 
 def items_of(experiment: Experiment, dataset: Dataset) -> FrozenItems:
@@ -147,11 +147,13 @@ def main() -> None:
                 continue
             draws: list[dict[str, Right]] = []
             for seed in range(1 if k == "all" else options.draws):
-                names = train.data.names
+                names = train.data.item_names
                 picked = (
-                    range(len(names)) if k == "all" else splits.k_shot(train.data.sets, int(k), names=names, seed=seed)
+                    range(len(names))
+                    if k == "all"
+                    else splits.k_shot(train.data.label_sets, int(k), names=names, seed=seed)
                 )
-                draws.append(one_draw(experiment, train.pick(list(picked)), tests))
+                draws.append(one_draw(experiment, train.select(list(picked)), tests))
             top1 = {method: float(np.mean([100 * draw[method].mean() for draw in draws])) for method in draws[0]}
             half = mean_and_half([100 * float(draw["text-probe"].mean()) for draw in draws])[1]
             best = max((method for method in PLAIN if method in top1), key=top1.__getitem__)

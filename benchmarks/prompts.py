@@ -53,8 +53,8 @@ def right_answers(experiment: Experiment, items: FrozenItems, k: int, draws: int
     """Return for each draw which test items are classified correctly; with K = 0 zero-shot, once."""
     if not k:
         return [experiment.changed(items=items).evaluate("zero-shot").right]
-    names, sets = items.data.names, items.data.sets
-    drawn = (items.pick(splits.k_shot(sets, k, names=names, seed=seed)) for seed in range(draws))
+    names, sets = items.data.item_names, items.data.label_sets
+    drawn = (items.select(splits.k_shot(sets, k, names=names, seed=seed)) for seed in range(draws))
     return [experiment.changed(items=each).evaluate("text-probe").right for each in drawn]
 
 

@@ -149,7 +149,7 @@ def one_draw(names: Names, items: FrozenItems, tests: Tensor, seed: int) -> tupl
     }
     held = held_out_shot(y, seed)
     if held is not None:
-        kept, out = (items.pick(torch.nonzero(each)[:, 0].tolist()) for each in (~held, held))
+        kept, out = (items.select(torch.nonzero(each)[:, 0].tolist()) for each in (~held, held))
         shots = [weighted(names, names.known, weight, kept, out.features) for weight in WEIGHTS]
         scores["held-out shot"] = grid[int(np.argmin([float(cross_entropy(each, out.targets)) for each in shots]))]
         if seed < HOSO_DRAWS:
@@ -178,8 +178,8 @@ def measured(sets: Sequence[str], data: Path, draws: int) -> Iterator[tuple[str,
             values: Percents = {}
             for seed in range(draws):
                 draw = drawn(train.targets.numpy(), few, many[0], seed) if many else None
-                draw = draw or splits.k_shot(train.data.sets, few, names=train.data.names, seed=seed)
-                scores, heads = one_draw(names, train.pick(draw), tests.features, seed)
+                draw = draw or splits.k_shot(train.data.label_sets, few, names=train.data.item_names, seed=seed)
+                scores, heads = one_draw(names, train.select(draw), tests.features, seed)
                 for method, each in scores.items():
                     values.setdefault(method, []).append(percent(each, truth, not many))
                 values.setdefault("oracle", []).append(max(percent(each, truth, not many) for each in heads))

@@ -234,7 +234,7 @@ def main() -> None:
         dataset = th.read_dataset(options.data / SETS[name])
         experiment = experiment_of(dataset)
         train = items_of(experiment, dataset.split("train"))
-        rest = dataset.pick([index for index, item in enumerate(dataset.items) if item.split != "train"])
+        rest = dataset.select([index for index, item in enumerate(dataset.items) if item.split != "train"])
         for k in (None if k == "all" else int(k) for k in options.k):
             results: dict[str, list[Rates]] = {}
             for draw in draws(name, experiment, train, items_of(experiment, rest), k, options.draws):

@@ -67,7 +67,7 @@ def main() -> None:
             continue
         for few, many in ROWS:
             targets = train.targets.numpy()
-            picked = [train.pick(drawn(targets, few, many, seed)) for seed in range(options.draws)]
+            picked = [train.select(drawn(targets, few, many, seed)) for seed in range(options.draws)]
             draws = [one_draw(experiment, items, tests) for items in picked]
             equal, uneven = ({method: [draw[method][test] for draw in draws] for method in draws[0]} for test in (0, 1))
             lead, half = mean_and_half(np.subtract(equal["equal"], equal["C = 10"]).tolist())

@@ -53,7 +53,7 @@ def fitted(
             few, heads = int(k) if k.isdigit() else None, []
             for seed in range(1 if few is None else draws):
                 numbers = np.random.default_rng(seed)
-                own = items.pick(np.concatenate([numbers.permutation(each)[:few] for each in every]).tolist())
+                own = items.select(np.concatenate([numbers.permutation(each)[:few] for each in every]).tolist())
                 heads.append(Fitted(experiment.changed(items=own).fit(method).eval(), own))
             yield method, k, heads
 

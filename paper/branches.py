@@ -68,7 +68,7 @@ def answer(inputs: Inputs) -> Section:
     new = [
         i for i, item in enumerate(train.items) if not any(run.split.was_trained_on(item.path) for run in inputs.runs)
     ]
-    items, fold, source = inputs.folded(train.pick(new))
+    items, fold, source = inputs.folded(train.select(new))
     targets, mask = items.targets(first.labels), fold > 0
     columns = [[run.labels.index(label) for label in first.labels] for run in inputs.runs]
     scores = [inputs.scores(run, items).double()[:, own] for run, own in zip(inputs.runs, columns, strict=True)]

@@ -59,7 +59,7 @@ def fraction(dataset: Dataset, share: float, *, seed: int) -> Dataset:
     picked: list[int] = []
     for positions in dataset.shuffled(seed).values():
         picked += positions[: max(1, round(share * len(positions)))]
-    return dataset.pick(sorted(picked))
+    return dataset.select(sorted(picked))
 
 
 def k_shot_per_process(dataset: Dataset, k: int, *, processes: int, seed: int) -> Dataset:
@@ -79,4 +79,4 @@ def k_shot_per_process(dataset: Dataset, k: int, *, processes: int, seed: int) -
     drawn = {item.path for item in dataset.k_shot(k, seed=seed).items}
     others = (dataset.shuffled(seed, process) for process in range(1, processes))
     drawn |= {dataset.paths[position] for draw in others for own in draw.values() for position in own[:k]}
-    return dataset.pick([position for position, path in enumerate(dataset.paths) if path in drawn])
+    return dataset.select([position for position, path in enumerate(dataset.paths) if path in drawn])

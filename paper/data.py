@@ -162,7 +162,7 @@ def _listed(file: Path, labels: Path, *, least: int = 0) -> Dataset:
     counts = [int(count) for count in re.findall(r"^.+[ \t](\d+)[ \t]\d+\s*$", text, re.MULTILINE)]
     template = f"{FRAMES[file.parent.name]}.jpg" if counts and file.parent.name in FRAMES else None
     dataset = read_dataset(file, labels=labels, root=file.parent / "videos", frame_template=template)
-    return dataset.pick(long_enough(file, counts, least)) if counts else dataset
+    return dataset.select(long_enough(file, counts, least)) if counts else dataset
 
 
 def long_enough(file: Path, counts: Sequence[int], least: int) -> list[int]:
@@ -227,4 +227,4 @@ def _first(dataset: Dataset, classes: int, items: int) -> Dataset:
             counts[item.label, item.split] = counts.get((item.label, item.split), 0) + 1
             if counts[item.label, item.split] <= items:
                 picked.append(position)
-    return replace(dataset.pick(picked), notes=())
+    return replace(dataset.select(picked), notes=())

@@ -217,7 +217,7 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
     if row.score == "held-out":
         train = train.with_drawn_split(HELD_OUT, seed=seed)
         train, test = train.split("train"), train.split("val")
-    val = dataset.pick([i for i, item in enumerate(dataset.items) if item.split == "val"]).with_classes(train.classes)
+    val = dataset.select([i for i, item in enumerate(dataset.items) if item.split == "val"]).with_classes(train.classes)
     return train, val if len(val) else test, test
 
 

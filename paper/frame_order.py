@@ -95,7 +95,7 @@ def order_test(
     answers = scores.unflatten(-1, (len(orders), -1)).argmax(-1)
     right = answers == targets[positions][:, None]
     columns = {"reversed": [1], "shuffled": list(range(2, len(orders)))}
-    groups = dataset.pick(positions).groups
+    groups = dataset.select(positions).groups
     rows = tuple(_reordered(name, right, answers, chosen, groups) for name, chosen in columns.items() if chosen)
     return OrderTest(len(right), _percent(right[:, 0]), tuple(seeds), rows)
 

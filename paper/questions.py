@@ -81,7 +81,7 @@ class Inputs:
     def training(self) -> th.Dataset:
         """The training items of the first run's classes; none if they are scored."""
         keep = [i for i, item in enumerate(self.data.items) if item.split == "train" and self.where != "all of DATA"]
-        return self.data.pick(keep).with_classes(self.runs[0].labels)
+        return self.data.select(keep).with_classes(self.runs[0].labels)
 
     def folded(self, train: th.Dataset) -> tuple[th.Dataset, torch.Tensor, str]:
         """Return (training items, then scored items; the fold of each, 0 if not scored; what the others are, in words).
@@ -178,7 +178,7 @@ def stand_in(row: Row, runtime: Runtime) -> Path:
         bench = fit.prepare(row, 0, runtime)
         known = bench.train.classes[len(bench.train.classes) // 4 :]
         keep = [index for index, label in enumerate(bench.train.labels) if label in known]
-        train, features = bench.train.pick(keep), None if bench.features is None else bench.features[keep]
+        train, features = bench.train.select(keep), None if bench.features is None else bench.features[keep]
         bench = replace(bench, train=train, features=features, targets=train.targets(known))
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:

@@ -223,7 +223,7 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
 
 def evaluate_own(data: Dataset) -> None:
     """Evaluate only this process's part of the data, which no caller should do."""
-    evaluated(data.pick(range(rank(), len(data), ranks())))
+    evaluated(data.select(range(rank(), len(data), ranks())))
 
 
 # --- the parts

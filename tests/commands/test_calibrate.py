@@ -112,7 +112,7 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
     (run / "recipe.json").write_text(json.dumps(recipe))
     known = th.read_dataset(data).split("val").with_classes(KNOWN)
     sea = [index for index, label in enumerate(known.labels) if label == "sea"]
-    items = known.pick([index for index in range(len(known)) if index not in sea[4:]])
+    items = known.select([index for index in range(len(known)) if index not in sea[4:]])
     made = load_run(run).calibrate(items, reading=th.Reading(workers=0))
     prints(made.lines[0], "class_shares", "equal", "4 to 14", 32, 12)
     weights = torch.where(made.targets == list(load_run(run).labels).index("sea"), 14.0, 4.0)
@@ -128,7 +128,7 @@ def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
     known = th.read_dataset(data).split("val").with_classes(KNOWN)
     kinds = set()
     for start in range(0, len(known), 6):
-        made = load_run(run).calibrate(known.pick(range(start, start + 6)), reading=th.Reading(workers=0))
+        made = load_run(run).calibrate(known.select(range(start, start + 6)), reading=th.Reading(workers=0))
         before, after, _ = made.errors
         assert made.unscaled or after < before
         measured = made.calibration.measured
@@ -295,7 +295,7 @@ def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
 def test_report_measures_on_other_items_and_repeats_what_calibrate_measured(calibrated, data, works):
     text, rows = reported(works, calibrated, data)
     result = evaluated(calibrated, th.read_dataset(data).split("test"))
-    held = int(load_run(calibrated).calibration.holds(result.scores, result.targets).sum())
+    held = int(load_run(calibrated).calibration.covers(result.scores, result.targets).sum())
     assert ["42" in cell for cell in rows[0]] == [False, False, True, True]
     assert stated(rows, "at least 90 %")[3].startswith(f"{100 * held / 42:.1f} % (")
     assert rows[1][3].startswith(f"{result.calibration_error:.1f} (")

@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         for i in range(5):
             write_image(root / "data" / colour / f"{i}.png", colour, i)
     dataset = read_dataset(root / "data")
-    split = split_json(dataset.pick([0, 1, 2, 3, 5, 6, 7, 8]), dataset.pick([4, 9]))
+    split = split_json(dataset.select([0, 1, 2, 3, 5, 6, 7, 8]), dataset.select([4, 9]))
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["blue", "red"]))
     write_run(root / "run", model, Recipe(name="test", frames=1, size=32, resize=36), PIXELS, ["blue", "red"], split)
     return root / "data", root / "run"

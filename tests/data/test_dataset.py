@@ -179,7 +179,7 @@ def test_class_folders(tmp_path):
     root = touch(tmp_path, "run/b.mp4", "run/a.MOV", "jump/c.png", ".cache/x.mp4", "run/.hidden.mp4")
     dataset = read_dataset(root)
     names = ["jump/c.png", "run/a.MOV", "run/b.mp4"]
-    assert dataset.names == names
+    assert dataset.item_names == names
     assert dataset.items == tuple(Item(root / name, (name.split("/")[0],)) for name in names)
     assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
 
@@ -419,7 +419,7 @@ def small() -> Dataset:
 
 def test_pick_with_classes_and_only_images():
     dataset = small()
-    assert [item.path.name for item in dataset.pick([4, 1]).items] == ["4.mp4", "1.mp4"]
+    assert [item.path.name for item in dataset.select([4, 1]).items] == ["4.mp4", "1.mp4"]
     fewer = dataset.with_classes(["swim", "jump", "fly"])
     assert [item.path.name for item in fewer.items] == ["1.mp4", "3.mp4", "5.mp4", "6.mp4", "7.mp4"]
     assert (fewer.source, fewer.notes) == ("here", ("a note",))
@@ -465,7 +465,7 @@ def test_drawn_split_keeps_groups_and_copies():
         sides = {(item.group, item.split) for item in drawn.items}
         assert len(sides) == 10
         assert {side for _, side in sides} == {"train", "val"}
-        drawn = many().pick([*range(80)] * 2).with_drawn_split(0.2, seed=seed)
+        drawn = many().select([*range(80)] * 2).with_drawn_split(0.2, seed=seed)
         assert splits_of(drawn) == {"train": 128, "val": 32}
         assert not {i.path for i in drawn.split("train").items} & {i.path for i in drawn.split("val").items}
         # Items without a group are held out one by one.
@@ -550,8 +550,8 @@ def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
 
 
 def test_each_repetition_of_an_item_is_drawn_anew(filmed):
-    few = filmed.pick([2, 3])
-    clips = train_clips(filmed.pick([2, 3] * 6))
+    few = filmed.select([2, 3])
+    clips = train_clips(filmed.select([2, 3] * 6))
     assert len(clips) == 12
     # The items repeat in order, and the first round equals the dataset without repetition.
     assert clips.paths == train_clips(few).paths * 6
@@ -574,8 +574,8 @@ def test_draw_ignores_other_state(filmed):
     for key in reversed(keys):
         assert torch.equal(again[key][0], first[key]), key
     # The seed, the epoch and the position each change the draw.
-    clips = train_clips(filmed.pick([2, 2, 2]))
-    others = [train_clips(filmed.pick([2, 2, 2]), seed=1)[0, 0], clips[0, 0], clips[1, 0], clips[0, 1], clips[0, 2]]
+    clips = train_clips(filmed.select([2, 2, 2]))
+    others = [train_clips(filmed.select([2, 2, 2]), seed=1)[0, 0], clips[0, 0], clips[1, 0], clips[0, 1], clips[0, 2]]
     assert not any(torch.equal(a[0], b[0]) for i, a in enumerate(others) for b in others[:i])
 
 

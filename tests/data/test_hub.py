@@ -61,7 +61,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
     assert all(item.path.parent.parent == own_cache for item in dataset.items)
     assert all(item.media.open().check() == 1 for item in dataset.items)
     assert read_dataset(source) == dataset
-    assert dataset.names == ["train/0", "train/1", "train/2"]
+    assert dataset.item_names == ["train/0", "train/1", "train/2"]
 
 
 def test_videos_without_a_decoder(tmp_path):

@@ -79,7 +79,7 @@ def test_shards_keep_order_and_columns(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
     assert len({item.path for item in found.items}) == len(source)
-    assert found.names == source.names == [item.media.original for item in found.items]
+    assert found.item_names == source.item_names == [item.media.original for item in found.items]
     assert {path.name for path in ready.iterdir()} == {
         *(".lock", "prepare.json", "shards.json"),
         *(f"shard-{n:06d}.{end}" for n in range(4) for end in ("tar", "json")),
@@ -219,7 +219,7 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
     write_video(tmp_path / "red" / "a.mp4", "red")
     with refuses(DataError, tmp_path / "shards"):
         prepare(read_dataset(tmp_path), tmp_path / "shards")
-    for data, options in ((source, replace(FEW, quality=80)), (source.pick(range(9)), FEW)):
+    for data, options in ((source, replace(FEW, quality=80)), (source.select(range(9)), FEW)):
         with refuses(DataError, ready, "other data or with other options"):
             prepare(data, ready, options)
 

@@ -153,7 +153,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     assert recipe.stride == 2
     prints("\n".join(notes), "stride 0 -> 2")
     assert adapt_recipe(small, {"stride": 0}, data, visual.spec)[0].stride == 0
-    last, model = data.pick([5]), recognizer(visual)  # Ten frames.
+    last, model = data.select([5]), recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
     with last.items[0].media.open() as media:
@@ -350,7 +350,7 @@ def test_the_size_of_grids_is_said_before_they_are_encoded(
     evaluate(grid_model(visual), data, visual.spec.protocol(recipe), Reading(cache=tmp_path), reporter=reporter)
     assert len(messages) == 1, "nor for fewer clips than are cached"
     longer = replace(recipe, frames=2 * FRAMES)
-    feature_clips(grid_model(visual), data.pick([0]), longer, Reading(cache=tmp_path / "other"), reporter)
+    feature_clips(grid_model(visual), data.select([0]), longer, Reading(cache=tmp_path / "other"), reporter)
     prints(messages[1], "4 kB (4 x 4 x 4 of 32", "8 kB of disk for 2 clips")
     feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, Reading(cache=tmp_path), reporter)
     prints(messages[2], "16 kB (2 x 8 x 8 of 32 in single precision)")

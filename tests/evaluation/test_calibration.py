@@ -19,7 +19,7 @@ from texthead.evaluation import calibration, reliability
 
 
 def label_sets(scores: Tensor, quantile: float) -> Tensor:
-    return calibration.Calibration(1.0, 1, coverage=calibration.Coverage(0.9, quantile)).sets(scores)
+    return calibration.Calibration(1.0, 1, coverage=calibration.Coverage(0.9, quantile)).prediction_sets(scores)
 
 
 def slow(*cases: tuple[float, ...]) -> list:

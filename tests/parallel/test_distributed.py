@@ -102,7 +102,7 @@ def test_what_a_function_raises_is_raised_here(two: Two) -> None:
 def test_every_item_counts_once_on_two_processes(
     two: Two, val: Dataset, tmp_path: Path, count: int, batch: int, broken: bool
 ) -> None:
-    items = val.pick(range(5 - count, 5))
+    items = val.select(range(5 - count, 5))
     odd = (Item(write_broken(tmp_path / "broken.mp4"), ("red",)),) if broken else ()
     whole = Dataset((*items.items[:-1], *odd, items.items[-1]), "made here")
     expected = ranked.evaluated(whole, None, broken, batch)

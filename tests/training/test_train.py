@@ -389,8 +389,8 @@ def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "change", "parts"),
     [
-        ("data", lambda data: data.pick(range(9)), ()),
-        ("data", lambda data: data.pick([1, 0, *range(2, 10)]), ()),
+        ("data", lambda data: data.select(range(9)), ()),
+        ("data", lambda data: data.select([1, 0, *range(2, 10)]), ()),
         ("data", lambda data: replace(data, items=(replace(data.items[0], labels=("red",)), *data.items[1:])), ()),
         ("recipe", lambda recipe: replace(recipe, lr=2e-3), ("lr", 0.001, 0.002)),
         ("recipe", lambda recipe: replace(recipe, epochs=3), ("epochs", 2, 3)),
@@ -628,7 +628,7 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
             fine_tune(model or make_model(), **given, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
-    refuse(DataError, data.source, train_set=data.pick([]))
+    refuse(DataError, data.source, train_set=data.select([]))
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", ("violet",))))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})

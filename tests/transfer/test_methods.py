@@ -89,8 +89,8 @@ def test_the_order_of_the_items_does_not_matter() -> None:
     for groups in (None, [f"scene {i // 2}" for i in range(20)]):
         items = few({"a": 10, "b": 10}, groups)
         order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
-        moved = items.pick(order)
-        names, other_names = items.data.names, moved.data.names
+        moved = items.select(order)
+        names, other_names = items.data.item_names, moved.data.item_names
         pairs = [{names[i] for i in scored} for _, scored in folds(items, seed=0).pairs]
         assert [{other_names[i] for i in scored} for _, scored in folds(moved, seed=0).pairs] == pairs
 
@@ -163,10 +163,13 @@ def test_cross_validation_leaves_item_out() -> None:
 
 def test_an_experiment_with_other_values_keeps_its_features() -> None:
     experiment = experiment_of(few({"a": 3, "b": 3}))
-    weaker, fold = experiment.changed(penalty=0.1), experiment.pick([0, 3, 4], [1, 5])
+    weaker, fold = experiment.changed(penalty=0.1), experiment.select([0, 3, 4], [1, 5])
     assert (weaker.penalty, weaker.items) == (0.1, experiment.items)
     assert fold.tests is not None
-    assert [each.data.names for each in (fold.items, fold.tests)] == [["0.mp4", "3.mp4", "4.mp4"], ["1.mp4", "5.mp4"]]
+    assert [each.data.item_names for each in (fold.items, fold.tests)] == [
+        ["0.mp4", "3.mp4", "4.mp4"],
+        ["1.mp4", "5.mp4"],
+    ]
     with pytest.raises(TypeError, match="penalti"):
         experiment.changed(penalti=0.1)
 
@@ -208,7 +211,7 @@ def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
     chosen, line = choose_penalty(difficult, "probe")
     assert chosen.penalty < 1
     prints(line, "a tenth of the usual penalty", "points better")
-    fewer = difficult.pick([*range(7), *range(60, 67)])
+    fewer = difficult.select([*range(7), *range(60, 67)])
     assert choose_penalty(easy, "probe") == (easy, "")
     assert choose_penalty(fewer, "probe") == (fewer, "")
 

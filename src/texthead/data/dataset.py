@@ -119,20 +119,20 @@ class Dataset:
         return [item.label for item in self.items]
 
     @property
-    def sets(self) -> list[tuple[str, ...]]:
+    def label_sets(self) -> list[tuple[str, ...]]:
         """The labels of each item."""
         return [item.labels for item in self.items]
 
     @property
     def counts(self) -> Counter[str]:
         """The number of items of each class."""
-        return Counter(name for own in self.sets for name in own)
+        return Counter(name for own in self.label_sets for name in own)
 
     @property
     def strata(self) -> list[str]:
         """One class of each item, for draws that keep the shares of classes: its rarest; "" if it has none."""
         counts = self.counts
-        return [min(own, key=lambda name: (counts[name], name), default="") for own in self.sets]
+        return [min(own, key=lambda name: (counts[name], name), default="") for own in self.label_sets]
 
     def targets(self, names: Sequence[str]) -> Targets:
         """Return the index of each item's label; with several labels, whether each item has each class.
@@ -140,7 +140,7 @@ class Dataset:
         Raises:
             DataError: a label is not in `names`.
         """
-        return Task(names, self.multilabel).targets(self.sets, self.source)
+        return Task(names, self.multilabel).targets(self.label_sets, self.source)
 
     def check_one_label(self) -> None:
         """Raise DataError if the items have several labels."""
@@ -148,7 +148,7 @@ class Dataset:
             raise DataError(f"{self.source}: expected one label per file, but its files have several")
 
     @property
-    def names(self) -> list[str]:
+    def item_names(self) -> list[str]:
         """The name of each item in draws: its `name` if set, else its path."""
         return [item.name or str(item.path) for item in self.items]
 
@@ -184,9 +184,9 @@ class Dataset:
             raise DataError(f"{self.source}: no item has split {name!r}; its splits are {counts}")
         return replace(self, items=items)
 
-    def pick(self, positions: Sequence[int]) -> "Dataset":
-        """Return the items at the given positions."""
-        return replace(self, items=tuple(self.items[position] for position in positions))
+    def select(self, indices: Sequence[int]) -> "Dataset":
+        """Return the items at the given indices."""
+        return replace(self, items=tuple(self.items[position] for position in indices))
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
         """Return the items whose label is one of the names; with several labels, all items without other labels."""
@@ -199,15 +199,15 @@ class Dataset:
 
         The draw depends on the seed and the items' names, not on their order.
         """
-        return self.pick(splits.k_shot(self.sets, k, names=self.names, seed=seed))
+        return self.select(splits.k_shot(self.label_sets, k, names=self.item_names, seed=seed))
 
     def at_most(self, k: int, *, seed: int) -> "Dataset":
         """Return k items per class, or all if a class has fewer; see `splits.at_most`."""
-        return self.pick(splits.at_most(self.labels, k, names=self.names, seed=seed))
+        return self.select(splits.at_most(self.labels, k, names=self.item_names, seed=seed))
 
     def shuffled(self, *seeds: int) -> dict[str, list[int]]:
         """Return the positions of the items of each class (of several, the rarest), in random order; classes sorted."""
-        return splits.shuffled(self.strata, self.names, *seeds)
+        return splits.shuffled(self.strata, self.item_names, *seeds)
 
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
@@ -218,7 +218,7 @@ class Dataset:
         Raises:
             DataError: no class has an item that can be held out.
         """
-        groups, names, labels, notes = self.groups, self.names, self.strata, list(self.notes)
+        groups, names, labels, notes = self.groups, self.item_names, self.strata, list(self.notes)
         if len(set(groups)) == 1 and len(set(names)) > 1:
             notes.append(
                 f"all {len(self)} items are of one group ({groups[0]}), so held-out items resemble training items and "
@@ -226,7 +226,7 @@ class Dataset:
             )
             groups = names
         chosen = {*splits.hold_out(labels, share, names=names, seed=seed, groups=groups)}
-        sets = self.sets
+        sets = self.label_sets
         # A class that only held-out items have keeps their groups in training.
         trained = {name for position, own in enumerate(sets) if position not in chosen for name in own}
         needed = {groups[position] for position in chosen if not trained.issuperset(sets[position])}
@@ -308,7 +308,7 @@ class Dataset:
             if not new:
                 raise DataError(f"{message}; name other validation data")
             notes.append(f"{message} and are not scored (the first: {other.items[copies[0]].path})")
-            other = other.pick(new)
+            other = other.select(new)
         items = [replace(item, split="train") for item in self.items]
         items += [replace(item, split="val") for item in other.items]
         multilabel = self.multilabel or other.multilabel

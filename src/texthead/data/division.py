@@ -38,7 +38,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     own = splits_of(dataset)
     if not own and held_out == 0:
         train = dataset if k is None else dataset.k_shot(k, seed=seed)
-        return Division(train, None, dataset.pick([]), "", (*dataset.notes, *_check_classes(dataset)))
+        return Division(train, None, dataset.select([]), "", (*dataset.notes, *_check_classes(dataset)))
     if not own:
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
@@ -53,7 +53,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     if own:
         notes += [line for split, items in others.items() for line in shared_groups(train, items, split)]
     name = "test" if "test" in counts else "val"
-    return Division(train, others.get("val"), others.get(name, dataset.pick([])), name, tuple(notes), not own)
+    return Division(train, others.get("val"), others.get(name, dataset.select([])), name, tuple(notes), not own)
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
@@ -87,7 +87,7 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
         DataError: an item with one label, or every one with several, has none of the classes.
     """
     known = {*classes}
-    others = [other for names in held_out.sets if (other := {*names} - known)]
+    others = [other for names in held_out.label_sets if (other := {*names} - known)]
     if held_out.multilabel and known.isdisjoint(held_out.classes):
         problem = f"none of its {len(held_out)} {name} items has a label with training items"
         raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")

@@ -281,7 +281,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 
 def multilabel_note(dataset: Dataset) -> str:
     """Return a note on how many files have several labels or none."""
-    sizes = [len(own) for own in dataset.sets]
+    sizes = [len(own) for own in dataset.label_sets]
     most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""
     first = f" (at most {most}, as {dataset.items[sizes.index(most)].path})" if most > 1 else ""
     about = f"{sum(size > 1 for size in sizes)} of {len(sizes)} files have several labels{first}{none}"

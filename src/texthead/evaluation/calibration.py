@@ -177,15 +177,15 @@ class Calibration:
         """Whether an answer can be another than the best class."""
         return self.threshold is not None or self.level is not None
 
-    def sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
+    def prediction_sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
         """Return which labels are in each item's prediction set, for a calibration with a coverage."""
         assert self.coverage is not None
         table = scores.double()
         return table.amax(1, keepdim=True) - table <= self.coverage.quantile
 
-    def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
+    def covers(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
         """Return whether each item's set holds its label, for a calibration with a coverage."""
-        return self.sets(scores).gather(1, targets[:, None].long())[:, 0]
+        return self.prediction_sets(scores).gather(1, targets[:, None].long())[:, 0]
 
     def answers(self, scores: Float[Tensor, "items classes"]) -> Int[Tensor, " items"]:
         """Return the answer to each item at the level: a class, after these a name of `level.broader`; -1: none."""
@@ -349,8 +349,8 @@ def measure(
         rejected = int((~calibration.is_known(scores)).sum())
         accepted = None if unknown is None else (int(calibration.is_known(unknown).sum()), len(unknown))
     if calibration.coverage:
-        covered = int(calibration.holds(scores, targets).sum())
-        size = float(calibration.sets(scores).sum(1).double().mean())
+        covered = int(calibration.covers(scores, targets).sum())
+        size = float(calibration.prediction_sets(scores).sum(1).double().mean())
     return Measured(before, later, accepted, rejected, covered, size)
 
 

@@ -91,7 +91,7 @@ def score(
     check_any(paths, positions, errors)
     if waiting:
         rows.append(head_scores(model, torch.stack(waiting), pooling=protocol.pooling))
-    return ItemScores(dataset.pick(positions), torch.cat(rows), errors)
+    return ItemScores(dataset.select(positions), torch.cat(rows), errors)
 
 
 @torch.inference_mode()

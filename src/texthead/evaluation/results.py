@@ -72,16 +72,16 @@ class Evaluation:
         points = np.average(first, weights=weights) - np.average(second, weights=weights)
         return 100 * float(points), *lead_interval(first & ~second, second & ~first, groups, weights)
 
-    def pick(self, positions: Sequence[int]) -> "Evaluation":
-        """Return the result on the items at the given positions."""
-        rows, paths = torch.tensor(positions, dtype=torch.long), [self.paths[position] for position in positions]
-        groups = self.groups and [self.groups[position] for position in positions]
+    def select(self, indices: Sequence[int]) -> "Evaluation":
+        """Return the result on the items at the given indices."""
+        rows, paths = torch.tensor(indices, dtype=torch.long), [self.paths[position] for position in indices]
+        groups = self.groups and [self.groups[position] for position in indices]
         return replace(self, paths=paths, targets=self.targets[rows], scores=self.scores[rows], groups=groups)
 
     def without(self, content: Collection[str]) -> "Evaluation | None":
         """Return the result on items whose fingerprint is not among these: itself if all are, None if none is."""
         new = [index for index, each in enumerate(fingerprints(self.paths)) if each not in content]
-        return self if len(new) == self.count else self.pick(new) if new else None
+        return self if len(new) == self.count else self.select(new) if new else None
 
     @property
     def count(self) -> int:

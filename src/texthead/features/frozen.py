@@ -74,9 +74,9 @@ class FrozenItems:
         """The group of each item; a group must stay on one side of a split."""
         return self.data.groups
 
-    def pick(self, positions: Sequence[int]) -> "FrozenItems":
-        """Return the items at these positions."""
-        return FrozenItems(self.data.pick(positions), self.features[positions], self.targets[positions])
+    def select(self, indices: Sequence[int]) -> "FrozenItems":
+        """Return the items at these indices."""
+        return FrozenItems(self.data.select(indices), self.features[indices], self.targets[indices])
 
 
 class FrozenEncoder:
@@ -155,6 +155,6 @@ class FrozenEncoder:
         files = self.files([item.path for item in dataset.items], title)
         if files.skipped and not files.positions:
             raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {files.skipped[0]}")
-        data = dataset.pick(files.positions)
+        data = dataset.select(files.positions)
         targets = data.targets(dataset.classes if labels is None else labels)
         return FrozenItems(data, files.features, targets, files.skipped)

@@ -78,7 +78,7 @@ def predictions_of(
         values = name_probabilities(probabilities, calibration.level.broader)
         answers = [(every[name], float(values[i, name])) if name >= 0 else None for i, name in enumerate(given)]
         known = [answer is not None for answer in answers]
-    sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
+    sizes = calibration.prediction_sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
     order = scores.argsort(dim=-1, descending=True, stable=True)
     chosen: list[int | None] = [None] * len(paths)

@@ -478,7 +478,7 @@ class Run:
         division = items if isinstance(items, Division) else self.to_score(items)
         other_classes = self.split.folder is not None and self.classes is None
         if other_classes:
-            division = replace(division, train=division.train.pick([]))
+            division = replace(division, train=division.train.select([]))
         elif lost := unscored(division.scored, division.scored_name, self.labels) if self.model.multilabel else []:
             scored = division.scored.with_classes(self.labels)
             division = replace(division, scored=scored, notes=(*division.notes, *lost))

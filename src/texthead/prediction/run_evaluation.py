@@ -74,7 +74,7 @@ def promises(calibration: Calibration, result: Evaluation, new: Evaluation | Non
             f"not above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
         )
     if calibration.coverage:
-        sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
+        sets, held = calibration.prediction_sets(result.scores), calibration.covers(result.scores, result.targets)
         lines.append(
             f"prediction sets: {rate_text(held, result.groups)} hold the label "
             f"({100 * calibration.coverage.level:g} % promised), "

@@ -197,7 +197,7 @@ def _fine_tune(
         division = replace(division, train=experiment.items.data)
         if reading.skip_unreadable and division.val is not None:
             readable = frozen.files(division.val.paths, "encode held-out items").positions
-            division = replace(division, val=division.val.pick(readable) or None)
+            division = replace(division, val=division.val.select(readable) or None)
         for error in experiment.items.skipped:
             reporter.skipped(error)
     table = ScoreTable(division)
@@ -211,7 +211,7 @@ def _fine_tune(
         sentences=experiment.sentences,
         features=experiment.items.features if needed else None,
         targets=division.train.targets(experiment.labels),
-        items=division.train.names,
+        items=division.train.item_names,
     )
     model = make_recognizer(head, inputs, trainable=train_head)
     model = model.to(experiment.encoder.visual.mean.device)

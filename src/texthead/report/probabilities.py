@@ -111,5 +111,5 @@ def calibration_report(
         if calibration.threshold:
             intervals[REJECTED] = grouped_interval(~calibration.is_known(new.scores).numpy(), new.groups)
         if calibration.coverage:
-            intervals[COVERED] = grouped_interval(calibration.holds(new.scores, new.targets).numpy(), new.groups)
+            intervals[COVERED] = grouped_interval(calibration.covers(new.scores, new.targets).numpy(), new.groups)
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))

@@ -202,7 +202,9 @@ class RunSplit:
         if split == "train":
             train = dataset.split("train") if splits_of(dataset) else dataset
             trained = [self.was_trained_on(item.path) for item in train.items]
-            drawn, chosen = (train.pick([i for i, was in enumerate(trained) if was == part]) for part in (True, False))
+            drawn, chosen = (
+                train.select([i for i, was in enumerate(trained) if was == part]) for part in (True, False)
+            )
             if not len(chosen):
                 raise DataError(
                     f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "

@@ -51,7 +51,7 @@ class MethodScores:
     @property
     def validated_on(self) -> Experiment:
         """The experiment on the items that are cross-validated."""
-        return self.experiment.pick(self.folds.scored)
+        return self.experiment.select(self.folds.scored)
 
     @property
     def columns(self) -> dict[str, dict[str, Evaluation]]:

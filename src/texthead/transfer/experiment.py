@@ -66,9 +66,9 @@ class Experiment:
         vars(other).update(encoded)
         return other
 
-    def pick(self, train: Sequence[int], scored: Sequence[int] = ()) -> "Experiment":
+    def select(self, train: Sequence[int], scored: Sequence[int] = ()) -> "Experiment":
         """Return an experiment on training items at these positions, scored on others of them, as in a fold."""
-        return self.changed(items=self.items.pick(train), tests=self.items.pick(scored) if scored else None)
+        return self.changed(items=self.items.select(train), tests=self.items.select(scored) if scored else None)
 
     @cached_property
     def items(self) -> FrozenItems:

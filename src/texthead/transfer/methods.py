@@ -98,7 +98,7 @@ def folds(items: FrozenItems, *, seed: int, least: int = MIN_ITEMS) -> Folds:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     # By name, so that the folds do not depend on the order of the items.
-    names, all_labels, groups = items.data.names, items.targets.numpy(), items.groups
+    names, all_labels, groups = items.data.item_names, items.targets.numpy(), items.groups
     if items.multilabel:
         return Folds(multilabel_folds(all_labels, groups, seed=seed), True)
     counts = np.bincount(all_labels)
@@ -136,7 +136,7 @@ def _sorted(
 
 def cross_validated(experiment: Experiment, name: MethodName, cv: Folds) -> Evaluation:
     """Evaluate a method on the scored items of each fold, fitted without these."""
-    return joined([(scored, experiment.pick(train, scored).evaluate(name)) for train, scored in cv.pairs])
+    return joined([(scored, experiment.select(train, scored).evaluate(name)) for train, scored in cv.pairs])
 
 
 def choose_unlabelled(experiment: Experiment, name: MethodName) -> tuple[Experiment, str]:
@@ -152,7 +152,7 @@ def choose_unlabelled(experiment: Experiment, name: MethodName) -> tuple[Experim
     cv = folds(experiment.items, seed=experiment.recipe.seed)
     if not cv.pairs:
         return experiment, f"{files} refine the head; there are too few labelled items to check whether that helps"
-    weights = experiment.pick(cv.scored).weights
+    weights = experiment.select(cv.scored).weights
     scores = [cross_validated(each, name, cv) for each in (experiment, without)]
     used, plain = (100 * np.average(each.right, weights=weights) for each in scores)
     every = len(cv.scored) == len(experiment.items.data)
@@ -200,7 +200,7 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
         return experiment, ""
     cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)
     scored = {str(each.penalty): cross_validated(each, name, cv) for each in (experiment, weaker)}
-    own = experiment.pick(cv.scored)
+    own = experiment.select(cv.scored)
     lead = best_rival(scored, own.items.groups, own.weights)
     if lead is None or lead.low <= 0:
         return experiment, ""

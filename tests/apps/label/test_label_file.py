@@ -60,7 +60,7 @@ def test_several_labels_of_a_file_are_in_one_column(files: Dataset, tmp_path: Pa
         "files/05.png,",
     ]
     assert (state.of, state.counts) == ({3: ("dog", "frisbee"), 5: ()}, {"dog": 1, "frisbee": 1})
-    assert read_dataset(labels_csv).sets == [("dog", "frisbee"), ()]
+    assert read_dataset(labels_csv).label_sets == [("dog", "frisbee"), ()]
     assert labels.rename("dog", "puppy").of == {3: ("frisbee", "puppy"), 5: ()}
     assert labels.rename("puppy", "frisbee").of == {3: ("frisbee",), 5: ()}
     # Edited by hand.

@@ -201,7 +201,7 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     fitted(session)
     dataset = read_dataset(tmp_path / "labels.csv")
     assert dataset.multilabel
-    assert dataset.sets[3:5] == [("a picture", "red"), ()]
+    assert dataset.label_sets[3:5] == [("a picture", "red"), ()]
     state = session.state()
     assert (state["multilabel"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
@@ -221,7 +221,7 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     back = session.undo()
     assert back.labels == ("red", "sky")
     session.rename("sky", "red")
-    assert read_dataset(tmp_path / "labels.csv").sets[3] == ("red",)
+    assert read_dataset(tmp_path / "labels.csv").label_sets[3] == ("red",)
     with refuses(DataError, ";"):
         session.label(3, "red; sky")
     session.examine()

@@ -222,7 +222,7 @@ def diagnose(
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
-        some = dataset.pick(seen.positions)
+        some = dataset.select(seen.positions)
         if dataset.multilabel:
             judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
         else:
@@ -239,7 +239,7 @@ def diagnose(
     left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts)
     if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
         try:  # Does `train` refuse what is left?
-            left = dataset.pick([position for position in range(len(items)) if position not in left_out])
+            left = dataset.select([position for position in range(len(items)) if position not in left_out])
             divide(left, seed=0, held_out=None, k=None)
         except DataError as error:
             detail = str(error).removeprefix(f"{dataset.source}: ")

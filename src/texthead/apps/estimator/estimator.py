@@ -91,7 +91,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         items = FrozenItems(data, self._features(frozen, paths), torch.from_numpy(numbers))
         self.encoder_key_ = self._key(frozen)
         self.prompts_ = None if self.method == "probe" else self._prompts()
-        division, prompts = Division(data, None, data.pick([]), ""), self.prompts_ or [None] * len(names)
+        division, prompts = Division(data, None, data.select([]), ""), self.prompts_ or [None] * len(names)
         experiment = Experiment(division, frozen, names, names, prompts, recipe).changed(items=items)
         self.head_ = experiment.fit(self.method).eval()
         return self

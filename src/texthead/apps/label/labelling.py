@@ -233,4 +233,4 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: R
     frozen = FrozenEncoder(encoder, protocol, reading, reporter)
     encoded = frozen.files(files.paths)
     check_any(files.paths, encoded.positions, encoded.skipped)
-    return Pool(files.pick(encoded.positions), encoded.features, skipped=encoded.skipped, frozen=frozen)
+    return Pool(files.select(encoded.positions), encoded.features, skipped=encoded.skipped, frozen=frozen)

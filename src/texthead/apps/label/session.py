@@ -312,7 +312,7 @@ class LabelSession:
     def examine(self) -> None:
         """Read new labelled files like `doctor`, to find unreadable ones, one colour, and copies with two labels."""
         new = [position for position in sorted(self._labels.of) if position not in self._facts]
-        files = self.pool.files.pick(new)
+        files = self.pool.files.select(new)
         image_stats = self.pool.frozen.image_stats(files.paths) if self.pool.frozen else ()
         facts = read_file_stats(files, workers=1, image_stats=image_stats)
         self._facts = dict(sorted([*self._facts.items(), *zip(new, facts, strict=True)]))
