@@ -77,7 +77,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()
     out, _ = works("report", run, *QUICK)
-    prints(out, 6, "held-out images are right")
+    prints(out, 6, "held-out images are correct")
     assert str(run / "report.html") in out
     html, page = page_of(run / "report.html")
     assert page.strings[2] == out.splitlines()[0]

@@ -21,7 +21,8 @@ class Compare(TrainingData, ReadingOptions):
     """Compare methods on a frozen encoder in seconds.
 
     A text-probe is a linear head from class names and labelled files, which train writes; a probe is logistic
-    regression without names; zero-shot is names alone. Scores are cross-validated, with 95 % intervals.
+    regression without names; zero-shot uses class names only. Scores are cross-validated, with 95 % confidence
+    intervals.
 
     Args:
         encoder: mini (default), openclip:..., hf:...; repeatable
@@ -107,9 +108,9 @@ def _show_table(scores: "MethodScores") -> None:
 
     from texthead.transfer.methods import USES
 
-    table = Table(f"{scores.metric} in percent", box=None, pad_edge=False)
+    table = Table(f"{scores.metric} % (95 % CI)", box=None, pad_edge=False)
     for column in scores.columns:
-        table.add_column(f"{column} (95 %)", justify="right", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("uses")
     for name in scores.experiment.methods:
         own = [each.get(name) for each in scores.columns.values()]

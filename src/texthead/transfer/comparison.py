@@ -74,7 +74,7 @@ class MethodScores:
 
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
-        lines = [sentence(own, "labelled", how="by names alone") for own in self.unfitted.values()]
+        lines = [sentence(own, "labelled", how="zero-shot") for own in self.unfitted.values()]
         scores, where = (self.tested, self.scored_name) if self.tested else (self.validated, "cross-validated")
         lines += [f"{name}: {sentence(own, where)}" for name, own in list(scores.items())[:1]]
         if not self.validated:
@@ -88,7 +88,7 @@ class MethodScores:
         if lead is None or lead.low <= 0:
             clearly = "clearly " * (lead is not None)
             return [*lines, f"in cross-validation no method is {clearly}ahead of it ({how})"]
-        points = f"{lead.points:.1f} points (95 %: {lead.low:.1f} to {lead.high:.1f}; {how})"
+        points = f"{lead.points:.1f} points (95 % CI {lead.low:.1f} to {lead.high:.1f}; {how})"
         saved = f"in Python, `method={lead.rival}` of th.train saves it as a run"
         return [*lines, f"in cross-validation {lead.rival} is ahead of it by {points}; {saved}"]
 
@@ -174,7 +174,7 @@ def _lines(scores: MethodScores, least: int) -> list[str]:
     if folds and least == 2 and counts:
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
     if not folds:
-        alone = ": only names alone, which learn from no label, have a score" if scores.unfitted else ""
+        alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
         lines.append(f"not cross-validated, which takes two classes with 2 or more items{alone}")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
