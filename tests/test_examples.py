@@ -91,7 +91,7 @@ def test_all_examples_together(use: Use, photos: Path, tmp_path: Path) -> None:
     assert (about["head"]["kind"], about["encoder"]["source"]) == ("signs", "grid:2")
     use("train", photos, "--head", "biased", "--out", run, *QUICK, "--workers", 0)
     assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
-    assert "images are right" in use("eval", run, photos, "--workers", 0)
+    assert "images are correct" in use("eval", run, photos, "--workers", 0)
     for each in (tmp_path / "rows", run):
         assert "a kite" in use("predict", each, image, "--workers", 0)
     use("report", run, "--workers", 0)

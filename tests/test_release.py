@@ -86,7 +86,7 @@ def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp
     # The cache is that of the tests, where the demo's frames may be encoded already.
     own = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
     shown = run(program, "demo", "--out", "demo", folder=tmp_path, **own)
-    assert "classes without training clips are right" in shown
+    assert "classes without training clips are correct" in shown
     assert (tmp_path / "demo" / "report.html").is_file()
     clip = "demo/videos/a-cat-jumping/test_0.mp4"
     assert "a cat" in run(program, "predict", "demo/runs/text", clip, folder=tmp_path, **own)

@@ -184,7 +184,7 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     out, err = works("predict", item, "--classes", names, "--json", "--verbose")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
     prompt, note, suggested = err.splitlines()
-    prints(note, "names alone", "not calibrated")
+    prints(note, "zero-shot", "not calibrated")
     prints(prompt, "'a fire engine'", 1)
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
@@ -464,6 +464,6 @@ def test_resume_with_other_options(tmp_path, refused, key, value):
 def test_mix_scores_between_encoders(world, works, refused):
     for mix, named in (("0.5", True), ("1", False)):
         out, _ = works("eval", world.run, world.images, "--mix", mix, *world.run_options())
-        (line,) = (line for line in out.splitlines() if "images are right" in line)
+        (line,) = (line for line in out.splitlines() if "images are correct" in line)
         assert ("mix" in line) == named
     refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())

@@ -29,7 +29,7 @@ def leads(capsys: pytest.CaptureFixture, *rows: tuple[str, Evaluation]) -> list[
     table.rows = list(rows)
     show_scores(table)
     lines = capsys.readouterr().out.splitlines()
-    assert "test images are right" in lines[0]
+    assert "test images are correct" in lines[0]
     return [line for line in lines if all(name in line for name, _ in rows)]
 
 

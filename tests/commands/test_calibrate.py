@@ -362,6 +362,6 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     answered = json.loads(works("eval", run, tree, *how, "--at-least", 0.95)[0])["answers"]
     kinds = {row["answer"]: row for row in answered["rows"]}
     assert kinds["class"]["items"] + kinds["broader name"]["items"] + kinds[calibration.NONE]["items"] == 42
-    assert kinds["right answer"]["items"] <= kinds["any answer"]["items"]
+    assert kinds["correct answer"]["items"] <= kinds["any answer"]["items"]
     assert kinds["broader name"]["items"] > 0
     refused(("--at-least", 90), *arguments[:-1], 90)

@@ -52,7 +52,7 @@ def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch)
     out, err = compare(images)
     prints(err, 15, 3, 12, "test")
     methods = ["text-probe", "probe", "zero-shot", "zero-shot-centred"]
-    prints(out, "text-probe: ", "12 test images are right")
+    prints(out, "text-probe: ", "12 test images are correct")
     prints(out, "in cross-validation", "5 folds")
     assert f"texthead train {images} --out run" in err
     table = out.splitlines()[2:]
@@ -66,10 +66,10 @@ def test_one_item_per_class_has_the_score_of_its_names_only(images, compare):
     train = images.with_name("train.csv")
     train.write_text("".join(row for row in images.read_text().splitlines(keepends=True) if "test" not in row))
     out, _ = compare(train, "--k", 1)
-    prints(out, "not cross-validated", "names alone", 2)
+    prints(out, "not cross-validated", "zero-shot", 2)
     (zero_shot,) = [each for each in json.loads(compare(train, "--k", 1, "--json")[0])["methods"] if each["labelled"]]
     assert (zero_shot["method"], zero_shot["labelled"]["items"]) == ("zero-shot", 3)
-    assert out.startswith(f"{zero_shot['labelled']['top1']:.0f} % of 3 labelled images are right (95 %: ")
+    assert out.startswith(f"{zero_shot['labelled']['top1']:.0f} % of 3 labelled images are correct (95 % CI ")
     # Two items a class are enough for two folds.
     out, _ = compare(train, "--k", 2)
     prints(out, "2 folds of 6 images")
@@ -105,7 +105,7 @@ def test_an_encoder_without_text_has_only_the_probe(images, compare, refused, tm
     prints(err, "note: ", "3 val")
     assert "zero-shot" not in out
     assert "text" not in out
-    prints(out, "probe ", "labels alone")
+    prints(out, "probe ", "labels only")
     assert "text-probe" in compare(items, "--encoder", source, "--text", bert(tmp_path / "bert", 16))[0]
     refused((source, "text", "linear"), "train", items, "--encoder", source, "--tune", "all", "--out", tmp_path / "run")
 

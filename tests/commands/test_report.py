@@ -77,7 +77,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()
     out, _ = works("report", run, *QUICK)
-    prints(out, 6, "held-out images are right")
+    prints(out, 6, "held-out images are correct")
     assert str(run / "report.html") in out
     html, page = page_of(run / "report.html")
     assert page.strings[2] == out.splitlines()[0]
@@ -98,7 +98,7 @@ def test_examples_have_the_probabilities_of_predict(tmp_path, monkeypatch):
     run = run.with_calibration(made)
     for seed in range(20, 23):
         write_image(tmp_path / "more" / "a" / f"{seed}.png", "green", seed)
-    monkeypatch.setattr(run_page, "write_report", lambda *_, **about: strips.extend(about["strips"]))
+    monkeypatch.setattr(run_page, "run_html", lambda *_, **values: strips.extend(values["strips"]) or "")
     run.report(read_dataset(tmp_path / "more"), out=tmp_path / "page.html")
     assert len(strips) >= 2
     for strip in strips:

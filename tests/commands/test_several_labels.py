@@ -95,7 +95,7 @@ def test_doctor_counts_each_label_of_a_file_and_judges_none(labels: Path, say, t
 
 def test_methods_are_compared_by_map(labels: Path, works) -> None:
     out, err = works("compare", labels, "--workers", 0)
-    assert all(text in out for text in ("mAP in percent", "cross-validated", "text-probe", "zero-shot"))
+    assert all(text in out for text in ("mAP % (95 % CI)", "cross-validated", "text-probe", "zero-shot"))
     prints(err, "several labels", "yes-or-no question")
     assert "top-1" not in out
     out, _ = works("compare", labels, "--workers", 0, "--json")
@@ -130,13 +130,13 @@ def test_a_fine_tuned_run_says_what_its_threshold_is_of(labels: Path, works, tmp
 
 def test_a_run_is_scored_and_reported(run: Path, labels: Path, works, tmp_path: Path) -> None:
     out, _ = works("eval", run, labels, *FROZEN, "--per-class", "--verbose", "--out", tmp_path / "items.csv")
-    assert all(text in out for text in ("mAP", "F1 micro", "all labels right", "recall", "precision"))
+    assert all(text in out for text in ("mAP", "F1 micro", "all labels correct", "recall", "precision"))
     rows = list(csv.DictReader((tmp_path / "items.csv").open()))
     assert len(rows) == 16
     assert all(len(row["predicted"].split(";")) == len(row["probability"].split(";")) for row in rows)
     works("report", run, labels, *FROZEN, "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert all(text in page for text in ("mAP", "all labels right", "F1"))
+    assert all(text in page for text in ("mAP", "all labels correct", "F1"))
     assert "top-1" not in page
 
 

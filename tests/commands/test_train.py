@@ -150,7 +150,7 @@ def test_a_text_probe_predicts_and_is_edited(
 ) -> None:
     run, red = tmp_path / "run", coloured.parent / "red7.png"
     out, err = works("train", coloured, "--out", run, "--workers", 0)
-    assert out.partition("%")[2].startswith(" of 12 test images are right")
+    assert out.partition("%")[2].startswith(" of 12 test images are correct")
     assert "--tune all" not in err
     assert not (run / "metrics.jsonl").exists()
     assert (run / "report.html").is_file()

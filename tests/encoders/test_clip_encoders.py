@@ -196,7 +196,7 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     """Every command works, from `compare` to `export`."""
     source, clips = ("--encoder", f"hf:{folder}"), write_clips(data, tmp_path / "clips.csv")
     run, options = tmp_path / "run", ("--workers", 0)
-    assert "labels alone" in works("compare", clips, *source, *options)[0]
+    assert "labels only" in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--out", run, *options)
     path = data.items[0].path
     prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)

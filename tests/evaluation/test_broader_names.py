@@ -88,7 +88,7 @@ def test_answers_are_counted_at_each_level():
         ("2 steps broader", 1, 0),
         ("any answer", 4, 50),
         ("none of these", 1, None),
-        ("right answer", 2, None),
+        ("correct answer", 2, None),
     ]
     assert rows[-1].share[0] == 40
 

@@ -205,7 +205,7 @@ def test_rare_classes_have_at_most_a_third_of_the_mean(counts: tuple[int, ...], 
 
 
 def test_the_figure_of_rare_classes() -> None:
-    line = "rare classes (3 training items: c): 50.0 % (95 % interval 1.3-98.7) of 2 items"
+    line = "rare classes (3 training items: c): 50.0 % (95 % CI 1.3-98.7) of 2 items"
     assert str(RESULT.rare({"a": 30, "b": 2, "c": 3})) == line  # No item of b is scored.
     both = with_one_label([0] * 10 + [1, 2], [True] * 11 + [False]).rare({"a": 30, "b": 2, "c": 3})
     assert str(both) == line.replace("3 training items: c", "2 to 3 training items: b, c")

@@ -64,7 +64,7 @@ def full_page() -> str:
         scored(CONFUSION, NAMES),
         name="runs/demo",
         recipe=[("seed", 7), ("optimiser.betas", (0.9, 0.98))],
-        summary=["60 % of 20 test images are right", f"archery is often called {SCRIPT}"],
+        summary=["60 % of 20 test images are correct", f"archery is often predicted as {SCRIPT}"],
         methods=RunScores("test", (Score("zero-shot", 20, 60.0, 36.1, 80.9, (57.5, 34.2, 78.1), 100.0, 3.0),)),
         strips=[
             Strip("clip.mp4", FRAMES, [("archery", 0.75)], ["archery"]),
@@ -80,7 +80,7 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
     assert_self_contained(full_page, page)
     assert page.attributes("href") == [f"#section-{number}" for number in range(1, 11)]
     # The result, its pictures, numbers, how the run was made; the rows of the head last.
-    assert page.strings[2:4] == ["60 % of 20 test images are right", f"archery is often called {SCRIPT}"]
+    assert page.strings[2:4] == ["60 % of 20 test images are correct", f"archery is often predicted as {SCRIPT}"]
     links = page.strings[5:15]
     assert links == [
         *("Confusions", "Most confident mistakes", "Most confident correct predictions", "Methods", "Classes"),

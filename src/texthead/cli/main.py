@@ -59,12 +59,12 @@ SHELLS = ("bash", "zsh", "fish")
 FIRST_SCREEN = """\
 texthead trains a classifier for videos and images from class names.
 
-  train     train a classifier on labelled files: folders named after classes
-  predict   name what is in files, with a trained run or class names alone
-  compare   see in seconds which method suits the data
+  train     train a classifier on labelled files, one folder per class
+  predict   classify files with a trained run, or zero-shot from class names
+  compare   see in seconds which method works best on your data
   label     label files in the browser, the most useful ones first
   report    write an HTML page: scores, confusions, mistakes
-  ui        open a page: drop a file, type class names, see which fit
+  ui        open a page: drop a file, type class names, see the top classes
 
 From a folder of class folders (photos/dress/*.jpg, photos/hat/*.jpg) to a
 prediction:

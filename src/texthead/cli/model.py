@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
+    """The model that predicts: a run, a run with other classes, or zero-shot.
 
-    A command with the option `encoder` or `text` also names the encoder for class names alone.
+    A command with the option `encoder` or `text` also names the encoder for zero-shot.
     """
 
     inputs: list[str] = common("inputs", metavar="RUN_OR_FILE")
@@ -65,7 +65,7 @@ class ModelOptions:
         return run, files
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run":
-        """Return the run with its own or other classes, or one of class names alone, on the device."""
+        """Return the run with its own or other classes, or a zero-shot run, on the device."""
         source, text = getattr(self, "encoder", None) or "mini", getattr(self, "text", None)
         console.status(f"loading {run_folder or source}")
         from texthead.encoders.load import load_encoder
@@ -125,7 +125,7 @@ def notes_on_names(run: "Run", trained: "Run | None" = None) -> list[str]:
     """
     from texthead.encoders.load import zero_shot_note
 
-    notes = ["probabilities from names alone are not calibrated: a wrong name may get a high one"]
+    notes = ["zero-shot probabilities are not calibrated: a wrong class may get a high one"]
     if len(run.labels) == 1 and not run.model.multilabel:
         notes = ["a single class always gets 100 %: name others to compare it with"]
     note = zero_shot_note(run.spec.source, run.labels)

@@ -1,8 +1,10 @@
 """The scores of a run, and those of the baselines of a trained one."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from texthead.cli.console import console
@@ -11,6 +13,8 @@ from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
+from texthead.files import write_csv
+from texthead.media.paths import MediaPath
 from texthead.runs.scores import score_of
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES
@@ -29,7 +33,7 @@ def show_scores(scores: ScoreTable) -> None:
     title, run = f"{scores.division.scored_name} items", scores.result
     multilabel = isinstance(run, MultiLabelEvaluation)
     more = ["mAP of items", "F1"] if multilabel else ["top-5"] * many
-    table = Table("method", run.metric, "95 % interval", *more, "ECE", "items", title=title)
+    table = Table("method", run.metric, "95 % CI", *more, "ECE", "items", title=title)
     for method, r in scores.rows:
         rate, low, high = r.rate
         own = [r.item_ap[0], r.f1[0]] if isinstance(r, MultiLabelEvaluation) else [r.top5] * many
@@ -49,7 +53,7 @@ def show_scores(scores: ScoreTable) -> None:
 def scores_json(table: ScoreTable) -> dict[str, Any]:
     """Return the table as JSON: the score of each method, the run's last, and the run's rates per class.
 
-    Rates are in percent, with 95 % intervals.
+    Rates are in percent, with 95 % confidence intervals.
     """
     classes = table.result.classes if table.rows else ()
     return {
@@ -88,7 +92,7 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
 
 def show_answers(answers: Answers) -> None:
     """Print how many items are answered at each level of the tree, and how many of these answers are right."""
-    table = Table("answer", "items", "share (95 % interval)", "right", title=answers.rule)
+    table = Table("answer", "items", "share (95 % CI)", "correct", title=answers.rule)
     for row in answers.rows:
         table.add_row(row.answer, str(row.items), _rate_text(row.share), _rate_text(row.right))
     console.results().print(table)
@@ -100,7 +104,7 @@ _PAIRS = 10
 
 def show_classes(result: Evaluation) -> None:
     """Print precision and recall of each class, and the most frequent confusions."""
-    table = Table("class", title="each class, in percent (95 % interval)")
+    table = Table("class", title="each class, in percent (95 % CI)")
     for header in ("items", "recall", "predicted", "precision"):
         table.add_column(header, no_wrap=True, justify="right")
     for row in result.classes:
@@ -113,7 +117,22 @@ def show_classes(result: Evaluation) -> None:
     pairs = wrong_pairs(confusion)
     for truth, predicted, count in pairs[:_PAIRS]:
         items = int(confusion[truth].sum())
-        console.results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
+        console.results().print(f"{result.names[truth]} predicted as {result.names[predicted]}: {count} of {items}")
     if len(pairs) > _PAIRS:
         more = len(pairs) - _PAIRS
         console.results().print(f"and {plural(more, 'more pair')} (--out FILE writes all predictions)")
+
+
+def write_items(path: Path, result: Evaluation) -> None:
+    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    multilabel = isinstance(result, MultiLabelEvaluation)
+    values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
+    true, said = (
+        [np.flatnonzero(row).tolist() if multilabel else [int(row)] for row in each]
+        for each in (result.targets.numpy(), result.predicted)
+    )
+    rows = []
+    for file, own, best, p in zip(result.paths, true, said, values, strict=True):
+        label, predicted = ("; ".join(result.names[index] for index in each) for each in (own, best))
+        rows.append((MediaPath(file).original, label, predicted, "; ".join(f"{p[index]:.4f}" for index in best)))
+    write_csv(path, ("path", "label", "predicted", "probability"), rows)

@@ -21,7 +21,8 @@ class Compare(TrainingData, ReadingOptions):
     """Compare methods on a frozen encoder in seconds.
 
     A text-probe is a linear head from class names and labelled files, which train writes; a probe is logistic
-    regression without names; zero-shot is names alone. Scores are cross-validated, with 95 % intervals.
+    regression without names; zero-shot uses class names only. Scores are cross-validated, with 95 % confidence
+    intervals.
 
     Args:
         encoder: mini (default), openclip:..., hf:...; repeatable
@@ -107,12 +108,23 @@ def _show_table(scores: "MethodScores") -> None:
 
     from texthead.transfer.methods import USES
 
-    table = Table(f"{scores.metric} in percent", box=None, pad_edge=False)
+    table = Table(f"{scores.metric} % (95 % CI)", box=None, pad_edge=False)
     for column in scores.columns:
-        table.add_column(f"{column} (95 %)", justify="right", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("uses")
-    for row in scores.rows():
-        table.add_row(*row, USES.get(row[0], ""))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    for name in scores.experiment.methods:
+        own = [each.get(name) for each in scores.columns.values()]
+        means = [score.class_mean if score and score.sizes_differ else None for score in own]
+        for title, rates, uses in (
+            (name, [score and score.rate for score in own], USES[name]),
+            ("  mean over classes", means, ""),
+        ):
+            if any(rates):
+                # 100 for 100.0, so that the table fits 80 columns.
+                cells = (
+                    "{:.1f} ({:.1f}-{:.1f})".format(*rate).replace("100.0", "100") if rate else "" for rate in rates
+                )
+                table.add_row(title, *cells, uses)
     if scores.columns:
         console.results().print(table)
     if scores.rare:

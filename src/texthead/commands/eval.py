@@ -38,9 +38,8 @@ class Eval(LabelledRun):
 
     def __call__(self) -> None:
         from texthead.cli.model import with_read_classes
-        from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores
+        from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores, write_items
         from texthead.parallel.distributed import rank
-        from texthead.prediction.run_evaluation import write_items
         from texthead.text.prompts import labelled_classes
 
         run, items = self.load()

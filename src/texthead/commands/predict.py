@@ -20,11 +20,11 @@ from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
+    from texthead.commands.prediction_file import PredictionFile
     from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
-    from texthead.prediction.prediction_file import PredictionFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +137,9 @@ class Predict(ModelOptions, ReadingOptions):
         Raises:
             DataError: clips come from several folders of shards, whose names may be the same.
         """
+        from texthead.commands.prediction_file import PredictionFile
         from texthead.encoders.lazy import weights_key
         from texthead.prediction.formats import csv_columns
-        from texthead.prediction.prediction_file import PredictionFile
 
         columns = csv_columns(calibration, sets=self.sets, multilabel=model.multilabel)
         digest = weights_key(model.head, f"{model.head} {model.features_digest()}")

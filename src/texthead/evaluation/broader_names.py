@@ -110,7 +110,7 @@ def answer_rows(
     for name, chosen in (*kinds, ("any answer", given >= 0), (NONE, given < 0)):
         rate = rate_among(right.numpy(), chosen.numpy(), groups) if name != NONE else None
         rows.append(AnswerRow(name, int(chosen.sum()), rate_of(chosen.numpy(), groups), rate))
-    rows.append(AnswerRow("right answer", int(right.sum()), rate_of(right.numpy(), groups)))
+    rows.append(AnswerRow("correct answer", int(right.sum()), rate_of(right.numpy(), groups)))
     return rows
 
 

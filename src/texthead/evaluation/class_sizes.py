@@ -39,5 +39,5 @@ class RareClasses(NamedTuple):
         about = f"rare classes ({counts} training item{'s' * (self.most > 1)}: {listed(self.names)})"
         if self.recall is None:
             return f"{about}: no item to score"
-        recall = "{:.1f} % (95 % interval {:.1f}-{:.1f})".format(*self.recall)
+        recall = "{:.1f} % (95 % CI {:.1f}-{:.1f})".format(*self.recall)
         return f"{about}: {recall} of {plural(self.items, 'item')}"

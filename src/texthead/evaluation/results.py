@@ -50,7 +50,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         scored = f"{self.count} items of {len(self.names)} classes"
-        about = "{} {:.1f} %, 95 % interval {:.1f}-{:.1f}".format(self.metric, *self.rate)
+        about = "{} {:.1f} %, 95 % CI {:.1f}-{:.1f}".format(self.metric, *self.rate)
         mean = ", mean over classes {:.1f} % ({:.1f}-{:.1f})".format(*self.class_mean) if self.sizes_differ else ""
         return f"Evaluation({scored}, {about}{mean})"
 

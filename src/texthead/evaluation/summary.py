@@ -22,24 +22,24 @@ def kind_text(paths: Iterable[Path]) -> str:
 def sentence(
     result: Evaluation, where: str, others: Mapping[str, Evaluation] = MappingProxyType({}), *, how: str = ""
 ) -> str:
-    """Return the result in a sentence: `84 % of 100 test images are right (95 %: 76 to 90); names alone 21 %`.
+    """Return the result in a sentence: `84 % of 100 test images are correct (95 % CI 76 to 90); zero-shot 21 %`.
 
     Args:
         where: the name of the items, such as "test".
-        others: results of other methods on the same items, by what they use, such as "names alone".
+        others: results of other methods on the same items, by title, such as "zero-shot".
         how: how the items were scored, such as "4x3 views"; "" for the usual way.
     """
     items = f"{result.count:,} {where} {kind_text(result.paths)}"
     groups = len(set(result.groups or ()))
     of_groups = f", {plural(groups, 'group')}" if 0 < groups < result.count else ""
     low, high = (number_text(each, result) for each in result.interval)
-    about = f"(95 %: {low} to {high}{of_groups}{f'; {how}' * (how != '')})"
+    about = f"(95 % CI {low} to {high}{of_groups}{f'; {how}' * (how != '')})"
     unit = "" if isinstance(result, MultiLabelEvaluation) else " %"
     best = number_text(result.rate[0], result)
     if isinstance(result, MultiLabelEvaluation):
-        text = f"mAP {best} on {items} {about}, all labels right in {number_text(result.exact[0], result)} %"
+        text = f"mAP {best} on {items} {about}, all labels correct in {number_text(result.exact[0], result)} %"
     else:
-        text = f"{best} % of {items} are right {about}"
+        text = f"{best} % of {items} are correct {about}"
         mean = number_text(result.class_mean[0], result)
         text += f", mean over classes {mean} %" if result.sizes_differ and mean != best else ""
     values = [f"{name} {number_text(each.rate[0], each)}{unit}" for name, each in others.items()]
@@ -54,7 +54,7 @@ def number_text(percent: float, result: Evaluation) -> str:
 
 
 def weak_spots(result: Evaluation) -> list[str]:
-    """Return the two most frequent confusions: `skirt is often called dress (5 of 20)`; with several labels, misses."""
+    """Return the two most frequent confusions, `skirt is often predicted as dress (5 of 20)` (multi-label: misses)."""
     if isinstance(result, MultiLabelEvaluation):
         missed = [(row.items - round(row.recall[0] * row.items / 100), row) for row in result.classes if row.recall]
         missed.sort(key=lambda pair: -pair[0])
@@ -62,5 +62,5 @@ def weak_spots(result: Evaluation) -> list[str]:
     else:
         names, sizes = result.names, result.targets.bincount(minlength=len(result.names)).tolist()
         pairs = wrong_pairs(result.confusion())
-        spots = [(n, sizes[truth], f"{names[truth]} is often called {names[said]}") for truth, said, n in pairs]
+        spots = [(n, sizes[truth], f"{names[truth]} is often predicted as {names[said]}") for truth, said, n in pairs]
     return [f"{text} ({count} of {of})" for count, of, text in spots if count >= max(2, OFTEN * of)][:2]

@@ -100,7 +100,7 @@ def zero_shot(
     names: Sequence[str] | None = None,
     prompts: Sequence[str | Sequence[str] | None] | None = None,
 ) -> Run:
-    """Return a run of class names alone: mean-pooled frame features and a text head. It has no folder.
+    """Return a zero-shot run: mean-pooled frame features and a text head. It has no folder.
 
     The less the text encoder knows the names, the closer are the probabilities.
 

@@ -542,11 +542,14 @@ class Run:
             reading: how to encode clips for saliency maps; None for a report without such maps.
             reporter: gets progress and messages.
         """
+        from texthead.report.html import write_html
         from texthead.report.mistakes import mistake_strips
         from texthead.report.probabilities import calibration_report
-        from texthead.report.run_page import write_report
+        from texthead.report.run_page import run_html, saved_values
 
-        sections = {}
+        records, correlation = read_records(self.folder), torch.corrcoef(self.head.weight.detach().cpu().double())
+        sections = saved_values(self.folder, trained=any(record.get("kind") == "train" for record in records))
+        sections |= {"summary": (), "strips": (), "calibration_report": None, "answers": scores.answers}
         if scores.rows:
             calibration, why = self.calibration_for(self.protocol)
             lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
@@ -555,8 +558,9 @@ class Run:
             about = {"temperature": calibration.temperature if calibration else 1.0, "reporter": reporter}
             about |= {"model": self.model, "engine": reading.engine} if reading else {}
             strips = mistake_strips(scores.result, self.protocol, **about)
-            sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
-        write_report(path, self.folder, self.model, read_records(self.folder), scores, **sections)
+            sections |= {"summary": scores.summary(), "strips": strips, "calibration_report": reliability}
+        result = scores.result if scores.rows else None
+        write_html(path, run_html(self.labels, records, result, correlation.numpy(), **sections))
 
     # ---- calibrate
 

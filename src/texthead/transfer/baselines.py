@@ -90,7 +90,7 @@ class ScoreTable:
         for where, weights in (("", None), *means):
             lead = best_rival(same, run.groups or range(run.count), weights)
             if lead and lead.low > 0:
-                text = f"{lead.points:.1f} points{where} (95 %: {lead.low:.1f} to {lead.high:.1f})"
+                text = f"{lead.points:.1f} points{where} (95 % CI {lead.low:.1f} to {lead.high:.1f})"
                 return [f"{lead.rival} is ahead of this run by {text}"]
         return []
 

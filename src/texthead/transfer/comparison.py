@@ -6,14 +6,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from texthead.data.dataset import Dataset
-from texthead.data.division import divide_or_train
+from texthead.data.dataset import Dataset, splits_of
+from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt, plural
 from texthead.evaluation.class_sizes import RareClasses
-from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.reading import ReadOptions
@@ -73,24 +72,9 @@ class MethodScores:
         own = self.validated_on
         return methods.best_rival(self.validated, own.items.groups, own.weights) if self.validated else None
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table as text: the metric of each method by column, and below it the mean over classes."""
-
-        def text(rate: Rate) -> str:
-            # 100 for 100.0, so that the table fits 80 columns.
-            return "{:.1f} ({:.1f}-{:.1f})".format(*rate).replace("100.0", "100")
-
-        rows = []
-        for name in self.experiment.methods:
-            scores = [own.get(name) for own in self.columns.values()]
-            rows.append((name, *(text(score.rate) if score else "" for score in scores)))
-            means = [text(score.class_mean) if score and score.sizes_differ else "" for score in scores]
-            rows.append(("  mean over classes", *means))
-        return [row for row in rows if any(row[1:])]
-
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
-        lines = [sentence(own, "labelled", how="by names alone") for own in self.unfitted.values()]
+        lines = [sentence(own, "labelled", how="zero-shot") for own in self.unfitted.values()]
         scores, where = (self.tested, self.scored_name) if self.tested else (self.validated, "cross-validated")
         lines += [f"{name}: {sentence(own, where)}" for name, own in list(scores.items())[:1]]
         if not self.validated:
@@ -104,7 +88,7 @@ class MethodScores:
         if lead is None or lead.low <= 0:
             clearly = "clearly " * (lead is not None)
             return [*lines, f"in cross-validation no method is {clearly}ahead of it ({how})"]
-        points = f"{lead.points:.1f} points (95 %: {lead.low:.1f} to {lead.high:.1f}; {how})"
+        points = f"{lead.points:.1f} points (95 % CI {lead.low:.1f} to {lead.high:.1f}; {how})"
         saved = f"in Python, `method={lead.rival}` of th.train saves it as a run"
         return [*lines, f"in cross-validation {lead.rival} is ahead of it by {points}; {saved}"]
 
@@ -150,7 +134,8 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    division = divide_or_train(as_dataset(data), seed=overrides.get("seed", 0), k=k)
+    data = as_dataset(data)
+    division = divide(data, seed=overrides.get("seed", 0), held_out=None if splits_of(data) else 0.0, k=k)
     experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
     planned(experiment)
     if division.val and division.scored_name == "test":
@@ -189,7 +174,7 @@ def _lines(scores: MethodScores, least: int) -> list[str]:
     if folds and least == 2 and counts:
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
     if not folds:
-        alone = ": only names alone, which learn from no label, have a score" if scores.unfitted else ""
+        alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
         lines.append(f"not cross-validated, which takes two classes with 2 or more items{alone}")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from texthead.data.division import Division, check_no_class_lost
+from texthead.data.division import Division
 from texthead.data.labels import item_weights, log_ratio
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import EncoderOptions
@@ -79,7 +79,8 @@ class Experiment:
             MediaError: a file cannot be read, unless the encoder's reading skips such files.
         """
         items = self.frozen.items(self.division.train, self.labels, "encode training items")
-        check_no_class_lost(self.division.train, items.data)
+        if lost := sorted({*self.labels} - {*items.data.classes}):
+            raise DataError(f"class {lost[0]!r} has no readable training item; repair its files or remove the class")
         return items
 
     @cached_property

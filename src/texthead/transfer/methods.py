@@ -39,8 +39,8 @@ NEAR_COPIES = 5
 # What each method uses, for the line under a table.
 USES: dict[MethodName, str] = {
     "text-probe": "names and labels",
-    "probe": "labels alone",
-    "zero-shot": "names alone",
+    "probe": "labels only",
+    "zero-shot": "names only",
     "zero-shot-centred": "names, centred",
 }
 
@@ -205,7 +205,7 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
     if lead is None or lead.low <= 0:
         return experiment, ""
     return weaker, (
-        f"a tenth of the usual penalty is used: cross-validated, it is {lead.points:.1f} points better (95 % interval "
+        f"a tenth of the usual penalty is used: cross-validated, it is {lead.points:.1f} points better (95 % CI "
         f"{lead.low:.1f} to {lead.high:.1f})"
     )
 

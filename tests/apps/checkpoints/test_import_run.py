@@ -556,9 +556,9 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_fi
     assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
     # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
     out, _ = works("eval", moved, tmp_path / "data", "--classes", ",".join(NAMES), "--workers", 0)
-    prints(out, "videos are right", "new text head")
-    assert "names alone" not in out
-    assert "labels alone" not in out
+    prints(out, "videos are correct", "new text head")
+    assert "zero-shot" not in out
+    assert "linear probe" not in out
 
 
 # --- refused files ---------------------------------------------------------------------------------------------------

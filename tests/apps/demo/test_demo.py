@@ -48,8 +48,8 @@ def test_the_demo_says_what_is_hard_and_shows_clips():
     )
     outcome = experiment.Outcome([], rows, None, Path("run"), seen, unseen)
     first, second, hard, right, wrong = outcome.summary()
-    assert first.startswith("100 % (95 %: 16 to 100) of 2 test clips of 2 seen classes are right")
-    assert second.startswith("25 % (95 %: 1 to 81) of 4 test clips of 1 classes without training clips are right")
-    assert hard == "hard: 2 of the 3 wrong ones have the right object and another motion"
-    assert right == "the first test clip of a seen class is right: a cat jumping, 95 %"
-    assert wrong.endswith("is wrong: a cat spinning, called an umbrella spinning, 91 %")
+    assert first.startswith("100 % (95 % CI 16 to 100) of 2 test clips of 2 seen classes are correct")
+    assert second.startswith("25 % (95 % CI 1 to 81) of 4 test clips of 1 classes without training clips are correct")
+    assert hard == "hard: 2 of the 3 errors have the correct object and another motion"
+    assert right == "the first test clip of a seen class is correct: a cat jumping, 95 %"
+    assert wrong.endswith("is wrong: a cat spinning, predicted as an umbrella spinning, 91 %")

@@ -246,7 +246,7 @@ def test_card_has_run_content_and_prompts(world):
     (numbers,) = (line for line in card.splitlines() if line.startswith("Trained on"))
     assert numbers.startswith(f"Trained on {len(split['train'])} items")
     assert f", {len(split['held_out'])} held out." in numbers
-    assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
+    assert f"{own.top1:.1f} % of {own.items} (95 % CI {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
     assert "right for 2 of 4 files with labels of these classes; by the run itself for 1." in card

@@ -1,4 +1,4 @@
-"""`texthead label` on real files: first from names alone, then from the labels so far."""
+"""`texthead label` on real files: first zero-shot, then from the labels so far."""
 
 import csv
 import json

@@ -100,29 +100,29 @@ class Outcome:
         """Return the result in sentences, and one on each example."""
         learned, probe, names = (self.rows[title] for title in ("vision-only, learned", "probe", "zero-shot-centred"))
         truth = [self.unseen.names[index].split(" ", 2) for index in self.unseen.targets.tolist()]
-        called = [self.unseen.names[index].split(" ", 2) for index in self.unseen.predicted.tolist()]
-        pairs = [(true, said) for true, said in zip(truth, called, strict=True) if true != said]
+        answers = [self.unseen.names[index].split(" ", 2) for index in self.unseen.predicted.tolist()]
+        pairs = [(true, said) for true, said in zip(truth, answers, strict=True) if true != said]
         same = sum(true[1] == said[1] for true, said in pairs)
         return [
-            f"{_rate(self.seen)} of {len(self.seen.names)} seen classes are right; "
-            f"learned rows {learned[0]:.0f} %, labels alone {probe[0]:.0f} %",
-            f"{_rate(self.unseen)} of {len({*map(tuple, truth)})} classes without training clips are right, among all "
-            f"{len(self.unseen.names)}; trained with learned rows {learned[2]:.0f} %, names alone {names[2]:.0f} %",
-            f"hard: {same} of the {len(pairs)} wrong ones have the right object and another motion",
+            f"{_rate(self.seen)} of {len(self.seen.names)} seen classes are correct; "
+            f"learned rows {learned[0]:.0f} %, linear probe {probe[0]:.0f} %",
+            f"{_rate(self.unseen)} of {len({*map(tuple, truth)})} classes without training clips are correct, among "
+            f"all {len(self.unseen.names)}; trained with learned rows {learned[2]:.0f} %, zero-shot {names[2]:.0f} %",
+            f"hard: {same} of the {len(pairs)} errors have the correct object and another motion",
             *(f"the first test clip of {kind} is {_answer(result)}" for kind, result in self.examples.items()),
         ]
 
 
 def _rate(result: Evaluation) -> str:
     low, high = result.interval
-    return f"{result.top1:.0f} % (95 %: {low:.0f} to {high:.0f}) of {result.count} test clips"
+    return f"{result.top1:.0f} % (95 % CI {low:.0f} to {high:.0f}) of {result.count} test clips"
 
 
 def _answer(result: Evaluation) -> str:
     """Return whether the first item is right, its class, the answer and its probability."""
     truth, chances = result.names[int(result.targets[0])], result.scores[0].softmax(-1)
     chance, name = f"{100 * float(chances.max()):.0f} %", result.names[int(chances.argmax())]
-    return f"right: {truth}, {chance}" if name == truth else f"wrong: {truth}, called {name}, {chance}"
+    return f"correct: {truth}, {chance}" if name == truth else f"wrong: {truth}, predicted as {name}, {chance}"
 
 
 def demo_recipe() -> Recipe:

@@ -314,7 +314,7 @@ const showAccuracy = ({ curve, gain, others }) => {
   }
   const round = (value) => value.toFixed(0);
   $("others").textContent = others === null || last.labels < ENOUGH ? "" : `Unlabelled files: about ${round(others)} % correct.`;
-  $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
+  $("accuracy").textContent = `${round(last.top1)} % (95 % CI ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
     + "labelled files, cross-validated. These were chosen because they are hard.";
   const signed = (value) => `+${value.toFixed(1)}`;
   $("gain").textContent = gain && last.labels >= ENOUGH ? `${gain.more} more labels: about ${signed(gain.points)} `

@@ -172,7 +172,7 @@ class Answerer:
         return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
     def run_of(self, names: tuple[str, ...]) -> Run:
-        """Return the run with its own or the given classes, or one of class names alone; the last one is cached.
+        """Return the run with its own or the given classes, or a zero-shot run; the last one is cached.
 
         Raises:
             TextheadError: the names are missing, or not valid classes.

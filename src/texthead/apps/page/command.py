@@ -12,7 +12,7 @@ from texthead.runs import check_run
 
 @dataclass(frozen=True, kw_only=True)
 class Ui:
-    """Serve a page for the browser: drop a file, type class names, see which fit.
+    """Serve a page for the browser: drop a file, type class names, see the top classes.
 
     The page takes videos and images and works offline. It reads only files that are dropped on it, and only this
     machine can reach it.
