@@ -68,7 +68,7 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.of`).
+    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.from_model`).
 
     Attributes:
         pixels: how frames become the model's input.
@@ -97,7 +97,7 @@ class Run:
 
     @staticmethod
     @checked
-    def of(model: Recognizer) -> "Run":
+    def from_model(model: Recognizer) -> "Run":
         """Return a run of a model that was made in Python, with the protocol of its encoder; it has no folder."""
         own = model.protocol
         views = {"origin": own.views.origin, "stride": own.views.stride}
@@ -130,7 +130,7 @@ class Run:
     def protocol(self) -> Protocol:
         """The protocol of validation in training: one view, with the recipe's frames, origin and pooling."""
         r = self.recipe
-        return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
+        return Protocol(r.frames, self.pixels, Views.from_recipe(r), r.pooling)
 
     def protocol_for(self, protocol: Protocol | None) -> Protocol:
         """Return a protocol, with the run's sizes if it has none; the run's own if None."""
@@ -219,7 +219,7 @@ class Run:
     @property
     def tree(self) -> ClassTree | None:
         """The broader names above the run's classes, or None."""
-        return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
+        return None if self.classes is None else ClassTree.from_json(self.classes.get("tree"))
 
     def with_tree(self, tree: ClassTree) -> "Run":
         """Return the run with broader names above its classes, which `calibrate` writes.

@@ -47,7 +47,7 @@ def feature_clips(
                 yield entry[0]
 
     with together():
-        for item in items if views.of_windows else ():
+        for item in items if views.uses_windows else ():
             item.media.check_windows()
         bank: Sequence[Any] = [*readable_entries()] if model.sees_clips else FrameBank(readable_entries())
     readable(gather_list(errors), skip=False)
