@@ -74,7 +74,7 @@ class Predict(ModelOptions, ReadingOptions):
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.media.find import find_names
+        from texthead.media.find import find_media
         from texthead.runs.model import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
@@ -92,7 +92,7 @@ class Predict(ModelOptions, ReadingOptions):
         file = self._open(run.model, protocol, calibration, inputs) if self.out else None
         begun = file is not None and bool(file.done)
         if file and begun:  # As a `Path`, since names in shards have slashes on Windows too.
-            inputs = [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in file.done]
+            inputs = [name for name in find_media(inputs) if str(Path(MediaPath(name).original)) not in file.done]
         if inputs:
             results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
             results = _recorded(results, unreadable)

@@ -24,7 +24,7 @@ from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
-from texthead.media.find import find_names
+from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
 from texthead.models.head_table import as_head
 from texthead.models.heads import Head
@@ -411,11 +411,11 @@ class Run:
         """Yield what `predict` returns, as it comes."""
         model, protocol = self.model, self.protocol_for(protocol)
         calibration = self.answering(protocol, at_least, sets=sets, refined=bool(unlabelled))
-        names = find_names(inputs, reporter)
+        names = find_media(inputs, reporter)
         others: list[str] = []
         if unlabelled:
             own = {MediaPath(name).resolved() for name in names}
-            others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in own]
+            others = [name for name in find_media(unlabelled, reporter) if MediaPath(name).resolved() not in own]
         features = item_features(model, names + others, protocol, reading, reporter, "predict")
         size = len(names + others) if unlabelled else FILES_OF_CHUNK
         errors: list[MediaError] = []
