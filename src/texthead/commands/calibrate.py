@@ -46,7 +46,7 @@ class Calibrate(LabelledRun):
         from texthead.runs.folder import CALIBRATION
 
         run, items = self.load()
-        plan = run.to_calibrate(items, None if self.unknown is None else read_unknown(self.unknown), self.split)
+        plan = run.calibration_items(items, None if self.unknown is None else read_unknown(self.unknown), self.split)
         count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
         console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
         console.say_notes(*plan.notes)

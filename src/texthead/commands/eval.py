@@ -44,7 +44,7 @@ class Eval(LabelledRun):
 
         run, items = self.load()
         run = run if self.mix == 1 else run.mixed(self.mix)
-        chosen = run.to_score(items, self.split)
+        chosen = run.eval_items(items, self.split)
         if self.classes is not None:  # They name all labels of the items.
             made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
             console.say_names(made.labels, made.names, None)

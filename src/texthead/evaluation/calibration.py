@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError, OpenShare, checked, of_json, plural
+from texthead.errors import DataError, OpenShare, checked, from_json, plural
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import (
     Reliability,
@@ -245,7 +245,7 @@ class Calibration:
         if value.get("format") != CALIBRATION_FORMAT:
             raise ValueError(f"has format {value.get('format')!r}, but this version reads format {CALIBRATION_FORMAT}")
         try:
-            return of_json(cls, {"level": None, **value})
+            return from_json(cls, {"level": None, **value})
         except ValueError as error:
             raise ValueError(f"is not a valid calibration ({error})") from None
 

@@ -34,7 +34,7 @@ from texthead.evaluation.calibration import (
 )
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
-from texthead.features.reading import Reading, check_any, engines_text, readable
+from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
 from texthead.media.find import find_names
@@ -107,7 +107,7 @@ class RunCalibration(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.of`).
+    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.from_model`).
 
     Attributes:
         pixels: how frames become the model's input.
@@ -136,7 +136,7 @@ class Run:
 
     @staticmethod
     @checked
-    def of(model: Recognizer) -> "Run":
+    def from_model(model: Recognizer) -> "Run":
         """Return a run of a model that was made in Python, with the protocol of its encoder; it has no folder."""
         own = model.protocol
         views = {"origin": own.views.origin, "stride": own.views.stride}
@@ -169,7 +169,7 @@ class Run:
     def protocol(self) -> Protocol:
         """The protocol of validation in training: one view, with the recipe's frames, origin and pooling."""
         r = self.recipe
-        return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
+        return Protocol(r.frames, self.pixels, Views.from_recipe(r), r.pooling)
 
     def protocol_for(self, protocol: Protocol | None) -> Protocol:
         """Return a protocol, with the run's sizes if it has none; the run's own if None."""
@@ -258,7 +258,7 @@ class Run:
     @property
     def tree(self) -> ClassTree | None:
         """The broader names above the run's classes, or None."""
-        return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
+        return None if self.classes is None else ClassTree.from_json(self.classes.get("tree"))
 
     def with_tree(self, tree: ClassTree) -> "Run":
         """Return the run with broader names above its classes, which `calibrate` writes.
@@ -402,7 +402,7 @@ class Run:
         self,
         inputs: str | Path | Sequence[str | Path],
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         top: PositiveInt = 5,
         sets: bool = False,
@@ -439,7 +439,7 @@ class Run:
         self,
         inputs: str | Path | Sequence[str | Path],
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         top: int = 5,
         sets: bool = False,
@@ -476,7 +476,7 @@ class Run:
 
     # ---- evaluate
 
-    def to_score(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> Division:
+    def eval_items(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> Division:
         """Return the items of a dataset to score, and the training items of the run's classes.
 
         Args:
@@ -487,7 +487,7 @@ class Run:
             DataError: no such split, or the run was trained on items of another split than train.
         """
         dataset = None if dataset is None else as_dataset(dataset)
-        return self.split.to_score(dataset, split, self.labels, multilabel=self.model.multilabel)
+        return self.split.eval_items(dataset, split, self.labels, multilabel=self.model.multilabel)
 
     @checked
     @apart_from_caller()
@@ -495,7 +495,7 @@ class Run:
         self,
         items: Dataset | str | Path | Division | None = None,
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         at_least: float | None = None,
         reporter: Reporter = Reporter(),
@@ -503,7 +503,7 @@ class Run:
         """Score the run on labelled items that it was not trained on, at its temperature.
 
         Args:
-            items: what `to_score` returns, or what it takes.
+            items: what `eval_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             reading: how files are read.
             at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
@@ -511,10 +511,10 @@ class Run:
             reporter: gets progress and messages.
 
         Raises:
-            DataError: as `to_score`, or a label has no class.
+            DataError: as `eval_items`, or a label has no class.
             MediaError: an item cannot be read and `reading` does not skip such items.
         """
-        division = items if isinstance(items, Division) else self.to_score(items)
+        division = items if isinstance(items, Division) else self.eval_items(items)
         other_classes = self.split.folder is not None and self.classes is None
         if other_classes:
             division = replace(division, train=division.train.select([]))
@@ -546,7 +546,7 @@ class Run:
     def report(
         self,
         items: Dataset | str | Path | Division | None = None,
-        reading: Reading = Reading(cache=True),
+        reading: ReadOptions = ReadOptions(cache=True),
         *,
         out: str | Path | None = None,
         reporter: Reporter = Reporter(),
@@ -571,7 +571,7 @@ class Run:
         return path
 
     def write_report(
-        self, path: Path, scores: ScoreTable, reading: Reading | None = None, reporter: Reporter = Reporter()
+        self, path: Path, scores: ScoreTable, reading: ReadOptions | None = None, reporter: Reporter = Reporter()
     ) -> None:
         """Write the report of scores at the run's own protocol.
 
@@ -603,7 +603,7 @@ class Run:
 
     # ---- calibrate
 
-    def to_calibrate(
+    def calibration_items(
         self, dataset: Dataset | str | Path | None = None, unknown: Dataset | None = None, split: Split | None = None
     ) -> CalibrationPlan:
         """Return the items of a dataset to calibrate on.
@@ -624,7 +624,7 @@ class Run:
             )
         self.check_saved()
         dataset = None if dataset is None else as_dataset(dataset)
-        return self.split.to_calibrate(dataset, unknown, split, self.labels)
+        return self.split.calibration_items(dataset, unknown, split, self.labels)
 
     @checked
     @apart_from_caller()
@@ -632,7 +632,7 @@ class Run:
         self,
         items: Dataset | str | Path | CalibrationPlan | None = None,
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         false_accept: OpenShare = 0.05,
         coverage: OpenShare = 0.9,
@@ -646,7 +646,7 @@ class Run:
         A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
 
         Args:
-            items: what `to_calibrate` returns, or what it takes.
+            items: what `calibration_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             false_accept: share of unknown items that may get a class, 0-1.
             coverage: share of prediction sets that must contain the correct class, 0-1.
@@ -654,11 +654,11 @@ class Run:
             reporter: gets progress, messages and skipped files.
 
         Raises:
-            DataError: as `to_calibrate`, or a rate is out of range.
+            DataError: as `calibration_items`, or a rate is out of range.
             MediaError: an item cannot be read and `reading` does not skip such items.
             RunError: the run has no folder, or is in the hub's cache.
         """
-        plan = items if isinstance(items, CalibrationPlan) else self.to_calibrate(items)
+        plan = items if isinstance(items, CalibrationPlan) else self.calibration_items(items)
         protocol = self.protocol_for(protocol)
 
         def scored(items: Dataset, title: str) -> ItemScores:

@@ -17,7 +17,7 @@ from texthead.data.sampling import evenly
 from texthead.errors import MediaError, NonNegativeInt
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.clips import encode
-from texthead.features.reading import Reading, readable
+from texthead.features.reading import ReadOptions, readable
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
@@ -47,7 +47,7 @@ def fine_tune(
     out: str | Path,
     objective: Objective | None = None,
     resume: bool = False,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     checkpoint_every: NonNegativeInt | None = None,
     info: RunInfo = RunInfo(),
     reporter: Reporter = Reporter(),
@@ -109,7 +109,7 @@ def fine_tune(
             clips = feature_clips(model, train_set, recipe, reading, noted)
             record_engines(out, engines)
         else:
-            reading = Reading(reading.workers)
+            reading = ReadOptions(reading.workers)
             clips = TrainClips(train_set, recipe, model.spec.pixels(recipe, training=True))
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
@@ -166,7 +166,7 @@ def fine_tune(
 
 
 def feature_clips(
-    model: Recognizer, dataset: Dataset, recipe: Recipe, reading: Reading, reporter: Reporter = Reporter()
+    model: Recognizer, dataset: Dataset, recipe: Recipe, reading: ReadOptions, reporter: Reporter = Reporter()
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 
@@ -193,7 +193,7 @@ def feature_clips(
                 yield entry[0]
 
     with together():
-        for item in items if views.of_windows else ():
+        for item in items if views.uses_windows else ():
             item.media.check_windows()
         bank: Sequence[Any] = [*readable_entries()] if model.sees_clips else FrameBank(readable_entries())
     readable(gather_list(errors), skip=False)

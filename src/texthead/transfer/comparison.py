@@ -15,7 +15,7 @@ from texthead.errors import PositiveInt, plural
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, silent
 from texthead.transfer import methods
@@ -112,7 +112,7 @@ def compare(
     k: PositiveInt | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     planned: Callable[[Experiment], object] = silent,
     reporter: Reporter = Reporter(),
 ) -> MethodScores:
@@ -136,7 +136,7 @@ def compare(
     """
     data = as_dataset(data)
     division = divide(data, seed=overrides.get("seed", 0), held_out=None if splits_of(data) else 0.0, k=k)
-    experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
+    experiment = load_experiment(division, EncoderOptions.from_encoder(encoder), classes, overrides, reading, reporter)
     planned(experiment)
     if division.val and division.scored_name == "test":
         reporter.note(f"{plural(len(division.val), 'val item')} {'is' if len(division.val) == 1 else 'are'} not used")

@@ -17,7 +17,7 @@ from texthead.encoders.load import EncoderOptions
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.results import Evaluation, evaluation_for
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
-from texthead.features.reading import Reading, engines_text
+from texthead.features.reading import ReadOptions, engines_text
 from texthead.models.heads import Head, text_head
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, Recipe, small
@@ -175,7 +175,7 @@ def load_experiment(
     options: EncoderOptions,
     classes: str | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     reporter: Reporter = Reporter(),
     *,
     make: Callable[..., Recipe] | None = None,
