@@ -66,7 +66,7 @@ def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> Non
         time.sleep(0.02)
 
 
-def of_session(number: int) -> list[str]:
+def session_processes(number: int) -> list[str]:
     """Return the processes of a session that are still running."""
     result = []
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -81,9 +81,9 @@ def of_session(number: int) -> list[str]:
 
 def none_left(process: subprocess.Popen[str], folder: Path) -> None:
     until = time.monotonic() + SECONDS
-    while of_session(process.pid) and time.monotonic() < until:
+    while session_processes(process.pid) and time.monotonic() < until:
         time.sleep(0.05)
-    assert of_session(process.pid) == []
+    assert session_processes(process.pid) == []
     assert [path for path in folder.rglob("*") if "texthead-tmp" in path.name] == []
 
 

@@ -128,7 +128,7 @@ class Option:
     repeated: bool = False
 
     @classmethod
-    def of(cls, name: str, hint: Any, **more: Any) -> "Option":
+    def from_hint(cls, name: str, hint: Any, **more: Any) -> "Option":
         """Return the option of a field from its type: `int | None` may be None, `list[str]` has several values."""
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         first = next(kind for kind in kinds if kind is not NoneType)
@@ -207,7 +207,7 @@ def options_of(command: type) -> list[Option]:
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         metadata = {key: value for key, value in field.metadata.items() if key not in ("read", "writes")}
         more = {**metadata, "text": texts.get(field.name, metadata.get("text", ""))}
-        options.append(Option.of(field.name, hints[field.name], default=default, **more))
+        options.append(Option.from_hint(field.name, hints[field.name], default=default, **more))
     switch = partial(Option, hint=bool, default=False)
     options.append(switch(name="quiet", text="print only results and errors"))
     options.append(switch(name="verbose", text="also print settings, prompts and tables"))

@@ -9,7 +9,7 @@ from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed, plural
 
 if TYPE_CHECKING:
-    from texthead.prediction.run_calibration import RunCalibration
+    from texthead.prediction.run import RunCalibration
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -299,7 +299,7 @@ lists = _Source(lambda source: source.lower().endswith(".txt") and not Path(sour
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(
     lambda source: MediaPath(source).has_shards(),
-    lambda source: Dataset.of_rows(source, *read_rows(Path(source))),
+    lambda source: Dataset.from_rows(source, *read_rows(Path(source))),
 )
 manifests = _Source(lambda source: Path(source).suffix.lower() in SUFFIXES and Path(source).is_file(), read_manifest)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

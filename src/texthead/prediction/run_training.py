@@ -99,7 +99,7 @@ def train(
         if value and tunes:
             remedy = "leave it out, or `fine_tune`, `resume` and torchrun"
             raise DataError(f"`{name}` {value} is for a head on the frozen encoder: {remedy}")
-    out, options = Path(out), EncoderOptions.of(encoder)
+    out, options = Path(out), EncoderOptions.from_encoder(encoder)
     check_out(out, resume=resume)
     draft = make(**options.with_template(overrides))
     data = as_dataset(data)
@@ -124,7 +124,7 @@ def train(
     with together():
         if data.tree is not None and rank() == 0:
             save_tree(out, data.tree)
-    return replace(run_in(out, model) if rank() == 0 else Run.of(model), scores=table)
+    return replace(run_in(out, model) if rank() == 0 else Run.from_model(model), scores=table)
 
 
 # --- a method on the frozen encoder

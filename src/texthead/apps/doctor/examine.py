@@ -187,7 +187,7 @@ def diagnose(
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     labelled = [replace(item, labels=(name,)) for item in items for name in item.labels]
-    options = EncoderOptions.of(encoder)
+    options = EncoderOptions.from_encoder(encoder)
     reading = replace(reading, workers=max(1, reading.workers))
     prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
     # First, since it may be missing.

@@ -147,7 +147,7 @@ def label_pool(
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
     if names:
         check_names(names)
-    options = EncoderOptions.of(encoder)
+    options = EncoderOptions.from_encoder(encoder)
     if options.text is not None and not names:
         raise DataError(f"`text` {options.text} needs a class to start with: name some with `classes`")
 
