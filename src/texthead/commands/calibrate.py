@@ -11,7 +11,7 @@ from texthead.errors import OpenShare, listed, plural
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.prediction.run_calibration import RunCalibration
+    from texthead.prediction.run import RunCalibration
 
 
 @dataclass(frozen=True, kw_only=True)
