@@ -35,7 +35,7 @@ def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
 
 
 def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    """Write one CSV line per item: path, label, the best class, its probability; for multi-label data, all chosen."""
     multilabel = isinstance(result, MultiLabelEvaluation)
     values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
     true, said = (
@@ -59,7 +59,9 @@ def promises(calibration: Calibration, result: Evaluation, new: Evaluation | Non
     if new is not result:
         left = new.count if new else 0
         rest = (
-            f"rates of threshold, sets and answers are those of the other {left}" if new else "give others to test it"
+            f"rates of threshold, sets and answers are those of the other {left}"
+            if new
+            else "use other items to test it"
         )
         seen = f"{result.count - left} of these {result.count} items"
         lines.append(f"the calibration was fitted to {seen}, for which its ECE is too low: {rest}")

@@ -78,7 +78,7 @@ class AddClasses(EditedOptions):
         check_names(self.classes)
         for name in self.classes:
             if "," in name:
-                raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
+                raise DataError(f"name {name!r} contains a comma: pass each class as a separate argument")
         if self.sentence and len(self.classes) > 1:
             raise DataError(f"--sentence describes one NAME, got {len(self.classes)}; add each separately")
         tree = run.tree
