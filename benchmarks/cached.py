@@ -58,9 +58,9 @@ class Experiment:
             model = self.model()
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
-                    th.fine_tune(model, self.train_set, None, self.recipe, out=out, reading=th.Reading(cache=cache))
+                    th.fine_tune(model, self.train_set, None, self.recipe, out=out, reading=th.ReadOptions(cache=cache))
                 scored = evaluate(
-                    model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.Reading(cache=cache)
+                    model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.ReadOptions(cache=cache)
                 )
             costs.setdefault(f"{task}: {which}", []).append(since(start))
             logits[task] = scored.scores

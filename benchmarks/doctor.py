@@ -114,7 +114,7 @@ def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     paths = [item.path for item in items]
     sizes = encoder.visual.spec.pixels()
     protocol = th.Protocol(1 if all(item.media.is_image for item in items) else FRAMES, sizes)
-    seen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=cache)).files(paths).features.numpy()
+    seen = th.FrozenEncoder(encoder, protocol, th.ReadOptions(cache=cache)).files(paths).features.numpy()
     return Known(tuple(items), tuple(stats_of_file(path) for path in paths), seen)
 
 

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import texthead as th
 from benchmarks.rounds import Section, interleaved, now, ratios, since, spread, table, timed
-from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import spec_of
 from texthead.features.engine import Engine, StoredGraph
@@ -30,7 +30,7 @@ FRAMES = 8
 CASES = (("mini", 128), ("mini", 224), ("openclip:ViT-B-32", 224), ("timm:vit_base_patch32_224", 224))
 
 
-def visual_of(source: str) -> Visual:
+def visual_of(source: str) -> VisualEncoder:
     """Return an encoder: `mini` as it is published, others with random weights."""
     if source == "mini":
         return th.load_encoder(source).visual.eval()
@@ -38,7 +38,7 @@ def visual_of(source: str) -> Visual:
     return build_visual(spec_of(source)).eval()
 
 
-def folded(visual: Visual) -> Visual | None:
+def folded(visual: VisualEncoder) -> VisualEncoder | None:
     """Return a copy whose batch norms are part of the convolutions before them; None where there are none."""
     made = copy.deepcopy(visual)
     count = 0
@@ -60,7 +60,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     visual = visual_of(source)
     frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
     begun = now()
-    StoredGraph.of(weights_digest(visual), size).make(visual, frames)
+    StoredGraph.for_weights(weights_digest(visual), size).make(visual, frames)
     export = since(begun).cpu
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)

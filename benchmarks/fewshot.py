@@ -43,7 +43,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder.visual.spec
     )
     protocol = encoder.visual.spec.protocol(recipe)
-    frozen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True))
+    frozen = th.FrozenEncoder(encoder, protocol, th.ReadOptions(cache=True))
     train, tests = (frozen.items(dataset, labels) for dataset in (train_set, test))
     features, targets = train.features, train.targets
 
@@ -65,8 +65,8 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         head = make_head(kind, inputs)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
-            th.fine_tune(model, train_set, None, head_recipe, out=folder, reading=th.Reading(workers=1))
-        rows[title] = evaluate(model, test, protocol, th.Reading(workers=1)).top1
+            th.fine_tune(model, train_set, None, head_recipe, out=folder, reading=th.ReadOptions(workers=1))
+        rows[title] = evaluate(model, test, protocol, th.ReadOptions(workers=1)).top1
     return rows
 
 

@@ -35,7 +35,7 @@ from benchmarks import videos
 from benchmarks.rounds import table
 from paper.costs import Costs
 from texthead.data.clips import TrainClips
-from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.openclip import ClipModel
 from texthead.features.engine import Engine
 from texthead.training.step import set_training
@@ -63,7 +63,7 @@ Marks = list["torch.cuda.Event | float"]
 # ---- models and their operations
 
 
-def visual_of(name: str) -> Visual:
+def visual_of(name: str) -> VisualEncoder:
     """Return a tower of open_clip with random weights and OpenAI's activation."""
     torch.manual_seed(0)
     config = TINY if name == "tiny" else open_clip.get_model_config(name) or {}
@@ -82,7 +82,7 @@ def step_operations(name: str, frames: int = FRAMES) -> float:
     """Return the floating-point operations of a training step of one clip: forward, and twice that backward."""
     with torch.device("meta"):
         model = model_of(name)
-    return 6.0 * Costs.of(model, frames=frames, size=model.spec.size).multiply_adds
+    return 6.0 * Costs.from_model(model, frames=frames, size=model.spec.size).multiply_adds
 
 
 # ---- time
@@ -163,7 +163,7 @@ def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], worker
         return clip, key[1]
 
     patched = nullcontext() if workers else mock.patch.object(TrainClips, "__getitem__", read)
-    reading = th.Reading(workers=workers)
+    reading = th.ReadOptions(workers=workers)
     with tempfile.TemporaryDirectory() as out, patched:
         th.fine_tune(model, data, None, recipe, out=out, reading=reading, checkpoint_every=0)
     hook.remove()

@@ -38,7 +38,7 @@ from benchmarks.rounds import (
     table,
     timed,
 )
-from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.load import spec_of
 from texthead.encoders.openclip import ClipModel
 from texthead.evaluation import evaluate
@@ -63,7 +63,7 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((SIDE, SIDE)).save(path)
 
 
-def small_visual() -> Visual:
+def small_visual() -> VisualEncoder:
     """Return a ViT of one block on 32 pixels, always the same."""
     torch.manual_seed(0)
     return build_visual(ClipModel("openclip:small", {"embed_dim": 64, "vision_cfg": VISION}).spec)
@@ -80,8 +80,8 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     model = th.Recognizer(visual, MeanPool(), th.LinearHead(visual.spec.dim, names=data.classes))
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "kept"
-        th.fine_tune(model, data, None, recipe, out=Path(name) / "run", reading=th.Reading(cache=cache))
-        evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
+        th.fine_tune(model, data, None, recipe, out=Path(name) / "run", reading=th.ReadOptions(cache=cache))
+        evaluate(model, data, th.Protocol(1, pixels), th.ReadOptions(cache=cache))
     return since(start), own_peak_mb()
 
 
@@ -122,7 +122,7 @@ def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[flo
 # --- classes
 
 
-def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[], None]:
+def step_with(visual: VisualEncoder, classes: int, clips: torch.Tensor) -> Callable[[], None]:
     """Return a function that takes one training step with a frozen head of that many rows."""
     weight = torch.randn(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
     model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(classes)]))
@@ -138,7 +138,7 @@ def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[],
     return step
 
 
-def tower_and_clips(architecture: str, frames: int) -> tuple[Visual, torch.Tensor]:
+def tower_and_clips(architecture: str, frames: int) -> tuple[VisualEncoder, torch.Tensor]:
     """Return an encoder with random weights, and clips for it."""
     visual = build_visual(spec_of(architecture))
     rng = np.random.default_rng(0)

@@ -32,7 +32,7 @@ from texthead.apps.label.learning_curve import learning_curve
 from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.text.class_names import clean_names
 
 STEP, RANDOM = 5, "random"
@@ -137,7 +137,7 @@ class World:
         encoder, data = th.load_encoder("mini"), th.read_dataset(source)
         splits = []
         for split in (data.split("train"), data.split("test")):
-            pool = encode_files(replace(split, notes=()), encoder, Reading(engine="auto"))
+            pool = encode_files(replace(split, notes=()), encoder, ReadOptions(engine="auto"))
             splits.append((pool.features, split.targets(data.classes)))
         rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
         return World(splits[0], splits[1], rows)

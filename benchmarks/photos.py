@@ -132,7 +132,7 @@ def section(rounds: int, data: Path, distinct: int = DISTINCT) -> Section:
         ways = mini_ways(folder)
         encoder = th.load_encoder("mini")
         pixels = replace(encoder.visual.spec.pixels(), decode="exact")
-        exact = th.FrozenEncoder(encoder, th.Protocol(1, pixels), th.Reading(batch=8, engine="auto"))
+        exact = th.FrozenEncoder(encoder, th.Protocol(1, pixels), th.ReadOptions(batch=8, engine="auto"))
         whole, count = commands(folder, photos, rounds)
         inside = {
             PREDICT: lambda: ways[TEXTHEAD](photos),

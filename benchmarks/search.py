@@ -165,11 +165,11 @@ def encode_by(method: str, folder: Path) -> Cost:
     torch.set_num_threads(1)
     encoder = th.load_encoder("mini")
     model = th.Recognizer(encoder.visual, th.MeanPool(), th.LinearHead(encoder.dim, names=("a", "b")))
-    reading = th.Reading(engine="eager")
+    reading = th.ReadOptions(engine="eager")
     paths = sorted(folder.iterdir())
     ways: dict[str, Callable[[], Any]] = {
         "`open_index`": lambda: windows.encode_windows(model, paths, None, reading),
-        "`predict`": lambda: th.Run.of(model).predict(paths, th.Protocol(10), reading),
+        "`predict`": lambda: th.Run.from_model(model).predict(paths, th.Protocol(10), reading),
     }
     return timed(ways[method], per=10 * len(paths))()
 
@@ -199,7 +199,7 @@ def measure_half(data: Path, sets: dict[str, str]) -> str:
         dataset = th.read_dataset(data / folder)
         paths = [item.path for item in dataset.items]
         features = (
-            th.FrozenEncoder(encoder, th.Protocol(8), th.Reading(cache=True, engine="auto")).files(paths).features
+            th.FrozenEncoder(encoder, th.Protocol(8), th.ReadOptions(cache=True, engine="auto")).files(paths).features
         )
         texts = encoder.text_rows([f"a photo of a {name}" for name in dataset.classes])
         scores = [F.normalize(each - each.mean(0), dim=-1) @ texts.T for each in (features, features.half().float())]

@@ -36,7 +36,7 @@ from benchmarks.choosing import SETS
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED, Marks
 from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.heads import Head
 from texthead.text.class_names import clean_names
 
@@ -65,7 +65,7 @@ def read(names: Sequence[str], data: Path, encoder: th.Encoder) -> tuple[Files, 
     asked: set[str] = set()
     for name in names:
         dataset = th.read_dataset(data / SETS[name])
-        frozen = FrozenEncoder(encoder, reading=Reading(cache=True, engine="auto"))
+        frozen = FrozenEncoder(encoder, reading=ReadOptions(cache=True, engine="auto"))
         items = frozen.items(dataset)
         labels = np.array(clean_names(dataset.classes))[items.targets]
         asked |= {*labels.tolist()} if name in ASKED else set()

@@ -21,7 +21,7 @@ from PIL import Image
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import Cost, Row, Section, interleaved, milliseconds, ratios, spread, table, timed
-from texthead import Reading
+from texthead import ReadOptions
 from texthead.runs.folder import write_run
 
 WITH_TEXT = "import texthead; encoder = texthead.load_encoder('mini'); encoder.encode_text(['a cat'])"
@@ -154,7 +154,7 @@ def measure(rounds: int, seconds: int = 10, memory: bool = True, each: int = 25)
         del on_photos[""]
         ways = {title: timed(lambda a=a: started(a, cache)) for title, a in commands.items()}
         ways |= {t: timed(lambda t=t, a=a: started_on_photos(t, a, Path(name))) for t, a in on_photos.items()}
-        frozen = th.FrozenEncoder(th.load_encoder("mini"), reading=Reading(engine="onnxruntime"))  # As the command.
+        frozen = th.FrozenEncoder(th.load_encoder("mini"), reading=ReadOptions(engine="onnxruntime"))  # As the command.
         frozen.files(photos)  # It makes the graph if there is none.
         ways[BESIDE] = timed(lambda: frozen.files(photos))
         costs = interleaved(ways, rounds, warm=False)

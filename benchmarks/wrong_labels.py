@@ -39,7 +39,7 @@ def encoded(dataset: th.Dataset) -> Tensor:
     encoder = th.load_encoder("mini")
     pixels = encoder.visual.spec.pixels(th.recipes.small())
     protocol = th.Protocol(1 if dataset.only_images else 4, pixels)
-    reading = th.Reading(engine="auto", cache=True)
+    reading = th.ReadOptions(engine="auto", cache=True)
     return th.FrozenEncoder(encoder, protocol, reading).files([item.path for item in dataset.items]).features
 
 

@@ -24,7 +24,7 @@ from paper.matching import Matching
 from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
-from texthead import Dataset, Protocol, Reading, Views, recipes
+from texthead import Dataset, Protocol, ReadOptions, Views, recipes
 from texthead.data import Pixels, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
@@ -148,7 +148,7 @@ class Bench:
                 Views.parse(views, Views(origin=self.recipe.origin, along=self.recipe.crops_along)),
                 self.recipe.pooling,
             ),
-            Reading(
+            ReadOptions(
                 batch=max(1, FRAMES_TOGETHER // (self.recipe.frames * Views.parse(views).count)),
                 cache=self.cache if self.recipe.frozen else False,
             ),
@@ -192,7 +192,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     if row.head == "lda" or recipe.center:
         encoder.visual.to(device())
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
-        features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
+        features = th.FrozenEncoder(encoder, protocol, ReadOptions(cache=cache)).items(encoded, names).features
     if row.full_length:
         # As the published few-shot code, which repeats a class's K items until an epoch is as long as with all data.
         times = len(data.read(row.data, runtime).split("train")) // len(train)
@@ -260,7 +260,7 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             out=Path(folder) / "run",
             objective=objective,
             # The run folder is temporary and never resumed.
-            reading=th.Reading(cache=bench.cache),
+            reading=th.ReadOptions(cache=bench.cache),
             checkpoint_every=0,
             reporter=th.Reporter().counting(watch, "train") if watch else th.Reporter(),
         )
@@ -399,7 +399,7 @@ def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
     encoder = load(row.encoder, None, runtime, tuple(dataset.classes), recipe.template)
     protocol = encoder.visual.spec.protocol(recipe)
     paths = [item.path for item in dataset.items][share::shares]
-    sampling, reading = partial(evenly, most=2 * recipe.frames), Reading(cache=feature_folder(runtime))
+    sampling, reading = partial(evenly, most=2 * recipe.frames), ReadOptions(cache=feature_folder(runtime))
     for _ in encode(encoder.visual, paths, protocol, reading, choose=sampling):
         pass
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 import texthead as th
-from texthead import Reading, Reporter
+from texthead import ReadOptions, Reporter
 from texthead.evaluation import lead_interval
 from texthead.features import item_features, readable
 
@@ -63,7 +63,7 @@ def order_test(
     model: th.Recognizer,
     dataset: th.Dataset,
     protocol: th.Protocol,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     *,
     seeds: Sequence[int] = ORDER_SEEDS,
     reporter: Reporter = Reporter(),

@@ -44,7 +44,7 @@ class Inputs:
 
     runs: tuple[th.Run, ...]
     data: th.Dataset
-    reading: th.Reading
+    reading: th.ReadOptions
     unknown: th.Dataset | None = None
 
     @property
@@ -153,7 +153,7 @@ def inputs(options: argparse.Namespace) -> Inputs:
     for run in loaded:
         run.model.to(fit.device())
     unknown = getattr(options, "unknown", None)
-    reading = th.Reading(options.workers, cache=fit.feature_folder(runtime))
+    reading = th.ReadOptions(options.workers, cache=fit.feature_folder(runtime))
     return Inputs(loaded, source, reading, unknown and read(unknown))
 
 
@@ -182,7 +182,7 @@ def stand_in(row: Row, runtime: Runtime) -> Path:
         bench = replace(bench, train=train, features=features, targets=train.targets(known))
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            made, reading = Path(folder) / out.name, th.Reading(cache=bench.cache)
+            made, reading = Path(folder) / out.name, th.ReadOptions(cache=bench.cache)
             th.fine_tune(bench.model(), bench.train, None, bench.recipe, out=made, reading=reading, checkpoint_every=0)
             made.replace(out)
     return out

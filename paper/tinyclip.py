@@ -39,7 +39,7 @@ from paper.shapes import (
     seen_pairs,
     unseen_pairs,
 )
-from texthead import Reporter, Visual, load_encoder
+from texthead import Reporter, VisualEncoder, load_encoder
 from texthead.apps.demo import MOTIONS
 from texthead.encoders import ClipModel
 from texthead.files import cache_dir, read_json, write_json
@@ -308,7 +308,7 @@ def _train(
     reporter: Reporter,
 ) -> None:
     """Train both towers in place."""
-    visual = Visual(clip.visual, ClipModel("tinyclip", _config(tower)).spec)
+    visual = VisualEncoder(clip.visual, ClipModel("tinyclip", _config(tower)).spec)
     optimizer = torch.optim.AdamW(_groups(clip, setting), lr=setting.rate, betas=(0.9, 0.98))
     clip.train()
     for step in range(setting.steps):

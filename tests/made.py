@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from platforms import WINDOWS, needs_posix, user
 from texthead import Dataset, Item, MeanPool, Recognizer
 from texthead.data import Pixels, view_crops
-from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
+from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir
@@ -96,7 +96,7 @@ def with_bridge(cache: Path) -> Path:
     return cache
 
 
-def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
+def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> VisualEncoder:
     """Return a small timm network (0.1 M parameters); the same seed gives the same weights."""
     with torch.random.fork_rng():
         visual = build_visual(spec)
@@ -348,7 +348,7 @@ def colour_encoder() -> Encoder:
         faint = 1e-3 * noise(SPEC.dim)
         return torch.stack([sum((rows[name] for name in COLOURS if name in each), faint) for each in prompts])
 
-    return Encoder(visual, lambda: Text(nn.Identity(), list, encode, None), scale=10.0)
+    return Encoder(visual, lambda: TextEncoder(nn.Identity(), list, encode, None), scale=10.0)
 
 
 def write_album(folder: Path, photos: int) -> None:

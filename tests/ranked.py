@@ -20,7 +20,7 @@ from made import PIXELS, SMALL, SPEC, noise, write_video
 from paper.matching import Matching, gather_rows
 from texthead import Dataset, Encoder, Item, Protocol, Views, load_encoder
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.heads import FrozenHead, TrainableHead, text_head
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
@@ -28,10 +28,9 @@ from texthead.models.temporal import AttentivePool, MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, same_as_first, sum_numbers, together
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.training.inputs import feature_clips
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained
-from texthead.training.train import fine_tune
+from texthead.training.train import feature_clips, fine_tune
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
@@ -145,8 +144,8 @@ def trained_on_grids(
         torch.manual_seed(1)
         temporal = AttentivePool(visual.spec.dim, 16)
     model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
-    records = fine_tune(model, data, None, recipe, out=out, reading=Reading(cache=cache))
-    clips = feature_clips(model, data, recipe, Reading(cache=cache))
+    records = fine_tune(model, data, None, recipe, out=out, reading=ReadOptions(cache=cache))
+    clips = feature_clips(model, data, recipe, ReadOptions(cache=cache))
     return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 
 
@@ -216,7 +215,7 @@ def ends_in_a_step(data: Dataset, out: Path) -> None:
 def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batch: int = 1):
     """Evaluate and return (paths, targets, scores, paths of unreadable files)."""
     model = plain_model()
-    reading = Reading(batch=batch, cache=cache or False, skip_unreadable=skip)
+    reading = ReadOptions(batch=batch, cache=cache or False, skip_unreadable=skip)
     result = evaluate(model, data, Protocol(2, PIXELS), reading)
     return result.paths, result.targets, result.scores, [error.path for error in result.skipped]
 

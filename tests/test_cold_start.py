@@ -11,7 +11,7 @@ import pytest
 
 from texthead.cli import default_workers
 from texthead.cli import main as cli
-from texthead.encoders.lazy import LazyVisual
+from texthead.encoders.lazy import LazyVisualEncoder
 from texthead.prediction.load import load_run
 from texthead.runs.model import cache_encoder_graph
 
@@ -155,14 +155,14 @@ def test_workers_start_for_many_bytes_or_unknown_ones(tmp_path):
 
 def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):
     monkeypatch.setenv("TEXTHEAD_CACHE", str(cache))
-    assert isinstance(load_run(world.run).model.visual, LazyVisual)
+    assert isinstance(load_run(world.run).model.visual, LazyVisualEncoder)
     weights = world.run / "model.safetensors"
     os.utime(weights)
     run = load_run(world.run)
-    assert not isinstance(run.model.visual, LazyVisual)
+    assert not isinstance(run.model.visual, LazyVisualEncoder)
     cache_encoder_graph(run.folder, run.model, run.pixels.size)
     late = load_run(world.run).model
-    assert isinstance(late.visual, LazyVisual)
+    assert isinstance(late.visual, LazyVisualEncoder)
     ours, theirs = late.state_dict(), run.model.state_dict()
     assert list(ours) == list(theirs)
     assert all((ours[key] == theirs[key]).all() for key in ours)

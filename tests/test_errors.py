@@ -18,7 +18,7 @@ from texthead.text import class_prompts
 CALLS = {
     "th.train(3, 'run')": "`data` must be what th.read_dataset returns, text or a path, got 3",
     "th.compare(3)": "`data` must be what th.read_dataset returns, text or a path, got 3",
-    "th.Run.of('run')": "`model` must be of type Recognizer, got 'run'",
+    "th.Run.from_model('run')": "`model` must be of type Recognizer, got 'run'",
     "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns, got 'run'",
     "th.search('clips', 'a bird', top=0)": "`top` must be a whole number, 1 or more, got 0",
     "th.search('clips', 'a bird', top=2.0)": "`top` must be a whole number, 1 or more, got 2.0",
@@ -30,14 +30,14 @@ CALLS = {
     "th.read_dataset(None)": "`source` must be text or a path, got None",
     "th.load_run(['run'])": "`folder` must be text or a path, got ['run']",
     "th.load_encoder('mini', text=3)": "`text` must be text, got 3",
-    "th.Reading(batch=0)": "`batch` must be a whole number, 1 or more, got 0",
-    "th.Reading(engine='fast')": "`engine` must be auto, eager, onnxruntime or onnxruntime:cuda, got 'fast'",
+    "th.ReadOptions(batch=0)": "`batch` must be a whole number, 1 or more, got 0",
+    "th.ReadOptions(engine='fast')": "`engine` must be auto, eager, onnxruntime or onnxruntime:cuda, got 'fast'",
     "th.train('labels.csv', 'run', k=0)": "`k` must be a whole number, 1 or more, got 0",
     "th.Views(np.float64(4))": "`clips` must be a whole number, 1 or more, got np.float64(4.0)",
     "th.Views(True)": "`clips` must be a whole number, 1 or more, got True",
     "th.recipes.small(epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",
     "th.Recipe('own', epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",
-    "th.Reading(batch=np.int8(0))": "`batch` must be a whole number, 1 or more, got np.int8(0)",
+    "th.ReadOptions(batch=np.int8(0))": "`batch` must be a whole number, 1 or more, got np.int8(0)",
 }
 
 # Values of NumPy, and what is stored.

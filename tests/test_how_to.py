@@ -71,7 +71,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for label, colour in (("a kite", "red"), ("a bird", "green")):
         for seed in range(4):
             write_image(folder / "photos" / label / f"{seed}.png", colour, seed=seed)
-    data, reading = th.read_dataset(folder / "photos"), th.Reading(workers=0)
+    data, reading = th.read_dataset(folder / "photos"), th.ReadOptions(workers=0)
     th.train(data, folder / "run", reading=reading)
     th.export(th.load_run(folder / "run"), folder / "carried")
     (source,) = blocks("serve-http.md", "python")

@@ -43,7 +43,7 @@ recipe = th.recipes.small(
 )
 lines = []
 reporter = th.Reporter(say=lines.append)
-records = th.fine_tune(model, data, None, recipe, out=f"{out}/run", reading=th.Reading(cache=out), reporter=reporter)
+records = th.fine_tune(model, data, None, recipe, out=f"{out}/run", reading=th.ReadOptions(cache=out), reporter=reporter)
 print(lines[0])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """

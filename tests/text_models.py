@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from made import SPEC, noise, tiny_visual
-from texthead.encoders.encoder import Encoder, Text
+from texthead.encoders.encoder import Encoder, TextEncoder
 
 
 def bert(folder: Path, width: int) -> str:
@@ -38,7 +38,7 @@ def prompt_rows(prompts: Sequence[str]) -> Tensor:
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
     """An encoder whose texts have the rows of `prompt_rows`."""
-    return Encoder(tiny_visual(), lambda: Text(nn.Identity(), list, prompt_rows, nn.Identity()), scale=21.0)
+    return Encoder(tiny_visual(), lambda: TextEncoder(nn.Identity(), list, prompt_rows, nn.Identity()), scale=21.0)
 
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}

@@ -2,7 +2,7 @@
 
 import torch
 
-from texthead import Encoder, Visual, VisualSpec
+from texthead import Encoder, VisualEncoder, VisualSpec
 
 
 def spec(rest: str) -> VisualSpec:
@@ -32,4 +32,4 @@ def load(rest: str) -> Encoder:
     """Return the encoder with its trained weights."""
     net = build(spec(rest))
     net[2].load_state_dict({"weight": torch.eye(spec(rest).dim), "bias": torch.zeros(spec(rest).dim)})
-    return Encoder(Visual(net, spec(rest)), None, scale=10.0)
+    return Encoder(VisualEncoder(net, spec(rest)), None, scale=10.0)

@@ -17,7 +17,7 @@ EncoderOptions                           an encoder with its template and device
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
 text_weights, lda_weights                rows of a head
 MeanPool, TemporalTransformer, AttentivePool, TokenConv
-Protocol, Views, Reading                 how items are looked at, and how files are read
+Protocol, Views, ReadOptions             how items are looked at, and how files are read
 FrozenEncoder                            features of files, for heads of your own
 
 `__init__.pyi` lists the public names. Each is imported on first use, since most import torch.

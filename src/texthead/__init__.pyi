@@ -17,14 +17,14 @@ from .data.protocol import Protocol as Protocol
 from .data.protocol import Views as Views
 from .data.reading import read_dataset as read_dataset
 from .encoders.encoder import Encoder as Encoder
-from .encoders.encoder import Visual as Visual
+from .encoders.encoder import VisualEncoder as VisualEncoder
 from .encoders.load import EncoderOptions as EncoderOptions
 from .encoders.load import load_encoder as load_encoder
 from .encoders.spec import VisualSpec as VisualSpec
 from .errors import TextheadError as TextheadError
 from .evaluation.calibration import Calibration as Calibration
 from .features.frozen import FrozenEncoder as FrozenEncoder
-from .features.reading import Reading as Reading
+from .features.reading import ReadOptions as ReadOptions
 from .models.head_rows import lda_weights as lda_weights
 from .models.head_rows import text_weights as text_weights
 from .models.heads import FrozenHead as FrozenHead

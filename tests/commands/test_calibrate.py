@@ -113,7 +113,7 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
     known = th.read_dataset(data).split("val").with_classes(KNOWN)
     sea = [index for index, label in enumerate(known.labels) if label == "sea"]
     items = known.select([index for index in range(len(known)) if index not in sea[4:]])
-    made = load_run(run).calibrate(items, reading=th.Reading(workers=0))
+    made = load_run(run).calibrate(items, reading=th.ReadOptions(workers=0))
     prints(made.lines[0], "class_shares", "equal", "4 to 14", 32, 12)
     weights = torch.where(made.targets == list(load_run(run).labels).index("sea"), 14.0, 4.0)
     assert made.calibration.temperature == pytest.approx(
@@ -128,7 +128,7 @@ def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
     known = th.read_dataset(data).split("val").with_classes(KNOWN)
     kinds = set()
     for start in range(0, len(known), 6):
-        made = load_run(run).calibrate(known.select(range(start, start + 6)), reading=th.Reading(workers=0))
+        made = load_run(run).calibrate(known.select(range(start, start + 6)), reading=th.ReadOptions(workers=0))
         before, after, _ = made.errors
         assert made.unscaled or after < before
         measured = made.calibration.measured
@@ -318,12 +318,12 @@ def tree(tmp_path: Path, data: Path) -> Path:
 
 
 def test_copies_are_not_independent_items(run, data, tmp_path):
-    plan = load_run(run).to_calibrate(read_dataset(data))
+    plan = load_run(run).calibration_items(read_dataset(data))
     doubled = [
         replace(item, path=Path(shutil.copy(item.path, tmp_path / f"{i}.png")))
         for i, item in enumerate(plan.items.items)
     ]
-    again = load_run(run).to_calibrate(replace(plan.items, items=(*plan.items.items, *doubled)))
+    again = load_run(run).calibration_items(replace(plan.items, items=(*plan.items.items, *doubled)))
     assert (len(again.items), again.copies) == (len(plan.items), len(plan.items))
 
 

@@ -37,12 +37,12 @@ def compare(works, cache: Path) -> Callable[..., tuple[str, str]]:
 
 def test_a_loaded_encoder_and_its_template(images: Path) -> None:
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
-    options = {"k": 2, "overrides": {"seed": 1}, "reading": th.Reading()}
+    options = {"k": 2, "overrides": {"seed": 1}, "reading": th.ReadOptions()}
     scores = th.compare(th.read_dataset(images), encoder, **options)
     plan, draw = scores.experiment, [item.path.name for item in scores.experiment.division.train.items]
     assert (plan.prompts[0], plan.recipe.seed) == ("a blue square", 1)
     assert scores.tested["text-probe"].top1 > 50
-    plan = th.compare(th.read_dataset(images), encoder.source, k=2, reading=th.Reading()).experiment
+    plan = th.compare(th.read_dataset(images), encoder.source, k=2, reading=th.ReadOptions()).experiment
     assert plan.prompts[0] == "blue"
     assert draw != [item.path.name for item in plan.division.train.items], "seed 0"
 

@@ -135,11 +135,11 @@ def test_no_workers_are_not_those_of_the_reading(
     class Planned(Exception):
         pass
 
-    def fine_tune(*_: object, reading: th.Reading, **others: object) -> None:
+    def fine_tune(*_: object, reading: th.ReadOptions, **others: object) -> None:
         raise Planned(reading.workers)
 
     monkeypatch.setattr(run_training, "fine_tune", fine_tune)
-    how: Any = {"fine_tune": True, "reading": th.Reading(reading), "workers": workers}
+    how: Any = {"fine_tune": True, "reading": th.ReadOptions(reading), "workers": workers}
     with pytest.raises(Planned, match=str(used)):
         th.train(read_dataset(coloured), tmp_path / "run", colour_encoder(), **how)
 

@@ -9,7 +9,7 @@ from made import items, write_frames, write_image
 from messages import prints, refuses
 from platforms import symlink
 from texthead.data.dataset import Dataset, Item
-from texthead.data.division import divide, divide_or_train, shared_groups
+from texthead.data.division import divide, shared_groups
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
@@ -59,9 +59,9 @@ def test_single_class_training_set_refused():
     with refuses(DataError, 4, "'a'"):
         divide(data, seed=0, held_out=0.2, k=None)
     with refuses(DataError, 5, "'a'"):
-        divide_or_train(data, seed=0, k=2)
+        divide(data, seed=0, held_out=0.0, k=2)
     with refuses(DataError, 1, "'a'"):
-        divide_or_train(items(("a", "a", "train"), ("a1", "a", "test"), ("b", "b", "test")), seed=0, k=None)
+        divide(items(("a", "a", "train"), ("a1", "a", "test"), ("b", "b", "test")), seed=0, held_out=None, k=None)
 
 
 # --- a second source ------------------------------------------------------------------------------------------------

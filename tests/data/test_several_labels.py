@@ -9,7 +9,7 @@ import torch
 from made import items, write_image
 from messages import prints, refuses
 from texthead import Dataset, Item, read_dataset
-from texthead.data.division import divide, divide_or_train
+from texthead.data.division import divide
 from texthead.data.labels import join_labels, split_labels
 from texthead.data.prepare import prepare
 from texthead.errors import DataError
@@ -189,7 +189,7 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     with refuses(DataError, "none of its 2 test items", "remove them"):
         divide(data, seed=0, held_out=None, k=None)
     with refuses(DataError, "all 2 training items", "'x, y'"):
-        divide_or_train(multilabel(("a", "x; y", None), ("b", "y; x", None)), seed=0, k=None)
+        divide(multilabel(("a", "x; y", None), ("b", "y; x", None)), seed=0, held_out=0.0, k=None)
     drawn = divide(multilabel(*((f"{i}", "x" if i % 2 else "y", None) for i in range(10))), seed=0, held_out=0.2, k=1)
     assert (len(drawn.train), len(drawn.scored), drawn.scored.multilabel) == (2, 2, True)
 

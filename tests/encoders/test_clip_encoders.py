@@ -20,10 +20,10 @@ from benchmarks.process_group import processes
 from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
-from texthead import Dataset, Item, Protocol, Reading, Views
+from texthead import Dataset, Item, Protocol, ReadOptions, Views
 from texthead.data import view_crops
 from texthead.data.clips import TrainFeatures
-from texthead.encoders.encoder import Encoder, Visual, clip_features
+from texthead.encoders.encoder import Encoder, VisualEncoder, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, MediaError, RunError, TextheadError
@@ -38,8 +38,7 @@ from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
 from texthead.training.fit_recipe import adapt_recipe
-from texthead.training.inputs import feature_clips
-from texthead.training.train import fine_tune
+from texthead.training.train import feature_clips, fine_tune
 
 FRAMES, NAMES = 4, ("red", "blue")
 
@@ -78,7 +77,7 @@ def encoder(folder: Path) -> Encoder:
 
 
 @pytest.fixture
-def visual(encoder: Encoder) -> Visual:
+def visual(encoder: Encoder) -> VisualEncoder:
     return encoder.visual.eval()
 
 
@@ -89,12 +88,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset(tuple(Item(path, (NAMES[i % 2],)) for i, path in enumerate(paths)), "made here")
 
 
-def recognizer(visual: Visual, temporal: torch.nn.Module | None = None) -> Recognizer:
+def recognizer(visual: VisualEncoder, temporal: torch.nn.Module | None = None) -> Recognizer:
     return Recognizer(visual, temporal or MeanPool(), FrozenHead(noise(2, 32), names=NAMES, scale=10.0)).eval()
 
 
 @torch.inference_mode()
-def test_long_clips_are_seen_part_by_part(visual: Visual) -> None:
+def test_long_clips_are_seen_part_by_part(visual: VisualEncoder) -> None:
     clips = noise(2, 2 * FRAMES, 3, 32, 32)
     result = clip_features(visual, clips)
     assert result.shape == (2, 4, 32)
@@ -111,12 +110,16 @@ def test_long_clips_are_seen_part_by_part(visual: Visual) -> None:
 @pytest.mark.parametrize("views", [Views(origin="centre"), Views(2), Views(2, stride=2)])
 @pytest.mark.parametrize("parts", [False, True])
 def test_what_is_kept_is_what_is_computed(
-    views: Views, parts: bool, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: Views, parts: bool, visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if parts:  # Of ten frames, ten a second.
         path = data.items[5].path
         data = Dataset((Item(Path(f"{path}#t=,0.5"), ("red",)), Item(Path(f"{path}#t=0.5"), ("blue",))))
-    protocol, model, cache = Protocol(FRAMES, visual.spec.pixels(), views), recognizer(visual), Reading(cache=tmp_path)
+    protocol, model, cache = (
+        Protocol(FRAMES, visual.spec.pixels(), views),
+        recognizer(visual),
+        ReadOptions(cache=tmp_path),
+    )
     first = evaluate(model, data, protocol, cache).scores
     assert torch.allclose(evaluate(model, data, protocol).scores, first, atol=1e-5)
     assert not torch.allclose(first[0], first[1], atol=1e-4)
@@ -124,19 +127,19 @@ def test_what_is_kept_is_what_is_computed(
     assert torch.equal(evaluate(model, data, protocol, cache).scores, first)
 
 
-def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> None:
+def test_picture_as_clip_and_unreadable_file(visual: VisualEncoder, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
     cache = tmp_path
     picture = write_image(tmp_path / "picture.png", "red")
     data = Dataset(tuple(Item(path, ("red",)) for path in (picture, tmp_path / "broken.mp4")))
-    for reading in (Reading(), Reading(cache=cache)):
+    for reading in (ReadOptions(), ReadOptions(cache=cache)):
         scored = score(model, data, protocol, replace(reading, skip_unreadable=True))
         assert (scored.items.paths, len(scored.skipped)) == ([picture], 1)
         assert isinstance(scored.skipped[0], MediaError)
 
 
-def test_a_recipe_takes_the_frames_of_the_encoder(visual: Visual, data: Dataset) -> None:
+def test_a_recipe_takes_the_frames_of_the_encoder(visual: VisualEncoder, data: Dataset) -> None:
     recipe, notes = adapt_recipe(small, {}, data, visual.spec)
     assert (recipe.frames, recipe.size) == (FRAMES, 32)
     prints("\n".join(notes), "frames 8 -> 4")
@@ -147,7 +150,7 @@ def test_a_recipe_takes_the_frames_of_the_encoder(visual: Visual, data: Dataset)
 
 def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
     """The spec's stride is used in recipes, training, testing and predictions without a run."""
-    visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
+    visual = VisualEncoder(encoder.visual.net, replace(encoder.visual.spec, stride=2))
     assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
     recipe, notes = adapt_recipe(small, {}, data, visual.spec)
     assert recipe.stride == 2
@@ -163,7 +166,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     run_recipe = replace(recipe, tune="none", **changes)
     model = recognizer(visual, AttentivePool(32, 16))
     cache = tmp_path / "cache"
-    fine_tune(model, data, data, run_recipe, out=tmp_path / "run", reading=Reading(cache=cache))
+    fine_tune(model, data, data, run_recipe, out=tmp_path / "run", reading=ReadOptions(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     with refuses(RunError, "stride=3", "tune=none"):
         adapt_recipe(small, {"stride": 3, "tune": "none"}, data, replace(visual.spec, frames=1, stride=0))
@@ -202,7 +205,7 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
 
 
 @torch.inference_mode()
-def test_a_region_is_covered_in_the_frames_of_a_step(visual: Visual) -> None:
+def test_a_region_is_covered_in_the_frames_of_a_step(visual: VisualEncoder) -> None:
     """By hand: in frames 2 and 3, those of the second of two steps; a longer clip has more steps."""
     model, clip = recognizer(visual), torch.randint(0, 256, (2 * FRAMES, 3, 32, 32), dtype=torch.uint8)
     result = cover(model, clip[:FRAMES])
@@ -238,7 +241,7 @@ def test_text_rows_behind_a_probe_of_the_grid(
 
 
 @torch.inference_mode()
-def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
+def test_a_grid_holds_means_of_the_tokens(visual: VisualEncoder, folder: Path) -> None:
     """A 2 x 8 x 8 grid of tokens is given as steps, as one vector, or coarser: the means of equal bins."""
     assert (visual.spec.grid, visual.spec.finest, visual.spec.tokens) == ((2, 1, 1), (2, 8, 8), 2)
     clips = noise(3, FRAMES, 3, 32, 32)
@@ -256,13 +259,13 @@ def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
     assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
 
 
-def test_a_grid_of_another_form_is_refused(visual: Visual) -> None:
+def test_a_grid_of_another_form_is_refused(visual: VisualEncoder) -> None:
     for grid in ([2, 1], [2, 1, 1.0]):
         with refuses(EncoderError, "grid"):
             VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})
 
 
-def test_other_pooling_gets_one_feature_a_step(visual: Visual) -> None:
+def test_other_pooling_gets_one_feature_a_step(visual: VisualEncoder) -> None:
     """Also behind an imported classifier, whose encoder gives all its tokens."""
     full = visual.with_grid((1000, 1000, 1000))
     assert with_grid_for("transformer", full).spec.grid == (2, 1, 1)
@@ -272,7 +275,7 @@ def test_other_pooling_gets_one_feature_a_step(visual: Visual) -> None:
 def test_training_of_a_transformers_tower_warns_of_nothing(
     encoder: Encoder, data: Dataset, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
+    visual = VisualEncoder(load_encoder(encoder.source).visual.net, encoder.visual.spec)
     blocks = [module for module in visual.modules() if hasattr(module, "gradient_checkpointing")]
     for on in (True, False):
         recipe = grid_recipe(tune="all", epochs=1, grad_checkpointing=on)
@@ -290,7 +293,7 @@ def grid_recipe(**changes: object) -> Recipe:
     return small(frames=FRAMES, size=32, test_size=None, resize=32, **options)
 
 
-def grid_model(visual: Visual) -> Recognizer:
+def grid_model(visual: VisualEncoder) -> Recognizer:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return recognizer(visual.with_grid((8, 4, 4)), AttentivePool(32, 16))
@@ -305,7 +308,7 @@ def cached_bytes(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("views", [Views(origin="centre"), Views(2)])
 def test_grids_are_kept_in_half_precision(
-    views: Views, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: Views, visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features, and so scores, are the same without a cache; a grid takes one row of two bytes a number."""
     model, protocol = grid_model(visual), Protocol(FRAMES, visual.spec.pixels(), views)
@@ -315,26 +318,26 @@ def test_grids_are_kept_in_half_precision(
         assert torch.equal(finer, plain.half().float())
         assert not torch.equal(finer, plain)
         assert torch.equal(clip_features(visual, clips), visual(clips)), "steps are not rounded"
-    first = evaluate(model, data, protocol, Reading(cache=tmp_path)).scores
+    first = evaluate(model, data, protocol, ReadOptions(cache=tmp_path)).scores
     compare = torch.equal if views.clips == 1 else torch.allclose  # Two clips at once differ in the last bits.
     assert compare(evaluate(model, data, protocol).scores, first)
     distinct = [set(map(tuple, views.frame_indices(5 + i, FRAMES))) for i in range(len(data))]
     assert cached_bytes(tmp_path) == [2 * 2 * 4 * 4 * 32] * sum(map(len, distinct))
     monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was decoded again"))
-    assert torch.equal(evaluate(model, data, protocol, Reading(cache=tmp_path)).scores, first)
+    assert torch.equal(evaluate(model, data, protocol, ReadOptions(cache=tmp_path)).scores, first)
 
 
-def test_half_precision_ends_at_its_largest_number(visual: Visual) -> None:
+def test_half_precision_ends_at_its_largest_number(visual: VisualEncoder) -> None:
     class Huge(torch.nn.Module):
         def forward(self, clips: torch.Tensor) -> torch.Tensor:
             return torch.tensor([1e6, -1e6]).repeat(len(clips), 4, 1)
 
-    grid = Visual(Huge(), replace(visual.spec, dim=2, grid=(1, 2, 2), finest=None))
+    grid = VisualEncoder(Huge(), replace(visual.spec, dim=2, grid=(1, 2, 2), finest=None))
     assert clip_features(grid, torch.zeros(1, FRAMES, 3, 32, 32)).unique().tolist() == [-65504, 65504]
 
 
 def test_the_size_of_grids_is_said_before_they_are_encoded(
-    visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages: list[str] = []
     reporter, recipe = Reporter(say=messages.append), grid_recipe()
@@ -342,46 +345,46 @@ def test_the_size_of_grids_is_said_before_they_are_encoded(
         patch.setattr(MediaPath, "open", lambda path, **_: 1 / 0)
         for cache, where in ((False, "memory"), (tmp_path, "disk")):
             with pytest.raises(ZeroDivisionError):
-                feature_clips(grid_model(visual), data, recipe, Reading(cache=cache), reporter)
+                feature_clips(grid_model(visual), data, recipe, ReadOptions(cache=cache), reporter)
             prints(messages.pop(), "2 kB (2 x 4 x 4 of 32 in half precision)", f"25 kB of {where} for 12 clips")
     for model in (recognizer(visual), grid_model(visual), grid_model(visual)):
-        feature_clips(model, data, recipe, Reading(cache=tmp_path), reporter)
+        feature_clips(model, data, recipe, ReadOptions(cache=tmp_path), reporter)
     assert len(messages) == 1, "neither for steps nor for grids that are cached"
-    evaluate(grid_model(visual), data, visual.spec.protocol(recipe), Reading(cache=tmp_path), reporter=reporter)
+    evaluate(grid_model(visual), data, visual.spec.protocol(recipe), ReadOptions(cache=tmp_path), reporter=reporter)
     assert len(messages) == 1, "nor for fewer clips than are cached"
     longer = replace(recipe, frames=2 * FRAMES)
-    feature_clips(grid_model(visual), data.select([0]), longer, Reading(cache=tmp_path / "other"), reporter)
+    feature_clips(grid_model(visual), data.select([0]), longer, ReadOptions(cache=tmp_path / "other"), reporter)
     prints(messages[1], "4 kB (4 x 4 x 4 of 32", "8 kB of disk for 2 clips")
-    feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, Reading(cache=tmp_path), reporter)
+    feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, ReadOptions(cache=tmp_path), reporter)
     prints(messages[2], "16 kB (2 x 8 x 8 of 32 in single precision)")
 
 
 def test_training_reads_grids_from_the_cache(
-    visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the bit as if they were in memory; what training holds does not grow with the size of a grid."""
     recipe, cache, weights = grid_recipe(), tmp_path / "cache", []
     for name, folder in (("memory", False), ("encoded", cache), ("cached", cache)):
         if name == "cached":
             monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was decoded again"))
-        model, reading = grid_model(visual), Reading(cache=folder)
+        model, reading = grid_model(visual), ReadOptions(cache=folder)
         records = fine_tune(model, data, None, recipe, out=tmp_path / name, reading=reading)
         weights.append([[record["loss"] for record in records], *model.temporal.state_dict().values()])
     for losses, *tensors in weights[1:]:
         assert losses == weights[0][0]
         assert all(torch.equal(a, b) for a, b in zip(tensors, weights[0][1:], strict=True))
-    clips = feature_clips(grid_model(visual), data, recipe, Reading(cache=cache))
+    clips = feature_clips(grid_model(visual), data, recipe, ReadOptions(cache=cache))
     entry = clips[0, 3]
     assert (entry[0].dtype, entry[0].shape) == (torch.float32, (32, 32))
     assert len(pickle.dumps(clips)) < 600 * len(data), "12 grids take 24 kB"
     assert torch.equal(pickle.loads(pickle.dumps(clips))[0, 3][0], entry[0])
 
 
-def test_lost_grids_are_encoded_again(visual: Visual, data: Dataset, tmp_path: Path) -> None:
+def test_lost_grids_are_encoded_again(visual: VisualEncoder, data: Dataset, tmp_path: Path) -> None:
     """Those that are lost during training are an error."""
 
     def clips() -> TrainFeatures:
-        return feature_clips(grid_model(visual), data, grid_recipe(), Reading(cache=tmp_path))
+        return feature_clips(grid_model(visual), data, grid_recipe(), ReadOptions(cache=tmp_path))
 
     first = clips()[0, 2][0]
     (path,) = tmp_path.glob("*.sqlite")

@@ -12,7 +12,7 @@ from made import SPEC, write_image, write_untrained
 from messages import refuses
 from texthead import MeanPool, Recognizer, text_head
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
+from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 from texthead.prediction.load import load_run
@@ -45,10 +45,10 @@ def test_text_is_loaded_only_for_new_prompts():
     def load():
         loads.append(1)
         table = torch.nn.Embedding(3, 8)
-        return Text(table, lambda prompts: torch.zeros(len(prompts), dtype=torch.long), table, table)
+        return TextEncoder(table, lambda prompts: torch.zeros(len(prompts), dtype=torch.long), table, table)
 
     spec = VisualSpec("x", "timm:x", 8, 32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3, "gelu", False, True)
-    encoder = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0)
+    encoder = Encoder(VisualEncoder(torch.nn.Identity(), spec), load, scale=10.0)
     assert not loads
     assert encoder.encode_text(("a", "b")).shape == (2, 8)
     assert encoder.encode_text(["b", "a", "b"]).shape == (3, 8)
@@ -56,7 +56,7 @@ def test_text_is_loaded_only_for_new_prompts():
     assert encoder.encode_text([]).shape == (0, 8)
     encoder.encode_text(["a", "c"])
     assert loads == [1, 1], "it leaves memory in between"
-    kept = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0, keep_text=True)
+    kept = Encoder(VisualEncoder(torch.nn.Identity(), spec), load, scale=10.0, keep_text=True)
     assert torch.equal(kept.encode_text(["a"]), kept.encode_text(["a"]))
     assert loads == [1, 1, 1]
 
@@ -69,8 +69,10 @@ def test_the_pixels_of_a_spec_are_what_the_module_uses():
     spec = VisualSpec("x", "timm:x", 3, 2, 1.0, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.25, 1.0), "gelu", True, True)
     inputs = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
     # 51 / 255 = 0.2
-    assert torch.allclose(Visual(Sum(), spec)(inputs), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
-    assert torch.allclose(Visual(Sum(), spec).double()(inputs), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)
+    assert torch.allclose(VisualEncoder(Sum(), spec)(inputs), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
+    assert torch.allclose(
+        VisualEncoder(Sum(), spec).double()(inputs), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6
+    )
 
 
 def test_an_encoder_of_two_functions(tmp_path):
@@ -91,7 +93,7 @@ def test_an_encoder_of_two_functions(tmp_path):
     assert torch.allclose(encoder.visual(green)[0], expected, atol=1e-5)
     model = Recognizer(encoder.visual, MeanPool(), text_head(encoder, names))
     picture = write_image(tmp_path / "picture.png", "green")
-    (result,) = Run.of(model).predict([picture], Protocol(1))
+    (result,) = Run.from_model(model).predict([picture], Protocol(1))
     assert result.top[0][0] == "green"
     with refuses(EncoderError, "functions"):
         load_run(write_untrained(tmp_path / "run", model))

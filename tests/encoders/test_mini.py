@@ -19,7 +19,7 @@ from messages import refuses
 from texthead import load_encoder
 from texthead.data.transforms import view_crops
 from texthead.encoders import mini as module
-from texthead.encoders.encoder import Text
+from texthead.encoders.encoder import TextEncoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError
@@ -63,11 +63,11 @@ def test_gradients_pass_the_bridge():
     assert not list(bridge.parameters())
 
 
-def echo(texts: tuple[list[str], ...], embeddings: list[Tensor], calls: list[int]) -> Text:
+def echo(texts: tuple[list[str], ...], embeddings: list[Tensor], calls: list[int]) -> TextEncoder:
     """Return a text encoder without a network: it looks embeddings up and counts its calls."""
     rows = dict(zip([text for each in texts for text in each], torch.cat(embeddings), strict=True))
     encode = lambda prompts: calls.append(1) or torch.stack([rows[prompt] for prompt in prompts])  # noqa: E731
-    return Text(torch.nn.Identity(), list, encode, torch.nn.Identity())
+    return TextEncoder(torch.nn.Identity(), list, encode, torch.nn.Identity())
 
 
 @pytest.mark.posix("a mapped file that can be written")
@@ -108,7 +108,7 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def minilm() -> Text:
+def minilm() -> TextEncoder:
     return sentences(module.minilm_folder(), limit=256)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from made import frames
 from messages import refuses
 from text_models import TEXT, TOWERS
-from texthead import Encoder, Visual, load_encoder
+from texthead import Encoder, VisualEncoder, load_encoder
 from texthead.data import Pixels
 from texthead.encoders import build_visual, spec_of
 from texthead.encoders.spec import VisualSpec
@@ -38,7 +38,7 @@ def normalised(inputs: Tensor) -> Tensor:
     return (inputs / 255 - mean[:, None, None]) / std[:, None, None]
 
 
-def rebuild(visual: Visual) -> Visual:
+def rebuild(visual: VisualEncoder) -> VisualEncoder:
     """Build the tower from its spec alone, as a run does, and give it the same weights."""
     again = build_visual(VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json()))))
     again.load_state_dict(visual.state_dict())

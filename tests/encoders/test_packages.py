@@ -90,18 +90,18 @@ def test_missing_or_broken_architecture_package(install: Install):
 
 
 # A spec that is not that of the network.
-OTHER = "Visual(net, dataclasses.replace(spec(rest), {}))"
+OTHER = "VisualEncoder(net, dataclasses.replace(spec(rest), {}))"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ("return Encoder(Visual(net, spec(rest)), None, scale=10.0)", "return net", ["Sequential", "visual"]),
+        ("return Encoder(VisualEncoder(net, spec(rest)), None, scale=10.0)", "return net", ["Sequential", "visual"]),
         ("torch.nn.Flatten()", "torch.nn.Linear(7, 7)", ["package grids", "failed", "RuntimeError"]),
         ("torch.eye(spec(rest).dim)", "torch.eye(spec(rest).dim) / 0", ["black image", "not finite"]),
-        ("Visual(net, spec(rest))", OTHER.format("dim=19"), ["dim=19"]),
+        ("VisualEncoder(net, spec(rest))", OTHER.format("dim=19"), ["dim=19"]),
         ("build(", "made(", ["architecture", "build(spec)"]),
-        ("Visual(net, spec(rest))", OTHER.format("architecture='cells'"), ["'cells'", "build(spec)"]),
+        ("VisualEncoder(net, spec(rest))", OTHER.format("architecture='cells'"), ["'cells'", "build(spec)"]),
     ],
 )
 def test_unloadable_package_refused_before_training(install: Install, old: str, new: str, parts: list[str]):

@@ -12,7 +12,7 @@ from torch import nn
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import refuses
-from texthead import Dataset, Item, Protocol, Reading, Views
+from texthead import Dataset, Item, Protocol, ReadOptions, Views
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation
@@ -144,7 +144,7 @@ def test_the_cache_changes_no_score_and_decodes_once(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
 ) -> None:
     model = make_model(temporal=transformer())
-    protocol, reading = Protocol(4, PIXELS, views), Reading(cache=tmp_path)
+    protocol, reading = Protocol(4, PIXELS, views), ReadOptions(cache=tmp_path)
     plain = evaluate(model, data, protocol)
     first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
@@ -166,7 +166,7 @@ def test_files_that_are_encoded_together_score_as_each_by_itself(
 ) -> None:
     model, protocol = make_model(temporal=transformer()), Protocol(4, PIXELS, views)
     expected = evaluate(model, data, protocol)
-    result = evaluate(model, with_bad, protocol, Reading(batch=batch, skip_unreadable=True))
+    result = evaluate(model, with_bad, protocol, ReadOptions(batch=batch, skip_unreadable=True))
     assert result.paths == expected.paths
     assert len(result.skipped) == 2
     torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
@@ -175,7 +175,7 @@ def test_files_that_are_encoded_together_score_as_each_by_itself(
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: Path, cached: bool) -> None:
     model = make_model(temporal=transformer(dropout=0.5))
-    reading = Reading(cache=tmp_path if cached else False)
+    reading = ReadOptions(cache=tmp_path if cached else False)
     expected, before = evaluate(model, data, PROTOCOL, reading), copied(model)
     model.train()
     result = evaluate(model, data, PROTOCOL, reading)
@@ -189,7 +189,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
     data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool
 ) -> None:
     model, seen = make_model(), []
-    reading = Reading(cache=tmp_path if cached else False)
+    reading = ReadOptions(cache=tmp_path if cached else False)
     broken, missing = with_bad.items[1].path, with_bad.items[2].path
     with pytest.raises(MediaError) as caught:  # The message quotes the decoder.
         evaluate(model, with_bad, PROTOCOL, reading)
@@ -210,7 +210,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
-    model, reading = make_model(), Reading(skip_unreadable=skip)
+    model, reading = make_model(), ReadOptions(skip_unreadable=skip)
     with refuses(DataError, "none of 0"):
         score(model, Dataset(()), PROTOCOL, reading)
     broken = write_broken(tmp_path / "broken.mp4")

@@ -11,10 +11,9 @@ from sklearn.metrics import average_precision_score, f1_score
 from texthead import Dataset, Item
 from texthead.errors import DataError
 from texthead.evaluation import Evaluation, grouped_interval
-from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.evaluate import average_views
 from texthead.evaluation.intervals import binomial_interval, paired_interval
-from texthead.evaluation.results import MultiLabelEvaluation, evaluation_for, joined
+from texthead.evaluation.results import MultiLabelEvaluation, average_precision, evaluation_for, joined
 from texthead.models.heads import FrozenHead
 from texthead.models.multilabel_head import MultiLabelHead
 

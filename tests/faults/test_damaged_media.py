@@ -17,7 +17,7 @@ from platforms import mkfifo, symlink
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media import MediaPath
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
@@ -125,7 +125,7 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path) -> None:
 
     whole = write_video(tmp_path / "whole.mp4", "blue")
     if path.is_file():
-        errors = [each.error for each in run.predict([path, whole], reading=Reading(skip_unreadable=True))]
+        errors = [each.error for each in run.predict([path, whole], reading=ReadOptions(skip_unreadable=True))]
         assert errors[1] is None
         assert errors[0] or kind in MAY_PASS
     assert time.perf_counter() - started < SECONDS

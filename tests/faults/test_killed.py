@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from made import PIXELS
 from platforms import kill
-from texthead import Dataset, Protocol, Reading
+from texthead import Dataset, Protocol, ReadOptions
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features import encode
@@ -26,7 +26,7 @@ from texthead.training.train import fine_tune
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
 SECONDS = 60.0
-PROTOCOL, READING = Protocol(2, PIXELS), Reading(workers=2)
+PROTOCOL, READING = Protocol(2, PIXELS), ReadOptions(workers=2)
 
 
 def unfinished(out: Path) -> set[Path]:

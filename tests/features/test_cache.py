@@ -17,14 +17,14 @@ import texthead
 from installed import Install
 from made import tiny_visual, write_image
 from messages import refuses
-from texthead.encoders.encoder import Encoder, Visual
+from texthead.encoders.encoder import Encoder, VisualEncoder
 from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.errors import TextheadError
 from texthead.extensions import code_of_packages
 from texthead.extras import version
 from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 
@@ -120,16 +120,20 @@ class Chosen(nn.Module):
         return self.function(images)
 
 
-def of_spec(function: Callable[[Tensor], Tensor]) -> Encoder:
+def encoder_from_spec(function: Callable[[Tensor], Tensor]) -> Encoder:
     spec = replace(tiny_visual().spec, architecture="mine", dim=3)
-    return Encoder(Visual(Chosen(function), spec), None, scale=1.0)
+    return Encoder(VisualEncoder(Chosen(function), spec), None, scale=1.0)
 
 
-def of_functions(function: Callable[[Tensor], Tensor]) -> Encoder:
+def encoder_from_functions(function: Callable[[Tensor], Tensor]) -> Encoder:
     return Encoder.from_functions(function, size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
-MADE = {"function": of_functions, "module": lambda function: of_functions(Chosen(function)), "spec": of_spec}
+MADE = {
+    "function": encoder_from_functions,
+    "module": lambda function: encoder_from_functions(Chosen(function)),
+    "spec": encoder_from_spec,
+}
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -137,9 +141,9 @@ def test_what_only_its_code_tells_is_never_taken_for_another(kind: str, tmp_path
     picture, factor = write_image(tmp_path / "a.png", "red"), [1.0]
     made = MADE[kind]
     mean, most = made(lambda images: factor[0] * images.mean((2, 3))), made(lambda images: images.amax((2, 3)))
-    cached = Reading(cache=tmp_path / "cache")
+    cached = ReadOptions(cache=tmp_path / "cache")
     for encoder in (mean, most, mean):
-        expected = FrozenEncoder(encoder, reading=Reading()).files(picture).features
+        expected = FrozenEncoder(encoder, reading=ReadOptions()).files(picture).features
         assert torch.equal(FrozenEncoder(encoder, reading=cached).files(picture).features, expected)
     factor[0] = 2.0  # The same object computes something else.
     assert torch.equal(FrozenEncoder(mean, reading=cached).files(picture).features, 2 * expected)

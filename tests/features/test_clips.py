@@ -21,11 +21,11 @@ from platforms import WINDOWS, kill, mkfifo
 from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import MediaError, TextheadError
 from texthead.features import clips
 from texthead.features.cache import FeatureCache, encoder_key, open_cache, software_key
-from texthead.features.reading import Reading, readable
+from texthead.features.reading import ReadOptions, readable
 from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
 from texthead.parallel.progress import Reporter
@@ -44,16 +44,18 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def frames_of(
-    visual: Visual, paths: list[Path], reading=Reading(), reporter=Reporter(), choose=choose
+    visual: VisualEncoder, paths: list[Path], reading=ReadOptions(), reporter=Reporter(), choose=choose
 ) -> Iterator[torch.Tensor | MediaError]:
     """Yield the features of one clip of each file, the frames that `choose` returns; or its MediaError."""
     for entry in clips.encode(visual, paths, Protocol(4, PIXELS), reading, reporter, choose=choose):
         yield entry[0] if isinstance(entry, torch.Tensor) else entry
 
 
-def read(visual: Visual, paths: list[Path], cache=None, choose=choose, reporter=Reporter()) -> list[torch.Tensor]:
+def read(
+    visual: VisualEncoder, paths: list[Path], cache=None, choose=choose, reporter=Reporter()
+) -> list[torch.Tensor]:
     """Return the features of the frames of files that can all be read."""
-    reading = Reading(cache=cache.path.parent if cache else False)
+    reading = ReadOptions(cache=cache.path.parent if cache else False)
     entries = [*frames_of(visual, paths, reading, reporter, choose)]
     assert all(isinstance(entry, torch.Tensor) for entry in entries)
     return [entry for entry in entries if isinstance(entry, torch.Tensor)]
@@ -73,7 +75,7 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
         assert 0 <= chosen[0] <= chosen[-1] < length
 
 
-def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
+def test_features_are_the_encoders_own(visual: VisualEncoder, videos: list[Path]) -> None:
     result = [*frames_of(visual, videos)]
     for path, entry in zip(videos, result, strict=True):
         assert isinstance(entry, torch.Tensor)
@@ -87,9 +89,9 @@ def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> No
     assert not torch.allclose(red[0], red[1], atol=1e-4), "frames of one video differ"
 
 
-def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
+def test_chosen_indices_are_sorted_and_once(visual: VisualEncoder, videos: list[Path], cache: FeatureCache) -> None:
     for _ in ("computed", "kept"):
-        chosen, reading = (lambda length: [3, 1, 1, length - 1]), Reading(cache=cache.path.parent)
+        chosen, reading = (lambda length: [3, 1, 1, length - 1]), ReadOptions(cache=cache.path.parent)
         (entry,) = frames_of(visual, videos[:1], reading, choose=chosen)
         assert isinstance(entry, torch.Tensor)
         assert entry.shape == (4, 256)
@@ -100,13 +102,18 @@ def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], 
 
 @pytest.mark.parametrize(("workers", "cached"), [(0, False), (2, False), (0, True)])
 def test_small_batches_keep_order_and_errors_are_values(
-    visual: Visual, cache: FeatureCache, tmp_path: Path, workers: int, cached: bool, monkeypatch: pytest.MonkeyPatch
+    visual: VisualEncoder,
+    cache: FeatureCache,
+    tmp_path: Path,
+    workers: int,
+    cached: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(7)]
     missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
     paths = [*paths[:4], missing, *paths[4:6], broken, paths[6]]
     monkeypatch.setattr(clips, "frames_at_once", lambda device: 2)
-    reading = Reading(workers, cache=cache.path.parent if cached else False)
+    reading = ReadOptions(workers, cache=cache.path.parent if cached else False)
     entries = [*frames_of(visual, paths, reading)]
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     assert [error.path for error in errors] == [missing, broken]
@@ -124,15 +131,15 @@ def test_small_batches_keep_order_and_errors_are_values(
 
 
 def test_a_hit_is_bit_identical_and_opens_no_file(
-    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visual: VisualEncoder, videos: list[Path], cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for the same bytes under another name."""
     other = Path(shutil.copy(videos[0], tmp_path / "another name.mp4"))
-    first = [*frames_of(visual, videos, Reading(cache=cache.path.parent))]
+    first = [*frames_of(visual, videos, ReadOptions(cache=cache.path.parent))]
     forbid_decoding(monkeypatch)
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
     monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
-    again = [*frames_of(visual, [*videos, other], Reading(2, cache=cache.path.parent))]
+    again = [*frames_of(visual, [*videos, other], ReadOptions(2, cache=cache.path.parent))]
     for a, b in zip([*first, first[0]], again, strict=True):
         assert isinstance(a, torch.Tensor)
         assert isinstance(b, torch.Tensor)
@@ -141,7 +148,7 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
 
 
 def test_cache_hits_for_subset_of_frames(
-    visual: Visual, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+    visual: VisualEncoder, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
     opened, opening = list[Path](), MediaPath.open
@@ -167,7 +174,7 @@ def test_files_in_chunks_have_the_same_features(visual, videos, cache, monkeypat
     assert seen == [(done, 3) for done in range(kept + 1, 4)]
 
 
-def test_address_has_weights_sizes_and_interpolation(visual: Visual) -> None:
+def test_address_has_weights_sizes_and_interpolation(visual: VisualEncoder) -> None:
     nearly = tiny_visual()
     with torch.no_grad():
         nearly.get_parameter("net.conv_stem.weight").view(-1)[5].add_(1e-6)
@@ -191,7 +198,7 @@ def test_address_has_weights_sizes_and_interpolation(visual: Visual) -> None:
 @pytest.mark.parametrize("keep_time", [False, pytest.param(True, marks=pytest.mark.posix("times of a file's change"))])
 @pytest.mark.parametrize("name", ["picture.bmp", "img_{:05d}.bmp"])
 def test_a_changed_picture_misses(
-    visual: Visual, cache: FeatureCache, tmp_path: Path, name: str, keep_time: bool
+    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path, name: str, keep_time: bool
 ) -> None:
     """Also for a frame of a folder, and if size and modification time are preserved (`rsync -t`, `cp -p`)."""
     path = write_frames(tmp_path / name, "red", 9)
@@ -211,7 +218,9 @@ def test_a_changed_picture_misses(
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_file_replaced_while_it_is_read_is_not_cached(visual: Visual, cache: FeatureCache, tmp_path: Path) -> None:
+def test_a_file_replaced_while_it_is_read_is_not_cached(
+    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path
+) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 4)
 
     def choose_late(length: int) -> list[int]:
@@ -225,7 +234,9 @@ def test_a_file_replaced_while_it_is_read_is_not_cached(visual: Visual, cache: F
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
+def test_a_copied_folder_of_frames_hits(
+    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path, monkeypatch
+) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
     other = write_frames(Path(f"{tmp_path}/elsewhere/{{:d}}.png"), "red", 9, first=0)
     (before,) = read(visual, [path], cache)
@@ -235,20 +246,20 @@ def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp
 
 
 def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
-    visual: Visual, cache: FeatureCache, tmp_path: Path
+    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path
 ) -> None:
     path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
     third.unlink()
-    (gap,) = frames_of(visual, [path], Reading(cache=cache.path.parent))
+    (gap,) = frames_of(visual, [path], ReadOptions(cache=cache.path.parent))
     mkfifo(third)
-    (pipe,) = frames_of(visual, [path], Reading(cache=cache.path.parent))
+    (pipe,) = frames_of(visual, [path], ReadOptions(cache=cache.path.parent))
     for error, named in ((gap, path), (pipe, third)):
         assert isinstance(error, MediaError)
         assert error.path == named
         prints(str(error), third.name)
 
 
-def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_from_environment(visual: VisualEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
     cache = open_cache(visual, Protocol(4, PIXELS), True)
     assert cache is not None
@@ -334,13 +345,13 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
 
 
 def test_the_bytes_of_a_video_under_other_names(
-    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path
+    visual: VisualEncoder, videos: list[Path], cache: FeatureCache, tmp_path: Path
 ) -> None:
     """One name is not UTF-8, but on Windows; under a picture's name the cached features of the video are not used."""
     names = [tmp_path / ("caf\xe9.mp4" if WINDOWS else os.fsdecode(b"caf\xe9.mp4")), tmp_path / "video.jpg"]
     for name in names:
         name.write_bytes(videos[0].read_bytes())
     for _ in range(2):
-        video, picture = frames_of(visual, names, Reading(cache=cache.path.parent))
+        video, picture = frames_of(visual, names, ReadOptions(cache=cache.path.parent))
         assert isinstance(video, torch.Tensor)
         assert isinstance(picture, MediaError)

@@ -12,8 +12,8 @@ from torch import nn
 from made import write_image
 from messages import prints, refuses
 from texthead.data.protocol import Pixels, Protocol
-from texthead.encoders.encoder import Visual, build_visual
-from texthead.encoders.lazy import LazyVisual, weights_digest
+from texthead.encoders.encoder import VisualEncoder, build_visual
+from texthead.encoders.lazy import LazyVisualEncoder, weights_digest
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
@@ -21,7 +21,7 @@ from texthead.extras import version
 from texthead.features import engine as engines
 from texthead.features.clips import encode
 from texthead.features.engine import Engine, StoredGraph
-from texthead.features.reading import Reading, engines_text
+from texthead.features.reading import ReadOptions, engines_text
 from texthead.features.views import item_features
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -39,7 +39,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def mini() -> Visual:
+def mini() -> VisualEncoder:
     return load_encoder("mini").visual
 
 
@@ -47,11 +47,11 @@ def frames(size: int, count: int = 8) -> torch.Tensor:
     return torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def small_visual(net: nn.Module, dim: int = 4) -> Visual:
+def small_visual(net: nn.Module, dim: int = 4) -> VisualEncoder:
     spec = VisualSpec(
         "small", "timm:small", dim, 32, 0.9, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "relu", False, True
     )
-    return Visual(net, spec).eval()
+    return VisualEncoder(net, spec).eval()
 
 
 def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -143,14 +143,14 @@ def test_graph_with_external_weights_refused(tmp_path):
 
 
 def test_graph_key_has_weights_size_and_versions(mini, monkeypatch):
-    own = StoredGraph.of(weights_digest(mini), 64)
-    assert own == StoredGraph.of(weights_digest(mini), 64)
-    assert own != StoredGraph.of(weights_digest(mini), 65)
+    own = StoredGraph.for_weights(weights_digest(mini), 64)
+    assert own == StoredGraph.for_weights(weights_digest(mini), 64)
+    assert own != StoredGraph.for_weights(weights_digest(mini), 65)
     other = small_visual(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)))
-    assert own != StoredGraph.of(weights_digest(other), 64)
+    assert own != StoredGraph.for_weights(weights_digest(other), 64)
     for package in ("torch", "timm", "onnxruntime"):
         monkeypatch.setattr(engines, "version", lambda name, other=package: "0" if name == other else version(name))
-        assert own != StoredGraph.of(weights_digest(mini), 64)
+        assert own != StoredGraph.for_weights(weights_digest(mini), 64)
 
 
 class Odd(nn.Module):
@@ -197,7 +197,7 @@ def test_a_provider_that_is_not_installed_or_does_not_start(mini, cache, monkeyp
 
 def test_every_provider_is_an_engine_with_graphs_of_its_own():
     assert {*engines.PROVIDERS, "auto", "eager"} == {*get_args(EngineName)}
-    paths = {StoredGraph.of("weights", 64, engine).path for engine in engines.PROVIDERS}
+    paths = {StoredGraph.for_weights("weights", 64, engine).path for engine in engines.PROVIDERS}
     assert len(paths) == len(engines.PROVIDERS)
 
 
@@ -205,7 +205,7 @@ def test_engines_share_a_cache(mini, tmp_path):
     path, pixels, used = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic"), list[str]()
 
     def feature(engine):
-        reading, reporter = Reading(cache=tmp_path, engine=engine), Reporter(used=used.append)
+        reading, reporter = ReadOptions(cache=tmp_path, engine=engine), Reporter(used=used.append)
         (result,) = encode(mini, [path], Protocol(1, pixels), reading, reporter)
         return result
 
@@ -230,7 +230,7 @@ class Full(nn.Module):
 
 
 def test_a_full_gpu_gets_half_as_many_frames():
-    """A module that is no `Visual` runs as it is."""
+    """A module that is no `VisualEncoder` runs as it is."""
     lines: list[str] = []
     encode = Engine(Full(3), "auto", MANY, Reporter(note=lines.append))
     for _ in range(2):
@@ -247,7 +247,9 @@ def test_temporal_encoder_runs_without_engine(mini, tmp_path):
     visual = build_visual(spec_of("timm:vit_tiny_patch16_224"))
     model = Recognizer(visual, TokenConv(visual), FrozenHead(torch.eye(2, 192), names=("a", "b"), kind="x"))
     path, protocol = write_image(tmp_path / "a.png", "red"), Protocol(2, Pixels(224, 224, "bicubic"))
-    (pinned,), (eager,) = (item_features(model, [path], protocol, Reading(engine=e)) for e in ("onnxruntime", "eager"))
+    (pinned,), (eager,) = (
+        item_features(model, [path], protocol, ReadOptions(engine=e)) for e in ("onnxruntime", "eager")
+    )
     assert torch.equal(pinned, eager)
 
 
@@ -261,7 +263,7 @@ def test_lazy_visual_built_on_demand():
         built.append(True)
         return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
 
-    visual = LazyVisual(small_visual(nn.Identity()).spec, build, "digest")
+    visual = LazyVisualEncoder(small_visual(nn.Identity()).spec, build, "digest")
     model = Recognizer(visual, MeanPool(), FrozenHead(torch.eye(3, 4), names=("a", "b", "c"), kind="x"))
     model.eval().to("cpu").double()
     assert model.device.type == "cpu"
@@ -276,6 +278,6 @@ def test_lazy_visual_built_on_demand():
         lambda v: v.net,
         lambda v: v.train()(frames(8)),
     ):
-        other = LazyVisual(visual.spec, build, "digest")
+        other = LazyVisualEncoder(visual.spec, build, "digest")
         reach(other)
         assert other.digest is None

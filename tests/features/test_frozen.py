@@ -16,7 +16,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, EncoderError, MediaError
 from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 
@@ -60,7 +60,7 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
     paths = [image, write_broken(tmp_path / "b.mp4"), video]
     with pytest.raises(MediaError, match="b.mp4"):
         FrozenEncoder(encoder, CENTRE).files(paths)
-    frozen = FrozenEncoder(encoder, CENTRE, Reading(cache=tmp_path / "cache", skip_unreadable=True))
+    frozen = FrozenEncoder(encoder, CENTRE, ReadOptions(cache=tmp_path / "cache", skip_unreadable=True))
     files = frozen.files(paths)
     assert files.positions == [0, 2]
     assert files.features.shape == (2, encoder.dim)
@@ -83,7 +83,7 @@ def test_features_that_are_not_finite_are_neither_returned_nor_kept(bad: float, 
         blue = frames[0].mean((2, 3)).argmax(1) == 2
         return features.index_fill(0, blue.nonzero()[:1, 0], bad)
 
-    cached = FrozenEncoder(encoder, CENTRE, Reading(cache=tmp_path / "cache"))
+    cached = FrozenEncoder(encoder, CENTRE, ReadOptions(cache=tmp_path / "cache"))
     hook = encoder.visual.net.register_forward_hook(overflow)
     for frozen in (cached, FrozenEncoder(encoder, CENTRE), cached):
         with refuses(EncoderError, "blue.mp4", "not finite"):

@@ -12,11 +12,11 @@ from made import encode as encode_video
 from messages import prints
 from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
 from texthead.features.clips import encode
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 
 PROTOCOL, every = Protocol(8, PIXELS), functools.partial(evenly, most=1000)
@@ -29,21 +29,21 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def encoded(visual: VisualEncoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of frames in each call of the encoder."""
     counts: list[int] = []
-    forward = Visual.forward
+    forward = VisualEncoder.forward
 
-    def counted(self: Visual, frames: torch.Tensor) -> torch.Tensor:
+    def counted(self: VisualEncoder, frames: torch.Tensor) -> torch.Tensor:
         counts.append(len(frames))
         return forward(self, frames)
 
-    monkeypatch.setattr(Visual, "forward", counted)
+    monkeypatch.setattr(VisualEncoder, "forward", counted)
     return counts
 
 
-def read(visual: Visual, paths: list[Path], cache: FeatureCache, workers: int = 0) -> list[torch.Tensor]:
-    reading = Reading(workers, cache=cache.path.parent)
+def read(visual: VisualEncoder, paths: list[Path], cache: FeatureCache, workers: int = 0) -> list[torch.Tensor]:
+    reading = ReadOptions(workers, cache=cache.path.parent)
     entries = [*encode(visual, paths, PROTOCOL, reading, choose=every)]
     assert all(isinstance(entry, torch.Tensor) for entry in entries), entries
     return [entry[0] for entry in entries if isinstance(entry, torch.Tensor)]
@@ -51,7 +51,12 @@ def read(visual: Visual, paths: list[Path], cache: FeatureCache, workers: int = 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_makes_its_parts_free(
-    visual: Visual, video: Path, cache: FeatureCache, encoded: list[int], workers: int, monkeypatch: pytest.MonkeyPatch
+    visual: VisualEncoder,
+    video: Path,
+    cache: FeatureCache,
+    encoded: list[int],
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (whole,) = read(visual, [video], cache, workers)
     assert sum(encoded) == 20
@@ -67,7 +72,9 @@ def test_a_file_makes_its_parts_free(
     assert torch.equal(other, whole[15:17])
 
 
-def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureCache, encoded: list[int]) -> None:
+def test_parts_make_their_file_free(
+    visual: VisualEncoder, video: Path, cache: FeatureCache, encoded: list[int]
+) -> None:
     halves = read(visual, [Path(f"{video}#t=,1"), Path(f"{video}#t=1")], cache)
     assert sum(encoded) == 20
     (whole,) = read(visual, [video], cache)
@@ -80,12 +87,12 @@ def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureC
 
 @pytest.mark.slow
 def test_a_part_that_cannot_be_read_is_a_value(
-    visual: Visual, video: Path, cache: FeatureCache, tmp_path: Path
+    visual: VisualEncoder, video: Path, cache: FeatureCache, tmp_path: Path
 ) -> None:
     image = write_image(tmp_path / "a.png", "red")
     names = [f"{video}#t=9", f"{tmp_path / 'gone.mp4'}#t=1,2", f"{image}#t=0,1", f"{video}#t=3,2", f"{video}#t=,1"]
     for kept in (cache, None):
-        reading = Reading(cache=kept.path.parent if kept else False)
+        reading = ReadOptions(cache=kept.path.parent if kept else False)
         *errors, part = encode(visual, list(map(Path, names)), PROTOCOL, reading, choose=every)
         assert isinstance(part, torch.Tensor)
         for error, name in zip(errors, names, strict=False):

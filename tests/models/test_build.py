@@ -21,7 +21,7 @@ from run_folders import assert_rebuilt, put
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.classes.class_edits import remove_classes
 from texthead.data import Pixels, splits
-from texthead.encoders.encoder import Encoder, Visual
+from texthead.encoders.encoder import Encoder, VisualEncoder
 from texthead.encoders.load import spec_of
 from texthead.errors import DataError, RunError
 from texthead.models.build import make_head, make_temporal_for
@@ -78,7 +78,7 @@ def test_the_temporal_transformer_has_the_published_heads(architecture: str, hea
     """The width of CLIP's text tower divided by 64, as in the published checkpoints."""
     spec = spec_of(f"openclip:{architecture}")
     spec = replace(SPEC, dim=spec.dim, config=spec.config)
-    module = make_temporal_for(replace(RECIPE, temporal="transformer:layers=1"), Visual(nn.Identity(), spec))
+    module = make_temporal_for(replace(RECIPE, temporal="transformer:layers=1"), VisualEncoder(nn.Identity(), spec))
     assert isinstance(module, TemporalTransformer)
     assert module.options["heads"] == heads
 

@@ -7,7 +7,7 @@ import torch
 
 from made import SPEC, noise, tiny_visual, write_untrained
 from texthead import MeanPool, Recognizer
-from texthead.encoders.encoder import Encoder, Text
+from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.prediction.load import load_run
@@ -21,7 +21,9 @@ def multilabel() -> MultiLabelHead:
 
 
 def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
-    text = Text(torch.nn.Identity(), list, lambda prompts: torch.randn(len(prompts), SPEC.dim), torch.nn.Identity())
+    text = TextEncoder(
+        torch.nn.Identity(), list, lambda prompts: torch.randn(len(prompts), SPEC.dim), torch.nn.Identity()
+    )
     encoder, rows = Encoder(tiny_visual(), lambda: text, scale=21.0), torch.randn(3, SPEC.dim)
     head = MultiLabelHead(FrozenHead(rows, names=NAMES), bias=torch.tensor([-3.0, 0.0, 0.0]), thresholds=torch.ones(3))
     new = head.with_names(encoder, ["a red kite", "a bird"], labels=["kite", "bird"])
@@ -33,7 +35,7 @@ def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
 def test_other_names_keep_the_center_of_the_head(center: torch.Tensor | None) -> None:
     """Not that of the encoder: the same rows give the same scores."""
     rows, features = torch.randn(3, SPEC.dim), noise(5, SPEC.dim)
-    text = Text(torch.nn.Identity(), list, lambda prompts: rows, torch.nn.Identity())
+    text = TextEncoder(torch.nn.Identity(), list, lambda prompts: rows, torch.nn.Identity())
     encoder = Encoder(tiny_visual(), lambda: text, scale=21.0, center=torch.full((SPEC.dim,), 9.0))
     head = FrozenHead(rows, names=NAMES, scale=21.0, center=center)
     torch.testing.assert_close(head.with_names(encoder, NAMES)(features), head(features))

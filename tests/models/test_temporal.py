@@ -17,7 +17,7 @@ from made import SPEC, noise
 from messages import refuses
 from paper.temporal_conv import TemporalConv
 from texthead.apps.checkpoints.temporal import JoinedFrames
-from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
@@ -187,7 +187,7 @@ CONVS += [(TemporalConv, name) for name in SPECS if "vit" not in name]
 
 
 @cache
-def built(name: str) -> Visual:
+def built(name: str) -> VisualEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         # Away from the initial weights, with which most networks hardly react to their input.
@@ -197,7 +197,7 @@ def built(name: str) -> Visual:
     return visual.eval()
 
 
-def tower(name: str) -> Visual:
+def tower(name: str) -> VisualEncoder:
     return copy.deepcopy(built(name))
 
 
@@ -240,7 +240,7 @@ def test_shift_moves_quarters_of_channels():
     assert torch.equal(FrameConv(8, "identity")(x, 3), x)
 
 
-def written_out_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+def written_out_vit(visual: VisualEncoder, kernels: list[Tensor], clips: Tensor) -> Tensor:
     """Run open_clip's ViT by hand, with a convolution of the class token before attention and before the MLP."""
     net, frames = visual.net, clips.shape[1]
     x = net.conv1(clips.flatten(0, 1)).flatten(2).transpose(1, 2)
@@ -255,7 +255,7 @@ def written_out_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Ten
     return (net.ln_post(x[:, 0]) @ net.proj).unflatten(0, clips.shape[:2]).mean(1)
 
 
-def written_out_timm_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+def written_out_timm_vit(visual: VisualEncoder, kernels: list[Tensor], clips: Tensor) -> Tensor:
     net, frames = visual.net, clips.shape[1]
     x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(clips.flatten(0, 1)))))
     for block, kernel in zip(net.blocks, kernels, strict=True):
@@ -266,7 +266,7 @@ def written_out_timm_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -
     return net.forward_head(net.norm(x)).unflatten(0, clips.shape[:2]).mean(1)
 
 
-def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+def written_out_resnet(visual: VisualEncoder, kernels: list[Tensor], clips: Tensor) -> Tensor:
     """Run open_clip's ResNet by hand, with a frame convolution before the first layer of every res4 and res5 block."""
     net, frames = visual.net, clips.shape[1]
     kernels = list(kernels)

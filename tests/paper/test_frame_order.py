@@ -12,10 +12,10 @@ from paper.frame_order import blind_to_order, order_test, shuffled
 from paper.temporal_conv import TemporalConv
 from texthead import Dataset, Item, Protocol, Views
 from texthead.data import ViewClips
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import paired_interval
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -55,7 +55,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 HEAD = FrozenHead(torch.tensor([[0.0, 0, 1], [1.0, 0, 0]]), names=["blue", "red"])
-BY_FIRST_FRAME = Recognizer(Visual(Mean(), replace(SPEC, dim=3)), FirstFrame(), HEAD)
+BY_FIRST_FRAME = Recognizer(VisualEncoder(Mean(), replace(SPEC, dim=3)), FirstFrame(), HEAD)
 
 
 def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
@@ -90,7 +90,7 @@ def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
     model = Recognizer(visual, temporal, LinearHead(256, names=["blue", "red"])).eval()
     cache = tmp_path if kind == "transformer" else False
     protocol = Protocol(FRAMES, PIXELS, Views(origin="centre"))
-    result = order_test(model, clips, protocol, Reading(cache=cache))
+    result = order_test(model, clips, protocol, ReadOptions(cache=cache))
     assert result.top1 == evaluate(model, clips, protocol).top1
     # Reverse by hand: pass the reversed clip through the model.
     paths = [item.path for item in clips.items]

@@ -13,7 +13,7 @@ from paper.prompt_head import PromptHead, random_context, template_context
 from run_folders import put
 from text_models import bert, image_only
 from texthead import MeanPool, Recognizer
-from texthead.encoders.encoder import Encoder, Text
+from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, EncoderError, RunError
@@ -40,7 +40,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def drawn_head(text: Text, vectors: int = 4, *, names: list[str] = NAMES, **options) -> PromptHead:
+def drawn_head(text: TextEncoder, vectors: int = 4, *, names: list[str] = NAMES, **options) -> PromptHead:
     """Return a head with random context vectors, in training mode."""
     return PromptHead(text, names, context=random_context(text, vectors, generator=seeded()), **options).train()
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_learned_is_refused(small: Encoder) -> None:
         drawn_head(text, 11)
     with refuses(RunError, "text encoder"):
         PromptHead(None, NAMES, context=noise(2, 16))
-    odd = Text(text.net, lambda prompts: [[2, 4, 5, 3] for _ in prompts], text.encode, text.embedding)
+    odd = TextEncoder(text.net, lambda prompts: [[2, 4, 5, 3] for _ in prompts], text.encode, text.embedding)
     with refuses(DataError, "'x'"):
         PromptHead(odd, NAMES, context=noise(2, 16))
 

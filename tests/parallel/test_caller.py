@@ -39,7 +39,7 @@ def photos(folder: Path) -> th.Dataset:
 
 
 def frozen(cache: Path) -> th.FrozenEncoder:
-    return th.FrozenEncoder(th.load_encoder("mini", lazy=True), reading=th.Reading(cache=cache))
+    return th.FrozenEncoder(th.load_encoder("mini", lazy=True), reading=th.ReadOptions(cache=cache))
 
 
 def rows(run: Run) -> list[list[float]]:
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for colour in ("red", "blue"):
         for number in range(3):
             write_image(folder / "photos" / colour / f"{number}.png", colour, number)
-    th.train(photos(folder), folder / "mini", reading=th.Reading())
+    th.train(photos(folder), folder / "mini", reading=th.ReadOptions())
     return folder
 
 

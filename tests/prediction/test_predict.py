@@ -13,9 +13,9 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.calibration import Calibration, Threshold
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.features.views import item_features
-from texthead.media.find import find_media
+from texthead.media import find
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -66,6 +66,10 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+def find_media(*arguments) -> list[Path]:
+    return [*map(Path, find.find_media(*arguments))]
+
+
 # --- input files ----------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +105,7 @@ def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
     mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
     assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
-    result = make_run(1).predict([tmp_path], reading=Reading(skip_unreadable=True))
+    result = make_run(1).predict([tmp_path], reading=ReadOptions(skip_unreadable=True))
     assert [bool(each.error) for each in result] == [True, True, False]
     for inputs, name in ((tmp_path, "lost.mp4"), (tmp_path / "pipe.mp4", "pipe.mp4")):
         with refuses(MediaError, tmp_path / name):
@@ -122,7 +126,7 @@ def test_what_is_not_there(tree: Path) -> None:
         with refuses(DataError, tree / "gone.mp4"):
             make_run(2).predict(one)
     with refuses(DataError, tree / "gone.mp4"):
-        make_run(2).predict([tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
+        make_run(2).predict([tree / "gone.mp4"], reading=ReadOptions(skip_unreadable=True))
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -149,7 +153,7 @@ def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, fra
 def test_a_picture_is_encoded_once(tree: Path) -> None:
     run, seen = make_run(8), []
     run.model.visual.register_forward_hook(lambda _, frames, __: seen.append(len(frames[0])))
-    run.predict([tree / "z.jpg", tree / "b.mp4"], reading=Reading(batch=2, engine="eager"))
+    run.predict([tree / "z.jpg", tree / "b.mp4"], reading=ReadOptions(batch=2, engine="eager"))
     assert sum(seen) == 1 + 8
 
 
@@ -173,9 +177,9 @@ def test_protocol_defaults_to_run(tree: Path) -> None:
         (make_run(4), None, (4, CENTRE)),
         (make_run(4), Protocol(4, views=views), (4, views)),
         (make_run(8), Protocol(3, pixels, CENTRE), (3, CENTRE, pixels)),
-        (Run.of(model), None, (8, CENTRE, own)),
-        (Run.of(model), Protocol(2, views=views), (2, views, own)),
-        (Run.of(model), Protocol(2, PIXELS), (2, Views())),
+        (Run.from_model(model), None, (8, CENTRE, own)),
+        (Run.from_model(model), Protocol(2, views=views), (2, views, own)),
+        (Run.from_model(model), Protocol(2, PIXELS), (2, Views())),
     ]:
         (prediction,) = source.predict([tree / "b.mp4"], protocol, top=5)
         assert dict(prediction.top) == pytest.approx(predict_by_hand(model, tree / "b.mp4", *expected), abs=1e-5)
@@ -206,7 +210,7 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     run = make_run(1)
     first = tmp_path / names[0]
     reporter = Reporter().counting(lambda *done: seen.append(done))
-    result = run.predict([first, tmp_path], reading=Reading(workers=2), reporter=reporter)
+    result = run.predict([first, tmp_path], reading=ReadOptions(workers=2), reporter=reporter)
     assert [prediction.path.name for prediction in result] == [first.name, *names]
     assert result[0] == result[1], "a file that is named twice is answered twice"
     assert seen[-1] == (12, 12)
@@ -221,7 +225,7 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
         digest, protocol = rows_digest(run.head.weight), run.protocol.to_json()
         run = replace(run, calibration=Calibration(heat, 40, Threshold(0.05, 0.99, 19), None, digest, protocol))
     write_broken(tree / "broken.mp4")
-    reading = Reading(skip_unreadable=True)
+    reading = ReadOptions(skip_unreadable=True)
     notes: list[str] = []
     (result,) = run.predict([item], reading=reading, unlabelled=[tree], reporter=Reporter(note=notes.append))
     entries = item_features(run.model, [item, *(path for path in find_media([tree]) if path != item)], run.protocol)
@@ -242,11 +246,11 @@ def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> 
         make_run(2).predict([tree])
     assert caught.value.path == broken
     with pytest.raises(DataError, match=r"^\S+[/\\]c\.mp4: cannot be read"):
-        make_run(2).predict([broken], reading=Reading(skip_unreadable=True))
+        make_run(2).predict([broken], reading=ReadOptions(skip_unreadable=True))
     with pytest.raises(DataError, match=r"none of 2 files can be read: \S+[/\\]c\.mp4: "):
-        make_run(2).predict([broken, text], reading=Reading(skip_unreadable=True))
+        make_run(2).predict([broken, text], reading=ReadOptions(skip_unreadable=True))
     inputs = [tree, text, tree / "b.mp4"]
-    result = make_run(2).predict(inputs, reading=Reading(skip_unreadable=True))
+    result = make_run(2).predict(inputs, reading=ReadOptions(skip_unreadable=True))
     assert [prediction.path for prediction in result] == find_media(inputs)
     assert [prediction.path for prediction in result if prediction.error] == [broken, text]
     for prediction in result:

@@ -9,10 +9,10 @@ import pytest
 import texthead as th
 from made import calibrate_run, write_colour_run, write_image
 from texthead.evaluation.calibration import Level
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media.paths import fingerprints
 
-READING = Reading(engine="auto")
+READING = ReadOptions(engine="auto")
 
 
 def test_the_held_out_items(world, works):
@@ -22,7 +22,7 @@ def test_the_held_out_items(world, works):
     assert [method for method, _ in scores.rows] == [row["method"] for row in printed["methods"]]
     assert [result.top1 for _, result in scores.rows] == [row["top1"] for row in printed["methods"]]
     assert (scores.engine, scores.notes) == (printed["engine"], [])
-    chosen = run.to_score()
+    chosen = run.eval_items()
     assert (chosen.scored_name, len(chosen.scored)) == ("held-out", scores.result.count)
 
 
@@ -36,7 +36,7 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
     content = frozenset(fingerprints([item.path for item in data.items])[:fitted])
     assert run.calibration is not None
     run = replace(run, calibration=replace(run.calibration, content=content, level=Level(0.5, 0.9, {}, wrong=0.05)))
-    scores = run.evaluate(data, reading=Reading())
+    scores = run.evaluate(data, reading=ReadOptions())
     rows = scores.answers.rows if scores.answers else []
     assert sum(row.items for row in rows if row.answer in ("class", "none of these")) == 9 - fitted
     assert scores.result.count == 9

@@ -32,7 +32,7 @@ from texthead.data.clips import TrainClips
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.models import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
@@ -264,7 +264,7 @@ def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)  # earlier draws in the process don't matter either
-    train_short(data, tmp_path / "workers", reading=Reading(2))
+    train_short(data, tmp_path / "workers", reading=ReadOptions(2))
     assert_same_run(tmp_path / "workers", uncut)
     other = losses(train_short(data, tmp_path / "seed", seed=4))
     assert len({*losses(on_disk(uncut)), *other}) == 4 * STEPS, "another seed is another run"
@@ -315,7 +315,7 @@ def test_resumed_run_matches_bitwise(
     model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
     reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
-    reading = Reading(0 if every else 1)
+    reading = ReadOptions(0 if every else 1)
     records = fine_tune(model, data, val, recipe, out=tmp_path, resume=True, reading=reading, reporter=reporter)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
@@ -598,7 +598,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     recipe = replace(RECIPE, tune="none" if frozen else "all")
     path, message = None, ""
     try:
-        fine_tune(make_model(), data, None, recipe, out=tmp_path / "run", reading=Reading(workers))
+        fine_tune(make_model(), data, None, recipe, out=tmp_path / "run", reading=ReadOptions(workers))
     except MediaError as error:
         # Not pytest.raises, which keeps the frames: the workers would live on and shut down slowly.
         path, message = error.path, str(error)
@@ -662,7 +662,7 @@ def test_the_folder_holds_what_prediction_needs(
 ) -> None:
     seen: list[Protocol] = []
 
-    def watched(model: Recognizer, dataset: Dataset, protocol: Protocol, reading: Reading, **options: Any):
+    def watched(model: Recognizer, dataset: Dataset, protocol: Protocol, reading: ReadOptions, **options: Any):
         seen.append(protocol)
         return evaluate(model, dataset, protocol, reading, **options)
 
@@ -693,23 +693,23 @@ def test_features_for_a_frozen_encoder_are_kept(
     recipe = replace(RECIPE, epochs=2, tune="none")
     cache = tmp_path / "cache"
     plain = fine_tune(make_model(), data, val, recipe, out=tmp_path / "plain")
-    first = fine_tune(make_model(), data, val, recipe, out=tmp_path / "first", reading=Reading(cache=cache))
+    first = fine_tune(make_model(), data, val, recipe, out=tmp_path / "first", reading=ReadOptions(cache=cache))
     monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was opened"))
-    again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", reading=Reading(cache=cache))
+    again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", reading=ReadOptions(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
 def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
-    fine_tune(make_model(), data, None, recipe, out=out, reading=Reading(engine="onnxruntime"))
+    fine_tune(make_model(), data, None, recipe, out=out, reading=ReadOptions(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     engines = []
     monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
-            fine_tune(make_model(), data, None, recipe, out=out, resume=True, reading=Reading(engine=engine))
+            fine_tune(make_model(), data, None, recipe, out=out, resume=True, reading=ReadOptions(engine=engine))
     assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
 
@@ -774,7 +774,7 @@ def test_no_cache_for_frames_with_context(data: Dataset, val: Dataset, tmp_path:
     model, _ = convolved()
     cache = tmp_path / "cache"
     plain = evaluate(model, val, Protocol(2, PIXELS))
-    assert torch.equal(evaluate(model, val, Protocol(2, PIXELS), Reading(cache=cache)).scores, plain.scores)
+    assert torch.equal(evaluate(model, val, Protocol(2, PIXELS), ReadOptions(cache=cache)).scores, plain.scores)
 
 
 # --- on a GPU, each value read from it within a step waits for all the work queued before

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from texthead.data.dataset import Dataset
-    from texthead.features.reading import Reading
+    from texthead.features.reading import ReadOptions
     from texthead.prediction.run import Run
 
 SplitName = Literal["train", "val", "test"]
@@ -108,11 +108,11 @@ class ReadingOptions:
 
         return pick_device(self.device)
 
-    def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "Reading":
+    def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "ReadOptions":
         """Return how to read the items of a model."""
-        from texthead.features.reading import Reading
+        from texthead.features.reading import ReadOptions
 
-        return Reading(default_workers(items, self.workers), 1, cache, self.skip_unreadable, "auto")
+        return ReadOptions(default_workers(items, self.workers), 1, cache, self.skip_unreadable, "auto")
 
 
 def check_no_encoder(command: object, run: str) -> None:

@@ -1,8 +1,10 @@
 """The scores of a run, and those of the baselines of a trained one."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from texthead.cli.console import console
@@ -11,6 +13,8 @@ from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
+from texthead.files import write_csv
+from texthead.media.paths import MediaPath
 from texthead.runs.scores import score_of
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES
@@ -117,3 +121,18 @@ def show_classes(result: Evaluation) -> None:
     if len(pairs) > _PAIRS:
         more = len(pairs) - _PAIRS
         console.results().print(f"and {plural(more, 'more pair')} (--out FILE writes all predictions)")
+
+
+def write_items(path: Path, result: Evaluation) -> None:
+    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    multilabel = isinstance(result, MultiLabelEvaluation)
+    values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
+    true, said = (
+        [np.flatnonzero(row).tolist() if multilabel else [int(row)] for row in each]
+        for each in (result.targets.numpy(), result.predicted)
+    )
+    rows = []
+    for file, own, best, p in zip(result.paths, true, said, values, strict=True):
+        label, predicted = ("; ".join(result.names[index] for index in each) for each in (own, best))
+        rows.append((MediaPath(file).original, label, predicted, "; ".join(f"{p[index]:.4f}" for index in best)))
+    write_csv(path, ("path", "label", "predicted", "probability"), rows)

@@ -8,4 +8,5 @@ report        texthead report
 calibrate     texthead calibrate
 predict       texthead predict
 encoders      texthead encoders
+prediction_file  a CSV or JSON-lines file of predictions that a later call continues
 """

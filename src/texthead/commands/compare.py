@@ -112,8 +112,19 @@ def _show_table(scores: "MethodScores") -> None:
     for column in scores.columns:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("uses")
-    for row in scores.rows():
-        table.add_row(*row, USES.get(row[0], ""))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    for name in scores.experiment.methods:
+        own = [each.get(name) for each in scores.columns.values()]
+        means = [score.class_mean if score and score.sizes_differ else None for score in own]
+        for title, rates, uses in (
+            (name, [score and score.rate for score in own], USES[name]),
+            ("  mean over classes", means, ""),
+        ):
+            if any(rates):
+                # 100 for 100.0, so that the table fits 80 columns.
+                cells = (
+                    "{:.1f} ({:.1f}-{:.1f})".format(*rate).replace("100.0", "100") if rate else "" for rate in rates
+                )
+                table.add_row(title, *cells, uses)
     if scores.columns:
         console.results().print(table)
     if scores.rare:

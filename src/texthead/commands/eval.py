@@ -38,14 +38,13 @@ class Eval(LabelledRun):
 
     def __call__(self) -> None:
         from texthead.cli.model import with_read_classes
-        from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores
+        from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores, write_items
         from texthead.parallel.distributed import rank
-        from texthead.prediction.run_evaluation import write_items
         from texthead.text.prompts import labelled_classes
 
         run, items = self.load()
         run = run if self.mix == 1 else run.mixed(self.mix)
-        chosen = run.to_score(items, self.split)
+        chosen = run.eval_items(items, self.split)
         if self.classes is not None:  # They name all labels of the items.
             made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
             console.say_names(made.labels, made.names, None)

@@ -20,11 +20,11 @@ from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
+    from texthead.commands.prediction_file import PredictionFile
     from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
-    from texthead.prediction.prediction_file import PredictionFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Predict(ModelOptions, ReadingOptions):
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.media.find import find_names
+        from texthead.media.find import find_media
         from texthead.runs.model import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
@@ -92,7 +92,7 @@ class Predict(ModelOptions, ReadingOptions):
         file = self._open(run.model, protocol, calibration, inputs) if self.out else None
         begun = file is not None and bool(file.done)
         if file and begun:  # As a `Path`, since names in shards have slashes on Windows too.
-            inputs = [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in file.done]
+            inputs = [name for name in find_media(inputs) if str(Path(MediaPath(name).original)) not in file.done]
         if inputs:
             results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
             results = _recorded(results, unreadable)
@@ -137,9 +137,9 @@ class Predict(ModelOptions, ReadingOptions):
         Raises:
             DataError: clips come from several folders of shards, whose names may be the same.
         """
+        from texthead.commands.prediction_file import PredictionFile
         from texthead.encoders.lazy import weights_key
         from texthead.prediction.formats import csv_columns
-        from texthead.prediction.prediction_file import PredictionFile
 
         columns = csv_columns(calibration, sets=self.sets, multilabel=model.multilabel)
         digest = weights_key(model.head, f"{model.head} {model.features_digest()}")

@@ -42,7 +42,7 @@ class ReportCommand(LabelledRun):
         run, items = self.load()
         if self.out is None:
             check_own(run.folder)
-        chosen, reading = run.to_score(items, self.split), self.reading(items.paths, True)
+        chosen, reading = run.eval_items(items, self.split), self.reading(items.paths, True)
         console.remarks().print(
             f"scoring {len(chosen.scored)} items ({chosen.scored_name}) of {len(chosen.scored.classes)} classes"
         )

@@ -97,11 +97,11 @@ class Train(TrainingData, ReadingOptions):
         from texthead.parallel.distributed import ranks
 
         tune = self.chosen.values.get("tune")
-        asked = bool(self.of_the_loop) if tune == "none" else tune is not None
+        asked = bool(self.loop_options) if tune == "none" else tune is not None
         return self.resume or ranks() > 1 or asked or self.recipe != "small"
 
     @property
-    def of_the_loop(self) -> list[str]:
+    def loop_options(self) -> list[str]:
         """The options that only the training loop uses."""
         names = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*FROZEN, "tune")]
         return [*names, *([f"--head {self.head}"] if self.head != "text" else [])]
@@ -111,9 +111,9 @@ class Train(TrainingData, ReadingOptions):
         named("head", self.head)
         super().check()
         check_out(Path(self.out), resume=self.resume)
-        if self.of_the_loop and not self.fine_tunes:
+        if self.loop_options and not self.fine_tunes:
             raise DataError(
-                f"{self.of_the_loop[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
+                f"{self.loop_options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
                 "as it is; or remove it"
             )
         if self.unlabelled and self.fine_tunes:

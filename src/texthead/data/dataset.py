@@ -95,7 +95,7 @@ class Dataset:
             raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `multilabel=True`")
 
     @classmethod
-    def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
+    def from_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
         """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
 
         For multi-label data, the label of a row is the tuple of their names.
@@ -265,7 +265,7 @@ class Dataset:
         classes = self.classes
         with naming(self.source):
             if source is None or source == FOLDERS:
-                tree = ClassTree.of_labels(classes)
+                tree = ClassTree.from_labels(classes)
             else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)

@@ -56,11 +56,6 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     return Division(train, others.get("val"), others.get(name, dataset.select([])), name, tuple(notes), not own)
 
 
-def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
-    """Divide by the data's own splits, as `divide` does; without splits, train on all items and hold out none."""
-    return divide(dataset, seed=seed, held_out=None if splits_of(dataset) else 0.0, k=k)
-
-
 def _check_classes(train: Dataset) -> list[str]:
     """Return a note on the classes that all training items have.
 
@@ -114,10 +109,3 @@ def shared_groups(train: Dataset, held_out: Dataset, name: str) -> list[str]:
     near = sum(map({*trained}.__contains__, held))
     remedy = "so scores are optimistic: put each group in one split"
     return [f"{near} of {len(held_out)} {name} items share a group with training items, {remedy}"] if near else []
-
-
-def check_no_class_lost(train: Dataset, readable: Dataset) -> None:
-    """Raise DataError if a class has no readable training item."""
-    lost = sorted(set(train.classes) - set(readable.classes))
-    if lost:
-        raise DataError(f"class {lost[0]!r} has no readable training item; repair its files or remove the class")

@@ -62,7 +62,7 @@ def read_hub(source: str) -> Dataset:
         for name, (paths, labels) in read.items()
         for row, (path, label) in enumerate(zip(paths, labels, strict=True))
     ]
-    return Dataset.of_rows(source, items, notes)
+    return Dataset.from_rows(source, items, notes)
 
 
 def _load(library: Any, source: str) -> Any:

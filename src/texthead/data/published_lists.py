@@ -66,7 +66,7 @@ def read_list(
     if frame_template is not None:
         counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
         notes += _count_notes(source, counts)
-    return Dataset.of_rows(source, items, notes)
+    return Dataset.from_rows(source, items, notes)
 
 
 def _entries(source: Path) -> list[ListedFile]:

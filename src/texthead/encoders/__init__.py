@@ -1,7 +1,7 @@
 """Frames and prompts -> embeddings.
 
 spec                what a visual encoder takes and gives, and all that rebuilds it but its weights
-encoder             Visual, Text and Encoder
+encoder             VisualEncoder, TextEncoder and Encoder
 lazy                a visual encoder that is built on first use, and the digests of its weights
 load                load an encoder by name; the table of prefixes
 mini                the built-in pair, and the bridge that maps text embeddings to class weights

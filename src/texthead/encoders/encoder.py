@@ -49,7 +49,7 @@ Prompts = Sequence[str | Sequence[str]]
 FUNCTIONS = "functions"
 
 
-class Visual(nn.Module):
+class VisualEncoder(nn.Module):
     """A network from frames to features with its own preprocessing.
 
     uint8 frames are scaled and normalised here, on the network's device; float frames must already be normalised.
@@ -82,7 +82,7 @@ class Visual(nn.Module):
         """Return one feature per frame, or `tokens` features per clip, not normalised."""
         return self.net(self.normalised(units))
 
-    def with_grid(self, most: Grid) -> "Visual":
+    def with_grid(self, most: Grid) -> "VisualEncoder":
         """Return the same encoder with the finest grid of features of at most these steps, rows and columns.
 
         The weights are shared. An encoder that cannot choose its grid is returned as it is.
@@ -92,7 +92,7 @@ class Visual(nn.Module):
             return self
         net = copy.copy(self.net)
         net.grid = spec.grid  # pyright: ignore[reportArgumentType]
-        return Visual(net, spec).to(self.device).train(self.training)
+        return VisualEncoder(net, spec).to(self.device).train(self.training)
 
     def normalised(self, frames: Shaped[Tensor, "*units 3 height width"]) -> Float[Tensor, "*units 3 height width"]:
         """Return the input of the network: normalised floats in its memory format."""
@@ -102,7 +102,7 @@ class Visual(nn.Module):
 
 
 def clip_features(
-    visual: Visual, clips: Shaped[Tensor, "batch frames 3 height width"]
+    visual: VisualEncoder, clips: Shaped[Tensor, "batch frames 3 height width"]
 ) -> Float[Tensor, "batch tokens dim"]:
     """Return the features of clips from a video encoder, in time order.
 
@@ -131,7 +131,7 @@ def check_lengths(prompts: Sequence[str], counts: Iterable[int], limit: int) -> 
             raise EncoderError(f"prompt {prompt[:40]!r}... has {count} tokens > {limit}: shorten it")
 
 
-class Text(nn.Module):
+class TextEncoder(nn.Module):
     """g_T: prompts -> text embeddings. Its weights are frozen, but gradients flow to the token embeddings.
 
     Args:
@@ -161,7 +161,7 @@ class Text(nn.Module):
         # In a list, so that the module is not registered twice.
         self._embedding = [embedding]
 
-    def __deepcopy__(self, memo: dict) -> "Text":
+    def __deepcopy__(self, memo: dict) -> "TextEncoder":
         """Return self: it is frozen, and `encode` would run the original network anyway."""
         return self
 
@@ -198,10 +198,10 @@ class Text(nn.Module):
         """Return rows as `Encoder.text_rows` does, with their gradient."""
         return _class_rows(self, prompts)
 
-    def then(self, change: Callable[[Tensor], Tensor], net: nn.Module | None = None) -> "Text":
+    def then(self, change: Callable[[Tensor], Tensor], net: nn.Module | None = None) -> "TextEncoder":
         """Return this encoder with its embeddings mapped by `change`; `net` has the weights of both."""
         (embedding,) = self._embedding
-        mapped = Text(net or self.net, self.tokenize, lambda tokens: change(self.encode(tokens)), embedding)
+        mapped = TextEncoder(net or self.net, self.tokenize, lambda tokens: change(self.encode(tokens)), embedding)
         mapped.unmapped = self.encode
         return mapped
 
@@ -236,8 +236,8 @@ class Encoder:
         load_text: returns the text encoder; None if there is none.
     """
 
-    visual: Visual
-    load_text: Callable[[], Text] | None
+    visual: VisualEncoder
+    load_text: Callable[[], TextEncoder] | None
     _: KW_ONLY
     scale: float
     bias: float = 0.0
@@ -250,7 +250,7 @@ class Encoder:
     def __post_init__(self) -> None:
         self.dim = self.visual.spec.dim
         self.source = self.visual.spec.source
-        self._text: Text | None = None
+        self._text: TextEncoder | None = None
         self._rows: dict[str, Tensor] = {}
 
     def __repr__(self) -> str:
@@ -295,8 +295,8 @@ class Encoder:
         else:
             net = nn.Module()
             net.forward = encode_images
-        load_text = None if encode_text is None else partial(Text, nn.Identity(), list, encode_text, None)
-        return cls(Visual(net, spec), load_text, scale=scale)
+        load_text = None if encode_text is None else partial(TextEncoder, nn.Identity(), list, encode_text, None)
+        return cls(VisualEncoder(net, spec), load_text, scale=scale)
 
     @property
     def has_text(self) -> bool:
@@ -304,7 +304,7 @@ class Encoder:
         return self.load_text is not None
 
     @property
-    def text(self) -> Text:
+    def text(self) -> TextEncoder:
         """The text encoder, loaded on each access unless `keep_text` is set.
 
         Raises:
@@ -398,7 +398,7 @@ def _class_rows(encode: Callable[[list[str]], Tensor], prompts: Prompts) -> Floa
 
 
 @no_downloads()
-def build_visual(spec: VisualSpec) -> Visual:
+def build_visual(spec: VisualSpec) -> VisualEncoder:
     """Return the visual encoder of a spec with random weights, ready to load a run's weights.
 
     Downloads are forbidden, since an untrusted configuration may name pretrained parts.
@@ -414,7 +414,7 @@ def build_visual(spec: VisualSpec) -> Visual:
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
             f"has a build(spec) for it: install the package of '{spec.source}'"
         )
-    return Visual(build(spec), spec)
+    return VisualEncoder(build(spec), spec)
 
 
 def builder_of(architecture: str) -> Callable[[VisualSpec], nn.Module] | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from texthead.downloads import faults
 from texthead.encoders import transformers_model as hf
-from texthead.encoders.encoder import Encoder, Text, Visual, check_lengths
+from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, check_lengths
 from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
 from texthead.encoders.spec import VisualSpec
@@ -66,7 +66,7 @@ def load(rest: str) -> Encoder:
         shift = bias.item() if has_text and scale is not None and bias is not None else 0.0
         tower = hf.Tower(model, visual_spec)
         hf.check_complete(tower.model, missing, source)
-        visual = Visual(tower.requires_grad_(True), visual_spec)
+        visual = VisualEncoder(tower.requires_grad_(True), visual_spec)
     return Encoder(visual, partial(_text, folder, source) if has_text else None, scale=factor, bias=shift)
 
 
@@ -222,7 +222,7 @@ def _processor(folder: Path, source: str, takes_clips: bool) -> Any:
 # ---- the text tower
 
 
-def _text(folder: Path, source: str) -> Text:
+def _text(folder: Path, source: str) -> TextEncoder:
     """Return the text tower of the model in a folder.
 
     Raises:
@@ -258,7 +258,7 @@ def _text(folder: Path, source: str) -> Text:
     embeddings = [
         each for each in model.modules() if isinstance(each, nn.Embedding) and len(each.weight) == config.vocab_size
     ]
-    return Text(model, tokenize, encode, embeddings[0])
+    return TextEncoder(model, tokenize, encode, embeddings[0])
 
 
 def _cleaning(kind: str) -> Callable[[str], str]:
@@ -292,7 +292,7 @@ class Classifier(NamedTuple):
         logits: what transformers gives for it.
     """
 
-    visual: Visual
+    visual: VisualEncoder
     config: Any
     tensors: dict[str, Tensor]
     clip: Float[Tensor, "1 frames 3 size size"]
@@ -323,4 +323,4 @@ def load_classifier(source: str) -> Classifier:
         tower = hf.Tower(getattr(model, model.base_model_prefix), visual_spec)
         hf.check_complete(model, missing, source)
         tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
-    return Classifier(Visual(tower, visual_spec).eval(), config, tensors, clip, logits)
+    return Classifier(VisualEncoder(tower, visual_spec).eval(), config, tensors, clip, logits)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, Text, Visual
+from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.files import cache_dir, read_json, replacing, write_json
@@ -27,7 +27,7 @@ _PREFIX = "visual."
 SMALL = 16_000_000
 
 
-class LazyVisual(Visual):
+class LazyVisualEncoder(VisualEncoder):
     """A visual encoder whose network is built on first use.
 
     Until then changes of device, precision and mode are those of the object, which has buffers, and applied later.
@@ -80,10 +80,10 @@ class LazyVisual(Visual):
         with torch.inference_mode(False):  # Weights made in inference mode could not be trained.
             self.__dict__["_modules"]["net"] = build().train(self.training).to(self.mean.device, self.mean.dtype)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisual":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisualEncoder":
         return super()._apply(fn, recurse and self._build is None)  # pyright: ignore[reportReturnType]
 
-    def train(self, mode: bool = True) -> "LazyVisual":
+    def train(self, mode: bool = True) -> "LazyVisualEncoder":
         """Set training or evaluation mode, without building the network."""
         if self._build is None:
             return super().train(mode)
@@ -109,13 +109,13 @@ class LazyEncoder(Encoder):
         load: Callable[[], Encoder],
         about: Mapping[str, Any],
         key: str,
-        load_text: Callable[[], Text] | None = None,
+        load_text: Callable[[], TextEncoder] | None = None,
         **options: Any,
     ):
         self._loaded, self._key = cache(torch.inference_mode(False)(load)), key
         digest, center = about["weights"], about["center"]
         spec, center = VisualSpec.from_json(about["spec"]), None if center is None else torch.tensor(center)
-        visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest, _state_file(digest))
+        visual = LazyVisualEncoder(spec, lambda: self._loaded().visual.net, digest, _state_file(digest))
         load_text = (load_text or (lambda: self._loaded().text)) if about["text"] else None
         super().__init__(visual, load_text, center=center, **about["logits"], **options)
 
@@ -133,11 +133,16 @@ class LazyEncoder(Encoder):
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a model in any order; a lazy encoder in it is not built if a file has its weights."""
-    if isinstance(model, LazyVisual) and model._weights and model._build and model.mean.type() == "torch.FloatTensor":
+    if (
+        isinstance(model, LazyVisualEncoder)
+        and model._weights
+        and model._build
+        and model.mean.type() == "torch.FloatTensor"
+    ):
         with suppress(OSError, SafetensorError):
             saved = load_file(model._weights)
             return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
-    if isinstance(model, LazyVisual) or not isinstance(getattr(model, "visual", None), LazyVisual):
+    if isinstance(model, LazyVisualEncoder) or not isinstance(getattr(model, "visual", None), LazyVisualEncoder):
         return model.state_dict()
     return {f"{name}.{key}": each for name, child in model.named_children() for key, each in state_of(child).items()}
 
@@ -151,9 +156,9 @@ def weights_key(model: nn.Module, about: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def weights_digest(visual: Visual) -> str:
+def weights_digest(visual: VisualEncoder) -> str:
     """Return a digest of an encoder's weights, independent of their source; a lazy encoder is not built."""
-    known = visual.digest if isinstance(visual, LazyVisual) else None
+    known = visual.digest if isinstance(visual, LazyVisualEncoder) else None
     return known or weights_key(visual, repr(replace(visual.spec, source="")))
 
 

@@ -131,7 +131,7 @@ class EncoderOptions:
             raise EncoderError(f"`text` {self.text}: {self.source} is already loaded; pass `text` to th.load_encoder")
 
     @classmethod
-    def of(cls, encoder: "AnyEncoder") -> "EncoderOptions":
+    def from_encoder(cls, encoder: "AnyEncoder") -> "EncoderOptions":
         """Return options as they are, and those of an encoder."""
         return encoder if isinstance(encoder, EncoderOptions) else cls(encoder)
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, Text, build_visual
+from texthead.encoders.encoder import Encoder, TextEncoder, build_visual
 from texthead.encoders.lazy import note_digest, noted
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
@@ -194,7 +194,7 @@ def embedded_texts(digest: str) -> list[Tensor] | None:
         return [file.get_tensor(view).float() for view in VIEWS]
 
 
-def _load_bridge(words: Text, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
+def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
     """Return the bridge from the cache, or fit it in a second and cache it.
 
     The fit needs embeddings of ImageNet's texts. The package holds those of MiniLM; if MiniLM or the texts are of
@@ -225,7 +225,7 @@ def _load_bridge(words: Text, weights: Path, rows: Float[Tensor, "classes dim"])
     return bridge
 
 
-def _views(words: Text, texts: Sequence[Sequence[str]]) -> list[Tensor]:
+def _views(words: TextEncoder, texts: Sequence[Sequence[str]]) -> list[Tensor]:
     """Return the embeddings of each list of texts, with a progress bar."""
     total, views = sum(map(len, texts)), []
     # MiniLM sorts texts by their length: pieces would change last bits.
@@ -267,7 +267,7 @@ def known() -> list[tuple[str, str]]:
     return [(source, places[find_spec(_package(spec)) is not None]) for source, spec in MINI_SPECS.items()]
 
 
-def bridged(source: str, words: Text, weights: Path) -> Text:
+def bridged(source: str, words: TextEncoder, weights: Path) -> TextEncoder:
     """Return a text tower for `mini` made of another text-only encoder.
 
     Its bridge is fitted as MiniLM's is: once, without images, then read from the cache.
@@ -305,7 +305,7 @@ def load(rest: str) -> Encoder:
     )
 
 
-def load_text(rest: str) -> Text:
+def load_text(rest: str) -> TextEncoder:
     """Return the text tower of the size `rest`.
 
     Raises: as `load`.

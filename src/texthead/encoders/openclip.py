@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.downloads import check_url, faults
-from texthead.encoders.encoder import Encoder, Text, Visual, build_visual, check_lengths
+from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, build_visual, check_lengths
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
 from texthead.encoders.weights import clip_tensors, fill, read_tensors
@@ -153,9 +153,9 @@ class ClipModel:
         fill(net, own, spec.source)
         scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
         bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
-        return Encoder(Visual(net, spec).eval(), self.text, scale=scale, bias=bias)
+        return Encoder(VisualEncoder(net, spec).eval(), self.text, scale=scale, bias=bias)
 
-    def text(self) -> Text:
+    def text(self) -> TextEncoder:
         """Return the text tower.
 
         Raises: as `encoder`.
@@ -203,7 +203,7 @@ class ClipModel:
             return outputs[0] @ inner.text_projection
 
         projected = isinstance(getattr(inner, "text_projection", None), Tensor)
-        return Text(net, tokenize, encode, embedding, encode_words if projected else None)
+        return TextEncoder(net, tokenize, encode, embedding, encode_words if projected else None)
 
 
 def load(rest: str) -> Encoder:

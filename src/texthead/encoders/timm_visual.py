@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from texthead.downloads import check_url, faults
-from texthead.encoders.encoder import Encoder, Visual
+from texthead.encoders.encoder import Encoder, VisualEncoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import fill, read_tensors
 from texthead.errors import EncoderError
@@ -34,7 +34,7 @@ def load(rest: str) -> Encoder:
         needed = net.state_dict()
         read = read_tensors(Path(weights))
         fill(net, {k: v for k, v in read.items() if k in needed or not k.startswith(_CLASSIFIERS)}, source)
-    visual = Visual(net, _described(source, name, net))
+    visual = VisualEncoder(net, _described(source, name, net))
     return Encoder(visual.eval(), None, scale=30.0)
 
 

@@ -12,7 +12,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
 from texthead.evaluation.results import Evaluation, evaluation_for
-from texthead.features.reading import Reading, check_any, readable
+from texthead.features.reading import ReadOptions, check_any, readable
 from texthead.features.views import item_features
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
@@ -58,7 +58,7 @@ def score(
     model: Recognizer,
     dataset: Dataset,
     protocol: Protocol,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     reporter: Reporter = Reporter(),
     title: str = "score",
 ) -> ItemScores:
@@ -122,7 +122,7 @@ def evaluate(
     model: Recognizer,
     dataset: Dataset,
     protocol: Protocol | None = None,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     *,
     reporter: Reporter = Reporter(),
 ) -> Evaluation:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
 from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
 from texthead.evaluation.intervals import (
@@ -161,6 +160,30 @@ class Evaluation:
         classes = len(self.names)
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
+
+
+def average_precision(
+    scores: Float[np.ndarray, " items"], hot: Bool[np.ndarray, " items"]
+) -> tuple[float, Float[np.ndarray, " items"]]:
+    """Return the average precision (0-1) of one class, and the influence of each item on it.
+
+    It is scikit-learn's: items with equal scores share a rank. The influence is the derivative with respect to the
+    item's weight, which is 1; all sum to 0.
+
+    Args:
+        hot: which items have the class, at least one.
+    """
+    order, total = np.argsort(-scores, kind="stable"), hot.sum()
+    ends = np.flatnonzero(np.diff(scores[order], append=np.inf))
+    rank = np.empty(len(order), int)
+    rank[order] = np.searchsorted(ends, np.arange(len(order)))
+    seen, found = ends + 1, np.cumsum(hot[order])[ends]
+    precision, own = found / seen, np.diff(found, prepend=0)
+    value = float((own * precision).sum() / total)
+    # An item counts at its own rank and at all later ones.
+    gain, loss = (np.cumsum((each / seen)[::-1])[::-1] for each in (own, own * precision))
+    influence = hot * (precision[rank] + gain[rank] - value) - loss[rank]
+    return value, influence / total
 
 
 class Estimate(NamedTuple):

@@ -91,7 +91,7 @@ def cover(
 
     Args:
         clip: frames cropped to the model's input size.
-        engine: as in `Reading`.
+        engine: as in `ReadOptions`.
     """
     frames, _, height, width = clip.shape
     grid = min(CLIP_GRID if model.sees_clips else GRID, height, width)

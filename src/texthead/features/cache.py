@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError, raising
 from texthead.extensions import code_of_packages
@@ -191,7 +191,7 @@ def _text(clip: Sequence[int]) -> str:
     return " ".join(map(str, clip))
 
 
-def open_cache(visual: Visual, protocol: Protocol, folder: str | Path | bool) -> FeatureCache | None:
+def open_cache(visual: VisualEncoder, protocol: Protocol, folder: str | Path | bool) -> FeatureCache | None:
     """Return the cache of an encoder, and a protocol's sizes and crops, in a folder; None without a folder.
 
     Args:
@@ -211,7 +211,7 @@ def software_key() -> str:
     return hashlib.sha256(repr(software).encode()).hexdigest()[:16]
 
 
-def encoder_key(visual: Visual, pixels: Pixels, views: Views = Views()) -> str:
+def encoder_key(visual: VisualEncoder, pixels: Pixels, views: Views = Views()) -> str:
     """Return a digest of weights, architecture and preprocessing: the key of an encoder's feature cache."""
     crops = (views.crops, views.along) if views.crops > 1 else ()
     return weights_key(visual, repr((visual.spec, pixels, *crops)))

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Visual, clip_features
+from texthead.encoders.encoder import VisualEncoder, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import MediaError, plural
 from texthead.features.cache import AS_PICTURE, FeatureCache, open_cache
 from texthead.features.engine import Engine, frames_at_once
 from texthead.features.image_stats import ImageStats
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
@@ -57,7 +57,7 @@ class Units(NamedTuple):
     rows: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "Units":
+    def from_clips(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "Units":
         """Return the units of clips of a part with these frames: the clips themselves if `whole`, else their frames."""
         in_file = (np.atleast_2d(clips) + frames.start).tolist()
         units = [[tuple(clip)] if whole else [(frame,) for frame in clip] for clip in in_file]
@@ -124,10 +124,10 @@ class CachedClips(Sequence):
 
 
 def encode(
-    network: Visual | Recognizer,
+    network: VisualEncoder | Recognizer,
     paths: Sequence[Path],
     protocol: Protocol,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     reporter: Reporter = Reporter(),
     *,
     choose: Choose | Sequence[Choose] | None = None,
@@ -155,10 +155,10 @@ def encode(
     views, pixels = protocol.views, protocol.pixels or network.spec.pixels()
     choose = choose or partial(views.frame_indices, num_frames=protocol.frames)
     chooses = [choose] * len(paths) if callable(choose) else choose
-    whole = not (isinstance(network, Visual) and network.spec.unit == "frame")
+    whole = not (isinstance(network, VisualEncoder) and network.spec.unit == "frame")
     run = network.features if isinstance(network, Recognizer) else network
-    run = partial(clip_features, run) if whole and isinstance(run, Visual) else run
-    cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
+    run = partial(clip_features, run) if whole and isinstance(run, VisualEncoder) else run
+    cache = open_cache(network, protocol, reading.cache) if isinstance(network, VisualEncoder) else None
     decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_stats=cache is not None)
     network.eval()
     engine, leave = None, leave and whole and cache is not None
@@ -170,7 +170,7 @@ def encode(
             entries = [_look_up(cache, network, *each, views, reporter) for each in zip(chunk, own, strict=True)]
             missing = [position for position, entry in enumerate(entries) if isinstance(entry, _Missing)]
             later = len(paths) - start - len(chunk)
-            if engine is None and isinstance(network, Visual) and whole:
+            if engine is None and isinstance(network, VisualEncoder) and whole:
                 _report_size(network.spec, len(missing) + later, np.shape(own[0](_LONG)), cache, reporter)
             if engine is None:
                 # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
@@ -190,7 +190,7 @@ def encode(
 
 
 def frame_times(
-    visual: Visual, paths: Sequence[Path], protocol: Protocol, reading: Reading
+    visual: VisualEncoder, paths: Sequence[Path], protocol: Protocol, reading: ReadOptions
 ) -> Iterator[list[float] | MediaError]:
     """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
     cache = open_cache(visual, protocol, reading.cache)
@@ -221,7 +221,7 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
 
 def _look_up(
     cache: FeatureCache | None,
-    network: Visual | Recognizer,
+    network: VisualEncoder | Recognizer,
     media: MediaPath,
     choose: Choose,
     views: Views,
@@ -231,7 +231,7 @@ def _look_up(
     if cache is None:
         return _Missing(media)
     try:
-        if views.of_windows:
+        if views.uses_windows:
             media.check_windows()
         digest, stamp = cache.identify(media)
         digest += AS_PICTURE if media.is_image else ""
@@ -242,7 +242,7 @@ def _look_up(
         # Of a part, not of its file.
         return MediaError(media.path, error.problem, error.fault) if media.is_part else error
     spec = network.spec
-    units = Units.of(choose(len(frames)), frames, whole=spec.unit == "clip") if frames else None
+    units = Units.from_clips(choose(len(frames)), frames, whole=spec.unit == "clip") if frames else None
     engines = cache.engines(digest, units.frames) if units else None
     if units is None or engines is None:
         return _Missing(media, digest, stamp)
@@ -275,7 +275,7 @@ def _stored(
 def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_stats: bool) -> _Decoded:
     """Decode the frames of a file's clips."""
     stats = None
-    with MediaPath(path).open(windows=views.of_windows) as media:
+    with MediaPath(path).open(windows=views.uses_windows) as media:
         media.min_short_side = pixels.min_short_side
 
         def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
@@ -283,18 +283,18 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
             if with_stats and media.kind == "image":
                 picture = frames[0].permute(1, 2, 0).numpy()
                 size = media.shape or picture.shape[:2]
-                stats = ImageStats.of(picture, size, turned=media.turned).to_bytes()
+                stats = ImageStats.from_frame(picture, size, turned=media.turned).to_bytes()
             return view_crops(frames, pixels, views.crops, views.along)
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
-        units = Units.of(choose(media.num_frames), frames, whole=whole)
+        units = Units.from_clips(choose(media.num_frames), frames, whole=whole)
         crops = media.frames_at([frame - frames.start for frame in sorted({*chain(*units.frames)})], crop)
         times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
         return _Decoded(times, units, crops, stats)
 
 
 def _encode(
-    network: Visual | Recognizer,
+    network: VisualEncoder | Recognizer,
     engine: Engine,
     entries: Iterable[_Decoded | MediaError],
     batch: int | None,
@@ -315,7 +315,7 @@ def _encode(
         pixels = [_pixels(entry, whole, device) for entry in group if not isinstance(entry, MediaError)]
         with torch.inference_mode():
             features = engine(torch.cat(pixels)) if pixels else torch.empty(0)
-            if isinstance(network, Visual):
+            if isinstance(network, VisualEncoder):
                 features = features.to(getattr(torch, network.spec.number_type))
 
         def finish() -> Iterator[tuple[_Decoded, Tensor] | MediaError]:

@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Visual
-from texthead.encoders.lazy import LazyVisual, weights_digest
+from texthead.encoders.encoder import VisualEncoder
+from texthead.encoders.lazy import LazyVisualEncoder, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
 from texthead.extras import version
@@ -64,7 +64,7 @@ class Engine:
     """Computes features of frames with one engine, chosen when the first frames arrive.
 
     Args:
-        visual: the frozen encoder. Other modules and functions than `Visual` run in plain torch.
+        visual: the frozen encoder. Other modules and functions than `VisualEncoder` run in plain torch.
         wanted: "auto", or the engine to use.
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
         reporter: gets the engine's name when it is chosen, and messages: a new graph, too little GPU memory.
@@ -117,7 +117,7 @@ class Engine:
     def _choose(self, frames: Tensor) -> Encode:
         visual = self._visual
         wanted: EngineName = self._wanted
-        if not isinstance(visual, Visual) or wanted == "eager":
+        if not isinstance(visual, VisualEncoder) or wanted == "eager":
             return visual
         if visual.device.type != "cpu" and wanted in ("auto", "onnxruntime"):
             if wanted != "auto":
@@ -130,18 +130,18 @@ class Engine:
         return partial(_run_session, session)
 
 
-def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
+def _session_for(visual: VisualEncoder, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
     """Return the onnxruntime session of an encoder; None if eager is chosen."""
     kept, automatic = keeps_graph(visual.spec.source), wanted == "auto"
     if automatic and not kept:
         return None
-    lazy = isinstance(visual, LazyVisual) and visual.digest
+    lazy = isinstance(visual, LazyVisualEncoder) and visual.digest
     if automatic and not lazy and expected < _enough_frames(visual, *_LOOK):
         return None
     engine: EngineName = "onnxruntime" if automatic else wanted
     if not automatic:
         _check_provider(engine)
-    stored = StoredGraph.of(weights_digest(visual), frames.shape[-1], engine)
+    stored = StoredGraph.for_weights(weights_digest(visual), frames.shape[-1], engine)
     record = stored.record() if kept else None
     if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
@@ -175,7 +175,7 @@ def _check_provider(engine: EngineName) -> None:
         )
 
 
-def _enough_frames(visual: Visual, frames: int, more: int) -> int:
+def _enough_frames(visual: VisualEncoder, frames: int, more: int) -> int:
     """Return the minimum number of frames for an encoder: `frames`, plus `more` per million weights."""
     return frames + more * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
@@ -200,7 +200,7 @@ class StoredGraph:
     engine: EngineName = "onnxruntime"
 
     @classmethod
-    def of(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
+    def for_weights(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
         """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
         provider = PROVIDERS[engine]
         versions = map(version, (*NETWORKS, "onnxruntime", provider[2]))
@@ -233,7 +233,7 @@ class StoredGraph:
         except OSError:
             return None
 
-    def make(self, visual: Visual, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
+    def make(self, visual: VisualEncoder, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
         """Export the encoder, compare its features with the graph's, store graph and record, and return the record.
 
         None if the packages are missing or the folder cannot be written.
@@ -319,7 +319,7 @@ def _run_session(session: Any, frames: UInt8[Tensor, "frames 3 size size"]) -> F
     return torch.from_numpy(features).to(frames.device)
 
 
-def _export(visual: Visual, size: int) -> bytes | None:
+def _export(visual: VisualEncoder, size: int) -> bytes | None:
     """Return the graph of an encoder with its normalisation, for any number of frames; None if it cannot be exported.
 
     torch's older exporter takes half a second for `mini`, the newer one ten seconds.
@@ -369,7 +369,7 @@ def _same_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _padded_in_one_step(visual: Visual) -> Iterator[None]:
+def _padded_in_one_step(visual: VisualEncoder) -> Iterator[None]:
     """Export each of timm's convolutions with "same" padding as a single operation.
 
     With separate padding, onnxruntime reorders the values before and after it: 4 of 15 ms per frame of `mini`.

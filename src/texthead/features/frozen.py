@@ -16,7 +16,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, EncoderError, MediaError, checked
 from texthead.features.cache import open_cache
 from texthead.features.image_stats import ImageStats
-from texthead.features.reading import Reading, readable
+from texthead.features.reading import ReadOptions, readable
 from texthead.features.views import item_features
 from texthead.files import path_list
 from texthead.media.paths import MediaPath
@@ -96,7 +96,7 @@ class FrozenEncoder:
         self,
         encoder: Encoder,
         protocol: Protocol | None = None,
-        reading: Reading = Reading(engine="auto"),
+        reading: ReadOptions = ReadOptions(engine="auto"),
         reporter: Reporter = Reporter(bar=terminal_bar),
     ):
         self.encoder = encoder

@@ -10,7 +10,7 @@ from texthead.recipes import EngineName
 
 
 @dataclass(frozen=True)
-class Reading(CheckedFields):
+class ReadOptions(CheckedFields):
     """How files are read.
 
     Args:

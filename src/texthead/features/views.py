@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import MediaError
 from texthead.features.clips import FILES_OF_CHUNK, encode
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
@@ -25,7 +25,7 @@ def item_features(
     model: Recognizer,
     paths: Sequence[str | Path],
     protocol: Protocol,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     reporter: Reporter = Reporter(),
     title: str = "encode",
 ) -> Iterator[Float[Tensor, "views dim"] | MediaError]:
@@ -44,7 +44,7 @@ def item_features(
     # All tokens of an imported classifier would fill the disk.
     few = not model.sees_clips or model.spec.tokens <= math.prod(ATTENDED)
     cached = bool(reading.cache) and few and (model.sees_frames_apart or model.sees_clips)
-    apart = model.sees_frames_apart and isinstance(model.visual, Visual)
+    apart = model.sees_frames_apart and isinstance(model.visual, VisualEncoder)
     network = model.visual_encoder if apart or cached else model
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.

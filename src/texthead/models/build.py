@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import DataError, RunError
 from texthead.extensions import Extension
 from texthead.models.head_rows import RowInputs, RowKind
@@ -76,7 +76,7 @@ def make_recognizer(kind: str, inputs: RowInputs, *, trainable: bool = False) ->
     return Recognizer(visual, temporal, make_head(kind, inputs, trainable=trainable))
 
 
-def with_grid_for(temporal: str, visual: Visual) -> Visual:
+def with_grid_for(temporal: str, visual: VisualEncoder) -> VisualEncoder:
     """Return the encoder; one of clips gives attentive pooling a grid of features, other modules one feature a step."""
     return visual.with_grid(
         ATTENDED if temporal_sizes(temporal)[0] in ("attentive", "vjepa2") else (visual.spec.grid[0], 1, 1)
@@ -89,7 +89,7 @@ def takes_sentences(kind: str) -> bool:
     return isinstance(rows, RowKind) and rows.of_text
 
 
-def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
+def make_temporal_for(recipe: Recipe, visual: VisualEncoder) -> Temporal:
     """Return the recipe's temporal module, initialised from its seed; for clips of one frame always `MeanPool`.
 
     Raises:

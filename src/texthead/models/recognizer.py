@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from texthead.data.labels import Task
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Visual, clip_features
+from texthead.encoders.encoder import VisualEncoder, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, RunError
@@ -43,14 +43,14 @@ class Recognizer(nn.Module):
         return self.spec.protocol()
 
     @property
-    def visual_encoder(self) -> Visual:
+    def visual_encoder(self) -> VisualEncoder:
         """The visual encoder.
 
         Raises:
-            EncoderError: it is no `Visual`, so that its input size and normalisation are unknown.
+            EncoderError: it is no `VisualEncoder`, so that its input size and normalisation are unknown.
         """
-        if not isinstance(self.visual, Visual):
-            raise EncoderError(f"visual encoder is a {type(self.visual).__name__}: wrap it as Visual(net, spec)")
+        if not isinstance(self.visual, VisualEncoder):
+            raise EncoderError(f"visual encoder is a {type(self.visual).__name__}: wrap it as VisualEncoder(net, spec)")
         return self.visual
 
     @property
@@ -122,7 +122,7 @@ class Recognizer(nn.Module):
     @property
     def sees_clips(self) -> bool:
         """Whether the encoder takes whole clips instead of single frames."""
-        return isinstance(self.visual, Visual) and self.visual.spec.unit == "clip"
+        return isinstance(self.visual, VisualEncoder) and self.visual.spec.unit == "clip"
 
     @property
     def sees_frames_apart(self) -> bool:

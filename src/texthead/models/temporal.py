@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, raising
 from texthead.extensions import find
@@ -33,7 +33,7 @@ class Temporal(nn.Module):
     options: Mapping[str, object] = MappingProxyType({})
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         return cls()
 
@@ -198,7 +198,7 @@ class TemporalTransformer(Temporal):
         self.reset()
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         sizes = _sizes(recipe)
         heads = None if "width" in sizes else _published_heads(visual.spec)
@@ -281,7 +281,7 @@ class AttentivePool(Temporal):
         self.reset()
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
         return _drawn(cls(visual.spec.dim, max_frames=max(128, tokens), **_sizes(recipe)), recipe)
@@ -343,7 +343,7 @@ class VJEPA2Pool(Temporal):
         self.reset()
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         return _drawn(cls(visual.spec.dim, **temporal_sizes(recipe.temporal)[1]), recipe)
 

@@ -4,10 +4,8 @@ run              what predicts, and is scored, calibrated and reported
 load             load a run from its folder, or make one of class names
 predict          scores and predictions of files from their features
 formats          predictions as JSON and CSV
-prediction_file  a CSV or JSON-lines file of predictions that a later call continues
 run_training     train a run: fit a method, or fine-tune the encoder
 run_evaluation   titles, notes and lines of the evaluation of a run
-run_calibration  fit the calibration of a run to scored items
 """
 
 import lazy_loader

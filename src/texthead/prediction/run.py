@@ -9,32 +9,43 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
+from texthead.data.labels import are_unbalanced, item_weights
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import as_dataset
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked
-from texthead.evaluation.calibration import Calibration, Rates
+from texthead.evaluation.calibration import (
+    Calibration,
+    Rates,
+    Unknown,
+    calibrate,
+    checked_temperature,
+    effective_items,
+    measure,
+    missing_guarantees,
+    with_level,
+)
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
-from texthead.features.reading import Reading, check_any, engines_text, readable
+from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
-from texthead.media.find import find_names
-from texthead.media.paths import MediaPath
+from texthead.media.find import find_media
+from texthead.media.paths import MediaPath, fingerprints
 from texthead.models.head_table import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
-from texthead.prediction import run_calibration
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
-from texthead.prediction.run_calibration import RunCalibration
 from texthead.prediction.run_evaluation import looks, promises
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
@@ -66,9 +77,37 @@ class Edit(NamedTuple):
     labels: Mapping[str, str | None]
 
 
+class RunCalibration(NamedTuple):
+    """A calibration, and the items that it was fitted to.
+
+    Attributes:
+        calibration: it is saved with the run, and has its cross-fitted effect on these items.
+        items: the readable items of the run's classes.
+        split: name of the items.
+        scores: the run's scores of these.
+        targets: their label indices.
+        errors: the calibration error before the temperature, after it and by chance, in points, cross-validated, with
+            items weighted as for the temperature.
+        unscaled: why the temperature is 1; "" if it is fitted.
+        lines: how the items are weighted, and which guarantee their number does not allow.
+    """
+
+    calibration: Calibration
+    items: Dataset
+    split: str
+    scores: Float[Tensor, "items classes"]
+    targets: Int[Tensor, " items"]
+    errors: tuple[float, float, float]
+    unscaled: str
+    lines: list[str]
+
+    def __repr__(self) -> str:
+        return f"RunCalibration({self.calibration}, {self.split} items of {self.items})"
+
+
 @dataclass(frozen=True)
 class Run:
-    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.of`).
+    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.from_model`).
 
     Attributes:
         pixels: how frames become the model's input.
@@ -97,7 +136,7 @@ class Run:
 
     @staticmethod
     @checked
-    def of(model: Recognizer) -> "Run":
+    def from_model(model: Recognizer) -> "Run":
         """Return a run of a model that was made in Python, with the protocol of its encoder; it has no folder."""
         own = model.protocol
         views = {"origin": own.views.origin, "stride": own.views.stride}
@@ -130,7 +169,7 @@ class Run:
     def protocol(self) -> Protocol:
         """The protocol of validation in training: one view, with the recipe's frames, origin and pooling."""
         r = self.recipe
-        return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
+        return Protocol(r.frames, self.pixels, Views.from_recipe(r), r.pooling)
 
     def protocol_for(self, protocol: Protocol | None) -> Protocol:
         """Return a protocol, with the run's sizes if it has none; the run's own if None."""
@@ -152,7 +191,7 @@ class Run:
             if not self.split.held_out:
                 how = f"calibrate {name} DATA does that on labelled data"
             own = f"probabilities of {name} are not calibrated; texthead {how}"
-            # Those of several labels come from cross-validated items.
+            # Those of multi-label runs come from cross-validated items.
             return None, None if self.classes is None or self.model.multilabel else own
         if calibration.classes != rows_digest(self.head.weight):
             reason = "the classes have been edited since"
@@ -219,7 +258,7 @@ class Run:
     @property
     def tree(self) -> ClassTree | None:
         """The broader names above the run's classes, or None."""
-        return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
+        return None if self.classes is None else ClassTree.from_json(self.classes.get("tree"))
 
     def with_tree(self, tree: ClassTree) -> "Run":
         """Return the run with broader names above its classes, which `calibrate` writes.
@@ -363,7 +402,7 @@ class Run:
         self,
         inputs: str | Path | Sequence[str | Path],
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         top: PositiveInt = 5,
         sets: bool = False,
@@ -400,7 +439,7 @@ class Run:
         self,
         inputs: str | Path | Sequence[str | Path],
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         top: int = 5,
         sets: bool = False,
@@ -411,11 +450,11 @@ class Run:
         """Yield what `predict` returns, as it comes."""
         model, protocol = self.model, self.protocol_for(protocol)
         calibration = self.answering(protocol, at_least, sets=sets, refined=bool(unlabelled))
-        names = find_names(inputs, reporter)
+        names = find_media(inputs, reporter)
         others: list[str] = []
         if unlabelled:
             own = {MediaPath(name).resolved() for name in names}
-            others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in own]
+            others = [name for name in find_media(unlabelled, reporter) if MediaPath(name).resolved() not in own]
         features = item_features(model, names + others, protocol, reading, reporter, "predict")
         size = len(names + others) if unlabelled else FILES_OF_CHUNK
         errors: list[MediaError] = []
@@ -437,7 +476,7 @@ class Run:
 
     # ---- evaluate
 
-    def to_score(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> Division:
+    def eval_items(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> Division:
         """Return the items of a dataset to score, and the training items of the run's classes.
 
         Args:
@@ -448,7 +487,7 @@ class Run:
             DataError: no such split, or the run was trained on items of another split than train.
         """
         dataset = None if dataset is None else as_dataset(dataset)
-        return self.split.to_score(dataset, split, self.labels, multilabel=self.model.multilabel)
+        return self.split.eval_items(dataset, split, self.labels, multilabel=self.model.multilabel)
 
     @checked
     @apart_from_caller()
@@ -456,7 +495,7 @@ class Run:
         self,
         items: Dataset | str | Path | Division | None = None,
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         at_least: float | None = None,
         reporter: Reporter = Reporter(),
@@ -464,7 +503,7 @@ class Run:
         """Score the run on labelled items that it was not trained on, at its temperature.
 
         Args:
-            items: what `to_score` returns, or what it takes.
+            items: what `eval_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             reading: how files are read.
             at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
@@ -472,10 +511,10 @@ class Run:
             reporter: gets progress and messages.
 
         Raises:
-            DataError: as `to_score`, or a label has no class.
+            DataError: as `eval_items`, or a label has no class.
             MediaError: an item cannot be read and `reading` does not skip such items.
         """
-        division = items if isinstance(items, Division) else self.to_score(items)
+        division = items if isinstance(items, Division) else self.eval_items(items)
         other_classes = self.split.folder is not None and self.classes is None
         if other_classes:
             division = replace(division, train=division.train.select([]))
@@ -507,7 +546,7 @@ class Run:
     def report(
         self,
         items: Dataset | str | Path | Division | None = None,
-        reading: Reading = Reading(cache=True),
+        reading: ReadOptions = ReadOptions(cache=True),
         *,
         out: str | Path | None = None,
         reporter: Reporter = Reporter(),
@@ -532,7 +571,7 @@ class Run:
         return path
 
     def write_report(
-        self, path: Path, scores: ScoreTable, reading: Reading | None = None, reporter: Reporter = Reporter()
+        self, path: Path, scores: ScoreTable, reading: ReadOptions | None = None, reporter: Reporter = Reporter()
     ) -> None:
         """Write the report of scores at the run's own protocol.
 
@@ -542,11 +581,14 @@ class Run:
             reading: how to encode clips for saliency maps; None for a report without such maps.
             reporter: gets progress and messages.
         """
+        from texthead.report.html import write_html
         from texthead.report.mistakes import mistake_strips
         from texthead.report.probabilities import calibration_report
-        from texthead.report.run_page import write_report
+        from texthead.report.run_page import run_html, saved_values
 
-        sections = {}
+        records, correlation = read_records(self.folder), torch.corrcoef(self.head.weight.detach().cpu().double())
+        sections = saved_values(self.folder, trained=any(record.get("kind") == "train" for record in records))
+        sections |= {"summary": (), "strips": (), "calibration_report": None, "answers": scores.answers}
         if scores.rows:
             calibration, why = self.calibration_for(self.protocol)
             lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
@@ -555,12 +597,13 @@ class Run:
             about = {"temperature": calibration.temperature if calibration else 1.0, "reporter": reporter}
             about |= {"model": self.model, "engine": reading.engine} if reading else {}
             strips = mistake_strips(scores.result, self.protocol, **about)
-            sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
-        write_report(path, self.folder, self.model, read_records(self.folder), scores, **sections)
+            sections |= {"summary": scores.summary(), "strips": strips, "calibration_report": reliability}
+        result = scores.result if scores.rows else None
+        write_html(path, run_html(self.labels, records, result, correlation.numpy(), **sections))
 
     # ---- calibrate
 
-    def to_calibrate(
+    def calibration_items(
         self, dataset: Dataset | str | Path | None = None, unknown: Dataset | None = None, split: Split | None = None
     ) -> CalibrationPlan:
         """Return the items of a dataset to calibrate on.
@@ -581,7 +624,7 @@ class Run:
             )
         self.check_saved()
         dataset = None if dataset is None else as_dataset(dataset)
-        return self.split.to_calibrate(dataset, unknown, split, self.labels)
+        return self.split.calibration_items(dataset, unknown, split, self.labels)
 
     @checked
     @apart_from_caller()
@@ -589,7 +632,7 @@ class Run:
         self,
         items: Dataset | str | Path | CalibrationPlan | None = None,
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
         *,
         false_accept: OpenShare = 0.05,
         coverage: OpenShare = 0.9,
@@ -603,7 +646,7 @@ class Run:
         A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
 
         Args:
-            items: what `to_calibrate` returns, or what it takes.
+            items: what `calibration_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             false_accept: share of unknown items that may get a class, 0-1.
             coverage: share of prediction sets that must contain the correct class, 0-1.
@@ -611,11 +654,11 @@ class Run:
             reporter: gets progress, messages and skipped files.
 
         Raises:
-            DataError: as `to_calibrate`, or a rate is out of range.
+            DataError: as `calibration_items`, or a rate is out of range.
             MediaError: an item cannot be read and `reading` does not skip such items.
             RunError: the run has no folder, or is in the hub's cache.
         """
-        plan = items if isinstance(items, CalibrationPlan) else self.to_calibrate(items)
+        plan = items if isinstance(items, CalibrationPlan) else self.calibration_items(items)
         protocol = self.protocol_for(protocol)
 
         def scored(items: Dataset, title: str) -> ItemScores:
@@ -624,18 +667,60 @@ class Run:
                 reporter.skipped(error)
             return result
 
-        made = run_calibration.fit_calibration(
-            self.model,
-            plan,
-            scored(plan.items, "score items"),
-            scored(plan.unknown, "score unknown items") if len(plan.unknown) else None,
-            protocol=protocol,
-            tree=self.tree,
-            shares=self.recipe.class_shares,
-            rates=Rates(false_accept, coverage, wrong),
-        )
+        known = scored(plan.items, "score items")
+        unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
+        made = self._fit_calibration(plan, known, unknown, protocol, Rates(false_accept, coverage, wrong))
         self.with_calibration(made.calibration)
         return made
+
+    def _fit_calibration(
+        self, plan: CalibrationPlan, known: ItemScores, unknown: ItemScores | None, protocol: Protocol, rates: Rates
+    ) -> RunCalibration:
+        """Fit a temperature and what the number of items allows of a threshold, prediction sets and a level.
+
+        Args:
+            known, unknown: the readable items of the plan.
+        """
+        scores, items, labels, tree = known.scores, known.items, self.labels, self.tree
+        targets, shares = items.targets(labels), self.recipe.class_shares
+        others = unknown.items.groups if unknown else []
+        weights = torch.from_numpy(item_weights(shares, len(labels), targets.numpy()))
+        own = {"weights": weights, "groups": items.groups}
+        temperature, after, errors, unscaled = checked_temperature(scores, targets, **own)
+        missing = missing_guarantees(effective_items(**own), len(set(others)), rates, (items.groups, others))
+        broader = tree.broader(labels) if tree and "level" not in missing else None
+        lines = [line for part, line in missing.items() if tree or part != "level"]
+        sizes, alike = targets.bincount()[targets.bincount() > 0].tolist(), effective_items(weights)
+        if alike < len(targets) and ("sets" in missing or are_unbalanced(sizes)):
+            lines.insert(
+                0,
+                f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
+                f"({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
+            )
+        strange = None
+        if unknown and "threshold" not in missing:
+            above = [tree.ancestors(label) if tree else () for label in unknown.items.labels]
+            # No class of the run is right for them.
+            classes = [False] * len(labels)
+            rows = [[*classes, *(name in names for name in broader or ())] for names in above]
+            strange = Unknown(unknown.scores, others, torch.tensor(rows) if broader else None)
+        coverage = None if "sets" in missing else rates.coverage
+        own |= {"unknown": strange}
+        fitted = calibrate(
+            scores, targets, false_accept=rates.false_accept, coverage=coverage, temperature=temperature, **own
+        )
+        if broader is not None:
+            fitted = with_level(fitted, scores, targets, broader, wrong=rates.wrong, **own)
+        strangers = unknown and unknown.scores
+        fitted = replace(
+            fitted,
+            classes=rows_digest(self.head.weight),
+            protocol=protocol.to_json(),
+            source=f"{items.source} ({plan.split})",
+            content=frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""},
+            measured=measure(fitted, scores, targets, after=after, unknown=strangers, groups=items.groups),
+        )
+        return RunCalibration(fitted, items, plan.split, scores, targets, errors, unscaled, lines)
 
     def with_calibration(self, calibration: Calibration) -> "Run":
         """Write a calibration, and the tree, into the folder, and return the run with it.

@@ -1,15 +1,9 @@
 """The parts of the evaluation of a run: its titles, notes and lines."""
 
-from pathlib import Path
-
-import numpy as np
-
 from texthead.data.protocol import Protocol
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import rate_text
-from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
-from texthead.files import write_csv
-from texthead.media.paths import MediaPath
+from texthead.evaluation.results import Evaluation
 
 
 def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
@@ -32,21 +26,6 @@ def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
     parts += [f"{protocol.frames} frames"] if protocol.frames != own.frames else []
     parts += [f"{name} {value}" for name, value, old in pairs if value != old]
     return "".join(f", {part}" for part in parts)
-
-
-def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability; for multi-label data, all chosen."""
-    multilabel = isinstance(result, MultiLabelEvaluation)
-    values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
-    true, said = (
-        [np.flatnonzero(row).tolist() if multilabel else [int(row)] for row in each]
-        for each in (result.targets.numpy(), result.predicted)
-    )
-    rows = []
-    for file, own, best, p in zip(result.paths, true, said, values, strict=True):
-        label, predicted = ("; ".join(result.names[index] for index in each) for each in (own, best))
-        rows.append((MediaPath(file).original, label, predicted, "; ".join(f"{p[index]:.4f}" for index in best)))
-    write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
 def promises(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:

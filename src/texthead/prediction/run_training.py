@@ -13,7 +13,7 @@ from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.files import locked
 from texthead.models.build import make_recognizer, takes_sentences
 from texthead.models.head_rows import RowInputs
@@ -55,7 +55,7 @@ def train(
     recipe: RecipeName = "small",
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     workers: NonNegativeInt | None = None,
     resume: bool = False,
     command: dict[str, object] | None = None,
@@ -99,7 +99,7 @@ def train(
         if value and tunes:
             remedy = "remove it, or remove `fine_tune` and `resume` and start without torchrun"
             raise DataError(f"`{name}` {value} is for a head on the frozen encoder: {remedy}")
-    out, options = Path(out), EncoderOptions.of(encoder)
+    out, options = Path(out), EncoderOptions.from_encoder(encoder)
     check_out(out, resume=resume)
     draft = make(**options.with_template(overrides))
     data = as_dataset(data)
@@ -124,7 +124,7 @@ def train(
     with together():
         if data.tree is not None and rank() == 0:
             save_tree(out, data.tree)
-    return replace(run_in(out, model) if rank() == 0 else Run.of(model), scores=table)
+    return replace(run_in(out, model) if rank() == 0 else Run.from_model(model), scores=table)
 
 
 # --- a method on the frozen encoder
@@ -233,7 +233,7 @@ def _fine_tune(
         # The cache holds features of the encoder before training.
         reading = reading if recipe.frozen else replace(reading, cache=False)
         scored = evaluate(model, division.scored, frozen.protocol, reading, reporter=reporter)
-        # Validation items set the threshold of several labels.
+        # Validation items set the threshold of a multi-label head.
         chose = scored.metric != "top-1" and division.scored_name == "val"
         table.rows.append((f"this run ({head} head){', threshold set on these items' * chose}", scored))
         if rank() == 0:

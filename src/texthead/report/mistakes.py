@@ -69,7 +69,7 @@ def mistake_strips(
         model: draws the saliency maps, of the predicted class and the true one; without it there are none, as with
             several labels.
         hits: how many correct ones.
-        engine: runs the encoder; see `Reading`.
+        engine: runs the encoder; see `ReadOptions`.
 
     Raises:
         MediaError: a file can no longer be read.

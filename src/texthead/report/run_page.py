@@ -6,72 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.confusions import ClassRow
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json
-from texthead.models.head_table import as_head
-from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlations
 from texthead.report.figures import plot_curves, without_glyph
-from texthead.report.html import render, write_html
-from texthead.report.probabilities import CalibrationReport
-from texthead.report.strips import Strip
+from texthead.report.html import render
 from texthead.runs.scores import read_scores
-from texthead.transfer.baselines import ScoreTable
+from texthead.text.prompts import flat
 
 # The values of a recipe that a run without training steps uses.
 PROBE_VALUES = (
     *("frames", "size", "test_size", "resize", "origin", "stride", "pooling", "crops_along"),
     *("center", "template", "class_shares", "seed"),
 )
-
-
-def write_report(
-    path: Path,
-    folder: Path,
-    model: Recognizer,
-    records: Sequence[Mapping[str, Any]],
-    table: ScoreTable,
-    *,
-    strips: Sequence[Strip] = (),
-    calibration_report: CalibrationReport | None = None,
-    answers: Answers | None = None,
-) -> None:
-    """Write the report of the run in `folder` to `path`, also with what `train` scored it beside.
-
-    Args:
-        records: the lines of `metrics.jsonl`.
-        table: the scores, the run's own last.
-        strips: example clips.
-        calibration_report: how reliable the probabilities are.
-        answers: how many items are answered with a class, and with broader names.
-    """
-    about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
-    prompts = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
-    edited = ""
-    if edits := classes.get("edited"):
-        edited = f"The classes of run {Path(edits['run']).name} were edited: {'; '.join(edits['edits'])}."
-    html = run_html(
-        model.names,
-        records,
-        table.result if table.rows else None,
-        torch.corrcoef(as_head(model.head).weight.detach().cpu().double()).numpy(),
-        name=folder.resolve().name,
-        summary=table.summary() if table.rows else (),
-        methods=read_scores(folder),
-        recipe=settings(about, trained=any(record.get("kind") == "train" for record in records)).items(),
-        edited=edited,
-        prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},
-        strips=strips,
-        calibration_report=calibration_report,
-        answers=answers,
-    )
-    write_html(path, html)
 
 
 def run_html(
@@ -102,6 +53,20 @@ def run_html(
         missing_glyphs=without_glyph(names),
         classes=rows,
     )
+
+
+def saved_values(folder: Path, *, trained: bool) -> dict[str, Any]:
+    """Return the values for `run_html` that come from the files of a run.
+
+    Args:
+        trained: whether the run has training steps.
+    """
+    about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
+    edits = classes.get("edited")
+    edited = f"The classes of run {Path(edits['run']).name} were edited: {'; '.join(edits['edits'])}." if edits else ""
+    prompts = {entry["label"]: " | ".join(flat([entry["prompt"]])) for entry in classes["classes"] if entry["prompt"]}
+    values = {"name": folder.resolve().name, "methods": read_scores(folder), "edited": edited, "prompts": prompts}
+    return {**values, "recipe": settings(about, trained=trained).items()}
 
 
 def settings(about: Mapping[str, Any], *, trained: bool) -> dict[str, object]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.lazy import SMALL, LazyVisual, note_digest, noted, weights_digest
+from texthead.encoders.lazy import SMALL, LazyVisualEncoder, note_digest, noted, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.features.engine import StoredGraph
@@ -26,15 +26,15 @@ def load_model(
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
     digest = noted(_files(folder)).get("weights")
-    if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
-        visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
+    if digest is not None and StoredGraph.for_weights(digest, pixels.size).graph.is_file():
+        visual = LazyVisualEncoder(spec, partial(_network, weights, spec), digest, weights)
     else:
         visual = build_visual(spec)
     names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
     with in_file(folder / "recipe.json"):
         head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
     model = Recognizer(visual, Temporal.from_config(about["temporal"], visual), head)
-    if isinstance(visual, LazyVisual):
+    if isinstance(visual, LazyVisualEncoder):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
         load_weights(weights, rest, lambda key: not key.startswith("visual."))
     else:
@@ -68,7 +68,7 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
     digest = weights_digest(visual)
     if digest == noted(_files(folder)).get("weights"):
         return
-    saved = StoredGraph.of(digest, side)
+    saved = StoredGraph.for_weights(digest, side)
     record = saved.record()
     if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

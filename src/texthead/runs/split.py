@@ -160,7 +160,7 @@ class RunSplit:
             )
         return chosen, name
 
-    def to_score(
+    def eval_items(
         self, dataset: Dataset | None, split: Split | None, labels: Sequence[str], *, multilabel: bool
     ) -> Division:
         """Return the items of `choose`, by default of those that the run held out, with the training items and notes.
@@ -180,7 +180,7 @@ class RunSplit:
         notes += shared_groups(train, items, name) if split != "train" else []
         return Division(train, None, items, name, tuple(notes))
 
-    def to_calibrate(
+    def calibration_items(
         self, dataset: Dataset | None, others: Dataset | None, split: Split | None, labels: Sequence[str]
     ) -> CalibrationPlan:
         """Return the items to calibrate a run with, none of which it was trained on.

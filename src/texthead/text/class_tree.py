@@ -41,13 +41,13 @@ class ClassTree:
             raise DataError(f"{both[0]!r} is a class and a superclass: list the class below it")
 
     @classmethod
-    def of_labels(cls, labels: Iterable[str]) -> "ClassTree | None":
+    def from_labels(cls, labels: Iterable[str]) -> "ClassTree | None":
         """Return the tree of labels such as `animal/dog/pug`; None if they form none (see `names_above`)."""
         above = names_above([*labels])
         return cls(above) if any(above.values()) else None
 
     @classmethod
-    def of_json(cls, value: Mapping[str, Sequence[str]] | None) -> "ClassTree | None":
+    def from_json(cls, value: Mapping[str, Sequence[str]] | None) -> "ClassTree | None":
         """Return the tree that a run's `classes.json` holds, or None."""
         return None if value is None else cls({str(label): tuple(map(str, names)) for label, names in value.items()})
 

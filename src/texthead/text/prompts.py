@@ -1,7 +1,6 @@
 """Make prompts from templates, class names and sentences. Imports no torch."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +8,6 @@ from typing import NamedTuple
 from texthead.errors import DataError, check_as_many, listed, naming, raising
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
-
-_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 def check_template(template: str) -> None:
@@ -45,11 +42,6 @@ def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[
     if not template or len(set(template)) < len(template):
         raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
     return list(zip(*(fill_template(one, names) for one in template), strict=True))
-
-
-def has_two_articles(prompt: str) -> bool:
-    """Return whether a prompt has two articles in a row, from template and name: "a photo of a a bird"."""
-    return bool(_ARTICLES.search(prompt))
 
 
 def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:

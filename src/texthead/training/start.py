@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texthead.data.dataset import Dataset
 from texthead.data.labels import log_ratio
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.paths import fingerprints
@@ -22,7 +22,8 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, same_as_first, together
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
-from texthead.training.checkpoints import begin, load_state
+from texthead.runs.saved import is_run
+from texthead.training.checkpoints import check_as_started, load_state
 from texthead.training.objective import Objective
 
 
@@ -99,7 +100,13 @@ def run_folder(
             if rank() == 0:
                 stack.enter_context(locked(out))
                 split = split_json(train_set, info.held_out)
-                state = begin(out, about, split, classes, resume=resume)
+                if resume:
+                    check_as_started(out, about, split, classes)
+                    state = load_state(out)
+                elif is_run(out):
+                    raise RunError(
+                        f"{out}: already holds a run; pass `resume` to continue it, or choose another folder"
+                    )
                 if state is None:
                     write_json(out / "split.json", split)
                     write_json(out / "classes.json", classes)

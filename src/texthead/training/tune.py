@@ -7,7 +7,7 @@ from functools import reduce
 import torch
 from torch import nn
 
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import EncoderError, RunError
 from texthead.extras import needs
 from texthead.models.recognizer import Recognizer
@@ -57,7 +57,7 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         return after.pop_all()
 
 
-def _part(visual: Visual, tune: str) -> list[nn.Parameter]:
+def _part(visual: VisualEncoder, tune: str) -> list[nn.Parameter]:
     """Return the scales and biases of all norms, or the weights of the last projection, which computes the feature."""
     if tune == "norm":
         what, others = "layer norm or batch norm with weights", "another `tune`"
@@ -74,7 +74,7 @@ def _part(visual: Visual, tune: str) -> list[nn.Parameter]:
     return next(filter(None, parts))
 
 
-def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: ExitStack) -> None:
+def _add_adapters(model: Recognizer, visual: VisualEncoder, recipe: Recipe, after: ExitStack) -> None:
     """Add adapters to the attention weights, initialised from the recipe's seed; closing `after` merges them."""
     targets = [name for name, _ in visual.net.named_parameters() if _ATTENTION.fullmatch(name)]
     if not targets:

@@ -6,17 +6,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from texthead.data.dataset import Dataset
-from texthead.data.division import divide_or_train
+from texthead.data.dataset import Dataset, splits_of
+from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt, plural
 from texthead.evaluation.class_sizes import RareClasses
-from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, silent
 from texthead.transfer import methods
@@ -73,21 +72,6 @@ class MethodScores:
         own = self.validated_on
         return methods.best_rival(self.validated, own.items.groups, own.weights) if self.validated else None
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table as text: the metric of each method by column, and below it the mean over classes."""
-
-        def text(rate: Rate) -> str:
-            # 100 for 100.0, so that the table fits 80 columns.
-            return "{:.1f} ({:.1f}-{:.1f})".format(*rate).replace("100.0", "100")
-
-        rows = []
-        for name in self.experiment.methods:
-            scores = [own.get(name) for own in self.columns.values()]
-            rows.append((name, *(text(score.rate) if score else "" for score in scores)))
-            means = [text(score.class_mean) if score and score.sizes_differ else "" for score in scores]
-            rows.append(("  mean over classes", *means))
-        return [row for row in rows if any(row[1:])]
-
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
         lines = [sentence(own, "labelled", how="zero-shot") for own in self.unfitted.values()]
@@ -128,7 +112,7 @@ def compare(
     k: PositiveInt | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     planned: Callable[[Experiment], object] = silent,
     reporter: Reporter = Reporter(),
 ) -> MethodScores:
@@ -150,8 +134,9 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    division = divide_or_train(as_dataset(data), seed=overrides.get("seed", 0), k=k)
-    experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
+    data = as_dataset(data)
+    division = divide(data, seed=overrides.get("seed", 0), held_out=None if splits_of(data) else 0.0, k=k)
+    experiment = load_experiment(division, EncoderOptions.from_encoder(encoder), classes, overrides, reading, reporter)
     planned(experiment)
     if division.val and division.scored_name == "test":
         reporter.note(f"{plural(len(division.val), 'val item')} {'is' if len(division.val) == 1 else 'are'} not used")

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from texthead.data.division import Division, check_no_class_lost
+from texthead.data.division import Division
 from texthead.data.labels import item_weights, log_ratio
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import EncoderOptions
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.results import Evaluation, evaluation_for
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
-from texthead.features.reading import Reading, engines_text
+from texthead.features.reading import ReadOptions, engines_text
 from texthead.models.heads import Head, text_head
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, Recipe, small
@@ -79,7 +79,8 @@ class Experiment:
             MediaError: a file cannot be read, unless the encoder's reading skips such files.
         """
         items = self.frozen.items(self.division.train, self.labels, "encode training items")
-        check_no_class_lost(self.division.train, items.data)
+        if lost := sorted({*self.labels} - {*items.data.classes}):
+            raise DataError(f"class {lost[0]!r} has no readable training item; repair its files or remove the class")
         return items
 
     @cached_property
@@ -176,7 +177,7 @@ def load_experiment(
     options: EncoderOptions,
     classes: str | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     reporter: Reporter = Reporter(),
     *,
     make: Callable[..., Recipe] | None = None,

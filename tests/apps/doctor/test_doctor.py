@@ -17,7 +17,7 @@ from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
 from platforms import symlink
-from texthead import Reading, read_dataset
+from texthead import ReadOptions, read_dataset
 from texthead.apps.doctor.examine import diagnose
 from texthead.apps.doctor.file_stats import FileStats
 
@@ -245,7 +245,7 @@ def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Pa
         photo.convert("RGB").save(tmp_path / "again.jpg", quality=60)
     rows.append(["again.jpg", data.items[45].label])
     dataset = read_dataset(write_manifest(tmp_path / "items.csv", rows, "path,label"))
-    reading = Reading(cache=cache, skip_unreadable=True)
+    reading = ReadOptions(cache=cache, skip_unreadable=True)
     diagnosis = diagnose(dataset, reading=reading)
     accused = [Path(each.about).name for each in diagnosis.findings if each.fault == "label may be wrong"]
     assert len({*accused} & wrong) >= 5

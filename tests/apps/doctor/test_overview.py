@@ -23,7 +23,7 @@ def overview(*rows: tuple[FileStats, str, str | None]) -> Overview:
     return overview_of(items, [facts for facts, _, _ in rows])
 
 
-def of_sizes(counts: Sequence[int]) -> Overview:
+def overview_of_sizes(counts: Sequence[int]) -> Overview:
     """Return the overview of images, `counts[0]` of class 000, `counts[1]` of class 001 and so on."""
     return overview(*((IMAGE, f"{number:03d}", None) for number, count in enumerate(counts) for _ in range(count)))
 
@@ -96,10 +96,10 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
 
 
 def test_rows_of_largest_and_smallest_classes() -> None:
-    result = overview_table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
+    result = overview_table(overview_of_sizes([1, 2, 3, 4, 5, 6]), 4)
     *largest, between, fifth, sixth = (name for name, _ in result.rows)
     assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
     prints(between, 2, "3-4")
-    prints(overview_table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
-    assert len(overview_table(of_sizes([1] * 20), 20).rows) == 21
-    assert len(overview_table(of_sizes([1] * 21), 20).rows) == 22
+    prints(overview_table(overview_of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
+    assert len(overview_table(overview_of_sizes([1] * 20), 20).rows) == 21
+    assert len(overview_table(overview_of_sizes([1] * 21), 20).rows) == 22

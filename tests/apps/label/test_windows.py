@@ -13,7 +13,7 @@ from texthead.apps.label.labelling import cut_files
 from texthead.apps.search.windows import cut
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 
 COLOURS = ("red", "green", "blue")
@@ -55,7 +55,7 @@ def test_only_long_videos_are_cut(film: Path, tmp_path: Path) -> None:
     encoder = Encoder(tiny_visual(), None, scale=10.0)
 
     def cut_them(*known: Path, above: float = 10.0) -> list[str]:
-        result = cut_files(files, encoder, Reading(cache=tmp_path / "cache"), above=above, known=known)
+        result = cut_files(files, encoder, ReadOptions(cache=tmp_path / "cache"), above=above, known=known)
         return [item.path.name for item in result.items]
 
     result = cut_them()

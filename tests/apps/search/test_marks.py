@@ -23,7 +23,7 @@ from texthead.apps.search.marks import CALIBRATED, MIN_GROUPS, OTHER, Marks, mar
 from texthead.apps.search.search import search
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 
@@ -152,7 +152,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def opened(folder: Path, run: Path | None = None) -> Index:
     model = load_run(run) if run else Encoder(tiny_visual(), None, scale=10.0)
-    return open_index(folder, model, Reading(cache=True))
+    return open_index(folder, model, ReadOptions(cache=True))
 
 
 def taught(index: Index, path: Path | None = None) -> Marks:

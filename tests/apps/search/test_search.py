@@ -18,7 +18,7 @@ from messages import refuses
 from platforms import symlink
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import Hit, Results, common_words, search
-from texthead.encoders.encoder import Encoder, Text
+from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.errors import DataError, EncoderError, MediaError
 from texthead.files import cache_dir
 from texthead.models.heads import ProbeHead
@@ -44,7 +44,7 @@ class Words:
             self.count += len(prompts)
             return torch.stack([row(salt + prompt) for prompt in prompts])
 
-        self.encoder = Encoder(tiny_visual(), lambda: Text(torch.nn.Identity(), list, encode, None), scale=10.0)
+        self.encoder = Encoder(tiny_visual(), lambda: TextEncoder(torch.nn.Identity(), list, encode, None), scale=10.0)
         self.encoder.dim = DIM
 
 

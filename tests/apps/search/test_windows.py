@@ -19,7 +19,7 @@ from texthead.apps.search.windows import Windows, encode_windows, windows_of
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
-from texthead.features.reading import Reading
+from texthead.features.reading import ReadOptions
 from texthead.features.views import item_features
 from texthead.media.paths import MediaPath, Span
 from texthead.models.recognizer import Recognizer
@@ -50,7 +50,7 @@ class Keeper:
     """Encodes windows with a file and a cache; `new` are the names of the files that were opened, `notes` the notes."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
-        self.file, self.reading = folder / "kept" / "windows.safetensors", Reading(cache=folder / "cache")
+        self.file, self.reading = folder / "kept" / "windows.safetensors", ReadOptions(cache=folder / "cache")
         self.model = Recognizer(tiny_visual(), MeanPool(), nn.Identity())
         self.model.visual.net.register_forward_pre_hook(self._count)
         monkeypatch.setattr(kept, "windows_of", self._windows_of)
@@ -186,7 +186,7 @@ def test_clips_and_temporal_modules_see_windows_of_five_seconds(
 ) -> None:
     recognizer = model(tmp_path / "encoder")
     protocol = PROTOCOL if recognizer.sees_frames_apart else recognizer.protocol
-    reading = Reading(cache=tmp_path / "cache")
+    reading = ReadOptions(cache=tmp_path / "cache")
     windows = encode_windows(recognizer, [film, write_broken(tmp_path / "b.mp4")], protocol, reading)
     assert windows.spans[:, 0].tolist() == [0, 5, 10, 15, 20]
     assert [Path(path).name for path in windows.problems] == ["b.mp4"]

@@ -23,7 +23,7 @@ from texthead.extensions import code_of_packages
 from texthead.extras import needs
 from texthead.features import Engine, weights_key
 from texthead.files import read_json, write_json
-from texthead.media import MediaPath, find_names
+from texthead.media import MediaPath, find_media
 from texthead.parallel import own_variables
 from texthead.prediction import entry_scores, json_entry, predictions_of
 
@@ -207,7 +207,7 @@ class _Encoder:
 def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     """Yield the files of a source in order, each as its prediction names it: without `./`, for instance."""
     if MediaPath(source).has_shards() or source.is_dir():
-        names: Iterator[str] = iter(find_names([source], reporter))
+        names: Iterator[str] = iter(find_media([source], reporter))
     elif not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     elif source.suffix.lower() == ".txt":

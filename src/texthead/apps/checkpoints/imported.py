@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from texthead import Encoder, LinearHead, Recognizer, TokenConv, Visual, load_encoder, text_head
+from texthead import Encoder, LinearHead, Recognizer, TokenConv, VisualEncoder, load_encoder, text_head
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
 from texthead.apps.checkpoints.spotting_head import SpottingHead
@@ -111,9 +111,9 @@ def import_published(
     prompts = fill_templates(convention.template, labels)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     if convention.interaction == "vcs":
-        head = SpottingHead.of_prompts(texts, prompts, names=labels, scale=scale)
+        head = SpottingHead.from_prompts(texts, prompts, names=labels, scale=scale)
     elif convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
-        head = MeanProbabilityHead.of_prompts(texts, prompts, names=labels, scale=scale)
+        head = MeanProbabilityHead.from_prompts(texts, prompts, names=labels, scale=scale)
     else:
         head = text_head(texts, labels, prompts=prompts, scale=scale)
     short = convention.short_side(spec.size)
@@ -226,7 +226,7 @@ def _encoder(
 
 def _temporal(
     checkpoint: Checkpoint,
-    visual: Visual,
+    visual: VisualEncoder,
     config: dict,
     path: str,
     pooled: Pooled | None,

@@ -48,7 +48,7 @@ class PromptsHead(CosineHead):
         raise NotImplementedError
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
+    def from_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
         """Return a head with the rows of prompts; `options` as for `CosineHead`.
 
         Raises:
@@ -98,7 +98,7 @@ class PromptsHead(CosineHead):
         """Return a head for other names, with the same center and scale."""
         center = None if self.center is None else self.center.cpu()
         options = {"names": labels or names, "scale": self.scale, "center": center}
-        return self.of_prompts(encoder, prompts or names, **options).to(self.weight.device)
+        return self.from_prompts(encoder, prompts or names, **options).to(self.weight.device)
 
 
 class MeanProbabilityHead(PromptsHead):

@@ -3,14 +3,14 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead import MeanPool, Recipe, TemporalTransformer, Visual
+from texthead import MeanPool, Recipe, TemporalTransformer, VisualEncoder
 from texthead.errors import RunError
 from texthead.models import Temporal
 
 
 class _Imported(Temporal):
     @classmethod
-    def start(cls, recipe: Recipe, visual: Visual) -> Temporal:
+    def start(cls, recipe: Recipe, visual: VisualEncoder) -> Temporal:
         """Raise RunError."""
         raise RunError(f"`temporal={cls.kind}` comes with a checkpoint, so training cannot start with it")
 

@@ -11,7 +11,7 @@ from texthead import (
     Dataset,
     FrozenEncoder,
     MeanPool,
-    Reading,
+    ReadOptions,
     Recognizer,
     Reporter,
     fine_tune,
@@ -200,7 +200,7 @@ def _prepare(data: Dataset, workers: int, reporter: Reporter) -> Bench:
     encoder, recipe, test = load_encoder("mini"), demo_recipe(), data.split("test")
     encoder.visual.to(pick_device("auto"))
     text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
-    reading = Reading(workers, cache=True, engine="auto")
+    reading = ReadOptions(workers, cache=True, engine="auto")
     frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, reporter)
     division = Division(data.split("train").with_classes(seen), None, test.with_classes(seen), "test")
     experiment = Experiment(division, frozen, seen, seen, [None] * len(seen), recipe)
@@ -214,7 +214,7 @@ def _train_head(experiment: Experiment, kind: str, out: Path) -> Recognizer:
     temporal = make_temporal_for(recipe, encoder.visual)
     model = Recognizer(encoder.visual, temporal, make_head(kind, inputs))
     model.to(next(encoder.visual.parameters()).device)
-    info, reading = RunInfo(held_out=experiment.division.scored), Reading(cache=frozen.reading.cache)
+    info, reading = RunInfo(held_out=experiment.division.scored), ReadOptions(cache=frozen.reading.cache)
     with frozen.reporter.bar(f"train: {kind} head", "clips") as progress:
         own = Reporter().counting(progress, "train")
         fine_tune(model, experiment.division.train, None, recipe, out=out, reading=reading, info=info, reporter=own)

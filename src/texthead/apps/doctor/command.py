@@ -53,7 +53,7 @@ class Doctor:
     def __call__(self) -> int:
         """Return the exit code."""
         console.status(f"reading {self.data}")
-        from texthead import EncoderOptions, Reading, read_dataset
+        from texthead import EncoderOptions, ReadOptions, read_dataset
         from texthead.apps.doctor.examine import diagnose
         from texthead.data import join_labels
         from texthead.parallel import pick_device
@@ -69,7 +69,7 @@ class Doctor:
             read_classes(self.classes) if self.classes else None,
             EncoderOptions(self.encoder, device=pick_device(self.device)),
             quick=self.quick,
-            reading=Reading(default_workers(wanted=self.workers), cache=True, engine="auto"),
+            reading=ReadOptions(default_workers(wanted=self.workers), cache=True, engine="auto"),
             reporter=console.reporter,
         )
         for line in diagnosis.summary():

@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Reading, Reporter
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.file_stats import FileStats, read_file_stats
@@ -173,7 +173,7 @@ def diagnose(
     encoder: str | Encoder | EncoderOptions = "mini",
     *,
     quick: bool = False,
-    reading: Reading = Reading(workers=1, cache=True, engine="auto"),
+    reading: ReadOptions = ReadOptions(workers=1, cache=True, engine="auto"),
     reporter: Reporter = Reporter(),
 ) -> Diagnosis:
     """Find what is wrong with a dataset, as `texthead doctor` does.
@@ -187,7 +187,7 @@ def diagnose(
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     labelled = [replace(item, labels=(name,)) for item in items for name in item.labels]
-    options = EncoderOptions.of(encoder)
+    options = EncoderOptions.from_encoder(encoder)
     reading = replace(reading, workers=max(1, reading.workers))
     prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
     # First, since it may be missing.
@@ -254,7 +254,7 @@ def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> l
     return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
 
 
-def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:
+def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:
     """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
     encoder.keep_text = True
     encoder.visual.eval()

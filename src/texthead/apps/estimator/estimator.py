@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor
 
-from texthead import Dataset, FrozenEncoder, Item, Reading, load_encoder
+from texthead import Dataset, FrozenEncoder, Item, ReadOptions, load_encoder
 from texthead.data import Division
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types, raising
 from texthead.features import FrozenItems, readable, weights_key
@@ -50,7 +50,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         size: side of the crop in pixels; the encoder's own if None.
         cache: folder of the feature cache; $TEXTHEAD_CACHE or the user's cache folder if None.
         workers: data-loader workers.
-        engine: the engine of the encoder, as in `Reading`.
+        engine: the engine of the encoder, as in `ReadOptions`.
 
     Attributes:
         classes_: the labels, sorted; the order of columns. Of a table of 0 and 1 its column names, or numbers.
@@ -138,7 +138,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         frames = self.frames or spec.clip_frames(4)
         recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="centre", stride=spec.stride)
         cache = True if self.cache is None else self.cache
-        reading = Reading(self.workers, cache=cache, skip_unreadable=True, engine=self.engine)
+        reading = ReadOptions(self.workers, cache=cache, skip_unreadable=True, engine=self.engine)
         return FrozenEncoder(encoder, spec.protocol(recipe), reading)
 
     def _key(self, frozen: FrozenEncoder) -> str:

@@ -72,7 +72,7 @@ class Label:
 
     def _pool(self) -> "Pool":
         """Return the encoded files, with a line on those that cannot be read."""
-        from texthead import EncoderOptions, Reading
+        from texthead import EncoderOptions, ReadOptions
         from texthead.apps.label.labelling import label_pool
         from texthead.data import read_files
         from texthead.parallel import pick_device
@@ -86,7 +86,7 @@ class Label:
             self.out,
             multilabel=self.multilabel,
             encoder=EncoderOptions(self.encoder, text=self.text, device=pick_device(self.device)),
-            reading=Reading(default_workers(files.paths), cache=True, skip_unreadable=True, engine="auto"),
+            reading=ReadOptions(default_workers(files.paths), cache=True, skip_unreadable=True, engine="auto"),
             reporter=console.reporter,
         )
         if pool.classes:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Reading, Reporter, read_dataset
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter, read_dataset
 from texthead.apps.label.label_file import bad_list
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.search import encode_windows
@@ -117,7 +117,7 @@ def label_pool(
     *,
     multilabel: bool = False,
     encoder: str | Encoder | EncoderOptions = "mini",
-    reading: Reading = Reading(cache=True),
+    reading: ReadOptions = ReadOptions(cache=True),
     reporter: Reporter = Reporter(),
 ) -> Pool:
     """Return files to label with their features, as `texthead label` does; its `next(20)` are those to label next.
@@ -147,7 +147,7 @@ def label_pool(
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
     if names:
         check_names(names)
-    options = EncoderOptions.of(encoder)
+    options = EncoderOptions.from_encoder(encoder)
     if options.text is not None and not names:
         raise DataError(f"`text` {options.text} needs a class to start with: name some with `classes`")
 
@@ -164,7 +164,7 @@ def label_pool(
 def items_so_far(path: Path | None, files: Dataset) -> Dataset:
     """Return the labelled files of a manifest; none if it does not exist.
 
-    A CSV in which all files have none of several labels is read too, though nothing can be trained on it.
+    A CSV in which no file has a label is read too, though nothing can be trained on it.
 
     Raises:
         DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
@@ -188,7 +188,7 @@ def items_so_far(path: Path | None, files: Dataset) -> Dataset:
 def cut_files(
     files: Dataset,
     encoder: Encoder,
-    reading: Reading,
+    reading: ReadOptions,
     *,
     above: float,
     known: Sequence[Path] = (),
@@ -222,7 +222,7 @@ def cut_files(
     return replace(files, items=tuple(items))
 
 
-def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:
+def encode_files(files: Dataset, encoder: Encoder, reading: ReadOptions, reporter: Reporter = Reporter()) -> Pool:
     """Return the readable files with their features.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import texthead as th
-from texthead import Calibration, Encoder, MeanPool, Reading, Run, load_encoder, load_run, zero_shot
+from texthead import Calibration, Encoder, MeanPool, ReadOptions, Run, load_encoder, load_run, zero_shot
 from texthead.apps.timeline import Events, Sliding
 from texthead.cli import notes_on_names
 from texthead.errors import DataError, MediaError
@@ -127,7 +127,7 @@ class Answerer:
         """
         run = self.run_of(question.names)
         at_least = run.usual_level(run.calibration_for(run.protocol)[0])
-        (prediction,) = run.predict([question.path], reading=Reading(engine="auto"), top=TOP, at_least=at_least)
+        (prediction,) = run.predict([question.path], reading=ReadOptions(engine="auto"), top=TOP, at_least=at_least)
         prompts = run.head.prompts or ()
         calibration = run.answering(run.protocol, at_least)
         notes = notes_on_names(run, self._run) if question.names else ()

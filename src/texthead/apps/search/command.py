@@ -90,14 +90,14 @@ class Find:
     def __call__(self) -> None:
         if self.page:
             check_extra("ui", "texthead find --page")
-        from texthead import EncoderOptions, Reading, load_run
+        from texthead import EncoderOptions, ReadOptions, load_run
         from texthead.apps.search.index import open_index
         from texthead.apps.search.marks import Marks
         from texthead.apps.search.search import query_name, query_row, search, write_hits
         from texthead.parallel import pick_device
 
         words, data = self._words_and_data()
-        reading, device = Reading(default_workers(), cache=True, engine="auto"), pick_device(self.device)
+        reading, device = ReadOptions(default_workers(), cache=True, engine="auto"), pick_device(self.device)
         if self.run:
             model = load_run(self.run).to(device)
         else:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead import Encoder, EncoderOptions, Reading, Reporter, Run
+from texthead import Encoder, EncoderOptions, ReadOptions, Reporter, Run
 from texthead.apps.search.windows import Windows, as_model, encode_windows
 from texthead.data import read_files
 from texthead.errors import MediaError
@@ -86,7 +86,7 @@ class Index(Windows):
 def open_index(
     data: str | Path,
     model: str | Encoder | EncoderOptions | Run = "mini",
-    reading: Reading = Reading(cache=True, engine="auto"),
+    reading: ReadOptions = ReadOptions(cache=True, engine="auto"),
     *,
     reporter: Reporter = Reporter(),
 ) -> Index:
@@ -105,8 +105,8 @@ def open_index(
         DataError: there is no such data, or no file in it can be read.
         RunError: the index cannot be written.
     """
-    model = model if isinstance(model, Run) else EncoderOptions.of(model).load(())
-    run = model if isinstance(model, Run) else Run.of(as_model(model))
+    model = model if isinstance(model, Run) else EncoderOptions.from_encoder(model).load(())
+    run = model if isinstance(model, Run) else Run.from_model(as_model(model))
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from texthead import Calibration, Reading
+from texthead import Calibration, ReadOptions
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import CALIBRATED
 from texthead.apps.search.windows import encode_windows
@@ -163,7 +163,7 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
     run = index.run
     if isinstance(query, Path):
         model, protocol = (run.model, run.protocol) if run else (index.encoder, None)
-        windows = encode_windows(model, [query], protocol, Reading(cache=True, engine="auto"))
+        windows = encode_windows(model, [query], protocol, ReadOptions(cache=True, engine="auto"))
         for problem in windows.problems.values():
             raise MediaError(query, problem)
         return F.normalize(windows.features.float().mean(0) - index.center, dim=-1)

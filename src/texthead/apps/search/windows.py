@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead import Encoder, MeanPool, Protocol, Reading, Recognizer, Reporter
+from texthead import Encoder, MeanPool, Protocol, ReadOptions, Recognizer, Reporter
 from texthead.errors import MediaError, RunError, reason
 from texthead.features import encode, frame_times, item_features
 from texthead.files import replacing
@@ -85,7 +85,7 @@ def encode_windows(
     model: Recognizer | Encoder,
     paths: Sequence[Path | str],
     protocol: Protocol | None = None,
-    reading: Reading = Reading(),
+    reading: ReadOptions = ReadOptions(),
     reporter: Reporter = Reporter(),
     *,
     file: Path | None = None,
@@ -187,7 +187,7 @@ def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
 
 
 def windows_of(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: ReadOptions, reporter: Reporter
 ) -> Iterator[Encoded | MediaError]:
     """Yield the windows of each file with their features, or its MediaError; see `encode_windows`.
 
@@ -211,7 +211,7 @@ def windows_of(
 
 
 def _of_similar_frames(
-    model: Recognizer, files: Sequence[_Sampled], protocol: Protocol, reading: Reading, reporter: Reporter
+    model: Recognizer, files: Sequence[_Sampled], protocol: Protocol, reading: ReadOptions, reporter: Reporter
 ) -> Iterator[Encoded | MediaError]:
     """Yield windows of similar frames, each with the mean of its frames."""
     paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
@@ -231,7 +231,7 @@ def _of_similar_frames(
 
 
 def _of_equal_length(
-    model: Recognizer, files: Sequence[_Sampled], protocol: Protocol, reading: Reading, reporter: Reporter
+    model: Recognizer, files: Sequence[_Sampled], protocol: Protocol, reading: ReadOptions, reporter: Reporter
 ) -> Iterator[Encoded | MediaError]:
     """Yield windows of equal length, each encoded as a part of its file."""
     spans = [

@@ -54,7 +54,7 @@ class Sliding:
         window: length of the window, in seconds.
         rate: frames encoded per second.
         protocol: as for `Run.predict`; its views are ignored.
-        engine: runs the encoder; see `Reading`.
+        engine: runs the encoder; see `ReadOptions`.
 
     Raises: DataError if a number is not above 0, or the window has more than 10,000 frames.
     """
