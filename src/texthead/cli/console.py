@@ -235,7 +235,9 @@ class CommandOutput:
             self.notes().print(f"text encoder {source}: the map of the run loses {lost:.2f} of the new names' length")
         doubled = [prompt for prompt in prompts.flat(by_class) if _ARTICLES.search(prompt)]
         if doubled:
-            self.say_notes(f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
+            self.say_notes(
+                f"{len(doubled)} prompts have two articles ({doubled[0]!r}): remove the articles from the names"
+            )
         if all(isinstance(prompt, str) for prompt in by_class):
             more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
             self.remarks().print(f"prompt: {by_class[0]!r}{more}")

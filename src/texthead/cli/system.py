@@ -37,9 +37,7 @@ def check_process() -> None:
     """Raise RunError if libraries will fail: docstrings are dropped, or the current folder is gone."""
     if sys.flags.optimize > 1:
         why = "drops the docstrings that the help and the library transformers need"
-        raise RunError(
-            f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: leave it out, or use -O or 1"
-        )
+        raise RunError(f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: remove it, or use -O or 1")
     with raising(RunError, "the current folder cannot be used", "change to another"):
         Path.cwd()
 

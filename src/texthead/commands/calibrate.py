@@ -55,7 +55,7 @@ class Calibrate(LabelledRun):
             classes = listed(plan.unknown.classes)
             console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}")
         if plan.copies:
-            console.say_notes(f"left out as copies of other items: {plan.copies}")
+            console.say_notes(f"excluded as copies of other items: {plan.copies}")
         protocol, reading = run.protocol.with_views(self.views), self.reading(items.paths)
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
@@ -69,7 +69,7 @@ class Calibrate(LabelledRun):
         if splits_of(made.items):
             items = f"{len(made.items)} items ({made.split})"
             console.say_notes(
-                f"these {items} cannot test the calibration, which is fitted to them: give others to eval and report"
+                f"these {items} cannot test the calibration, which is fitted to them: pass others to eval and report"
             )
         if made.split == "val" and self.data:  # The data has other items, which can test the calibration.
             views = ["--views", self.views] if self.views != "1x1" else []

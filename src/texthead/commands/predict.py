@@ -61,7 +61,7 @@ class Predict(ModelOptions, ReadingOptions):
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         if self.out and console.prints_json():
-            raise DataError("--json and --out exclude each other: give one")
+            raise DataError("--json and --out exclude each other: use one")
         if self.out and self.unlabelled and Path(self.out).exists():
             raise DataError(f"--out {self.out} exists, and --unlabelled scores all files at once: name another file")
         for path in self.run_and_files("file or folder")[1]:
@@ -107,8 +107,8 @@ class Predict(ModelOptions, ReadingOptions):
             console.say_notes("probabilities are not calibrated with --unlabelled")
         if run.model.thresholds is not None:
             levels = sorted({f"{100 * value:.1f} %" for value in run.model.thresholds.sigmoid().tolist()})
-            one = f"a class is assigned from a probability of {levels[0]}"
-            console.say_notes(one if len(levels) == 1 else "each class has a threshold of its own")
+            one = f"classes with a probability of at least {levels[0]} are assigned"
+            console.say_notes(one if len(levels) == 1 else "each class has its own threshold")
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent

@@ -94,7 +94,7 @@ def read_dataset(
     for option, value in options.items():
         if option not in (*used, "labels"):
             kind = "class folders" if option == "tree" else "lists (.csv, .tsv, .txt)"
-            raise DataError(f"`{option}` '{value}' is for {kind}, but {source} is none; leave it out")
+            raise DataError(f"`{option}` '{value}' is for {kind}, and {source} is not; remove `{option}`")
     if folder is not None and entry.ours and not folder.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} start from")
     with entry.faults():
@@ -136,7 +136,7 @@ def read_files(source: str | Path) -> Dataset:
         return Dataset(tuple(Item(Path(path), ()) for path in paths), str(source), tuple(notes))
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
-        raise DataError(f"{source}: lists no file; give one path per line")
+        raise DataError(f"{source}: lists no files; write one path per line")
     items = (Item(row.path(), (), group=row.cells.get("group") or None) for row in rows)
     return Dataset(tuple(items), str(source))
 
@@ -265,7 +265,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
         count = f"{without} of {len(dataset)} items have no split"
-        raise DataError(f"{dataset.source}: {count}; give all items a split, or none")
+        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
     items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
     notes = (*dataset.notes, multilabel_note(dataset)) if dataset.multilabel else dataset.notes
     return replace(dataset, items=items, notes=notes)
@@ -277,7 +277,7 @@ def multilabel_note(dataset: Dataset) -> str:
     most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""
     first = f" (at most {most}, as {dataset.items[sizes.index(most)].path})" if most > 1 else ""
     about = f"{sum(size > 1 for size in sizes)} of {len(sizes)} files have several labels{first}{none}"
-    return f"{dataset.source}: {about}: each class is a yes-or-no question"
+    return f"{dataset.source}: {about}: each class is an independent binary label"
 
 
 def item_name(path: Path, root: Path) -> str:

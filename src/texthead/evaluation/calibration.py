@@ -373,7 +373,7 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
     if not true.isfinite().all():
         raise DataError(
             f"label {int(targets[~true.isfinite()][0])} can never be predicted (its score is {true.min()}); "
-            "leave out its items"
+            "remove its items"
         )
     if bool((table.argmax(1) == targets).all()):
         return 1.0
@@ -408,7 +408,7 @@ def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *
         DataError: fewer than two items.
     """
     if len(scores) < 2:
-        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
+        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; pass more")
     # Groups are numbered by their scores, so that neither the order of the items nor that of the classes matters.
     ranked = np.lexsort(scores.double().sort(1).values.T.numpy())
     numbers = np.empty(len(scores), dtype=np.int64)
@@ -490,7 +490,7 @@ def missing_guarantees(
     missing: dict[str, str] = {}
     if not unknown:
         missing["threshold"] = (
-            f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some as `unknown`"
+            f"no threshold for {NONE!r}: it needs items of other classes than the run's; pass some as `unknown`"
         )
     elif unknown < least_unknown:
         missing["threshold"] = (

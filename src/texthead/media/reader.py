@@ -102,7 +102,7 @@ class Media(AbstractContextManager["Media"]):
         with faults_of(type(self), getattr(self, "path", Path("?"))):
             for index, picture in self.pictures(wanted):
                 if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                    problem = f"frame {index} is {picture.dtype} {picture.shape}; readers give uint8 (height, width, 3)"
+                    problem = f"frame {index} is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)"
                     raise MediaError(self.path, problem)
                 shape = shape or picture.shape
                 self._check_same_size(shape, picture.shape)

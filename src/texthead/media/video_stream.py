@@ -87,7 +87,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
         if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
             fault: Fault = "sound only" if self.container.streams.audio else "unreadable"
             content = fault if fault == "sound only" else "nothing to play"
-            problem = f"no video stream, it has {content}; leave it out or download it again"
+            problem = f"no video stream, it has {content}; remove the file or download it again"
             raise MediaError(self.path, problem, fault)
         if stream.codec_context is None:
             raise MediaError(self.path, "this FFmpeg does not know its codec; encode it as h264")

@@ -98,7 +98,7 @@ def read_each(files: FileDataset, workers: int, **options: Any) -> Iterator[Any 
             if lost == done + 1 >= _MAX_LOST:
                 raise
             problem = "reading it takes too long, crashes, or needs too much memory"
-            yield MediaError(files.rows[done][0], f"{problem}; leave it out or save it again")
+            yield MediaError(files.rows[done][0], f"{problem}; remove the file or save it again")
             done += 1
 
 

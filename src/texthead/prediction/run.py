@@ -191,7 +191,7 @@ class Run:
             if not self.split.held_out:
                 how = f"calibrate {name} DATA does that on labelled data"
             own = f"probabilities of {name} are not calibrated; texthead {how}"
-            # Those of several labels come from cross-validated items.
+            # Those of multi-label runs come from cross-validated items.
             return None, None if self.classes is None or self.model.multilabel else own
         if calibration.classes != rows_digest(self.head.weight):
             reason = "the classes have been edited since"
@@ -217,13 +217,13 @@ class Run:
             refined: the scores were refined with unlabelled files, for which no calibration is valid.
 
         Raises:
-            DataError: the level is not a probability, files have several labels, or there are no prediction sets.
+            DataError: the level is not a probability, the run is multi-label, or there are no prediction sets.
         """
         for option, value in (("sets", sets), ("unlabelled", refined), ("at_least", at_least is not None)):
             if value:
                 self._check_one_label(option)
         if sets and refined:
-            raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
+            raise DataError("prediction sets are not valid with unlabelled files; remove `sets` or `unlabelled`")
         calibration = None if refined else self.calibration_for(protocol)[0]
         if at_least is not None:
             broader = self.tree.broader(self.labels) if self.tree else {}
@@ -236,7 +236,7 @@ class Run:
 
     def _check_one_label(self, option: str) -> None:
         if self.model.multilabel:
-            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
+            raise DataError(f"`{option}` is for single-label runs, and this run is multi-label: remove `{option}`")
 
     @property
     def head(self) -> Head:
@@ -266,11 +266,11 @@ class Run:
         A level for other broader names is dropped.
 
         Raises:
-            DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
+            DataError: other classes replaced the run's, none of them is in the tree, or the run is multi-label.
         """
         self._check_one_label("tree")
         if self.classes is None:
-            raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
+            raise DataError("a tree is for the run's own classes: remove `tree` or `classes`")
         tree, calibration = tree.with_labels(self.labels), self.calibration
         if calibration and calibration.level and calibration.level.broader != tree.broader(self.labels):
             calibration = replace(calibration, level=None)
@@ -350,7 +350,7 @@ class Run:
             EncoderError: the pretrained encoder cannot be loaded.
         """
         if self.carries_encoder:
-            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: leave out `mix`")
+            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: remove `mix`")
         model = copy.deepcopy(self.model)
         pretrained = load_encoder(self.spec.source, allow_download=self.allow_download).visual.state_dict()
         with torch.no_grad():
@@ -465,7 +465,7 @@ class Run:
             if unlabelled:
                 check_any(names + others, range(len(entries) - len(errors)), errors)
                 if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
-                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
+                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are skipped")
                 scores = refined_scores(model, entries, scores, self.answering(protocol, at_least), reporter)
             paths = [Path(name) for name in names[start : start + len(entries)]]
             rows = self.labels, paths, scores[: len(paths)], problems[: len(paths)]
@@ -614,13 +614,13 @@ class Run:
             split: train, val or test; None for val, else test, else the items that the run held out.
 
         Raises:
-            DataError: no such split, the run was trained on the items, or its files have several labels.
+            DataError: no such split, the run was trained on the items, or is multi-label.
             RunError: the run has no folder, one with other classes or weights, or one in the hub's cache.
         """
         if self.model.multilabel:
             raise DataError(
-                f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
-                "this one come from its cross-validated training items"
+                f"{self.folder}: calibrate is for single-label runs; the probabilities and thresholds of a "
+                "multi-label run come from its cross-validated training items"
             )
         self.check_saved()
         dataset = None if dataset is None else as_dataset(dataset)

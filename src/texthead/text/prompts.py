@@ -117,7 +117,7 @@ def labelled_classes(
     if file is None:
         return LabelledClasses(originals, names, [None] * len(names))
     if template is not None and classes and None not in classes.values():
-        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; leave it out")
+        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; remove `template`")
     index_of = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(originals)}
     data_labels = list(originals)
     taken: dict[int, str] = {}
@@ -132,7 +132,7 @@ def labelled_classes(
         if index in taken:
             raise DataError(
                 f"{source}: labels {taken[index]!r} and {label!r} both match {originals[index]!r} in `classes`: "
-                "give each its own class, or merge them in the data"
+                "add a class for each, or merge them in the data"
             )
         taken[index] = data_labels[index] = label
     return LabelledClasses(data_labels, names, list(classes.values()))

@@ -111,13 +111,13 @@ def test_the_result_comes_first_and_names_each_serious_fault(bad: Path, tmp_path
     prints(first, "13 items of 3 classes", "7 serious")
     for fault, example in {"leak": "red0.mp4", "cut short": "cut.mp4", "missing": "nowhere.mp4"}.items():
         prints(out, f"serious, {fault}", example)
-    # Details, tables and the reason for each item left out come with --verbose.
+    # Details, tables and the reason for each removed item come with --verbose.
     assert not [line for line in lines if line[0] in "┃│─"]
-    prints(out, tmp_path / "new.csv", "7 of 13", "6 left out", "and 3 more")
+    prints(out, tmp_path / "new.csv", "7 of 13", "6 removed", "and 3 more")
     prints(out, tmp_path / "page" / "doctor.html")
     prints(out, "labels are not judged")
     out, _ = doctor(bad, "--quick", "--fix", tmp_path / "more.csv", "--verbose")
-    assert len([line for line in out.splitlines() if line.startswith("left out: ")]) == 6
+    assert len([line for line in out.splitlines() if line.startswith("removed: ")]) == 6
 
 
 @pytest.mark.parametrize("arguments", [("--fix", "items.csv"), ("--fix", "new.txt"), ("--classes", "names.txt")])

@@ -224,7 +224,7 @@ def diagnose(
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
         some = dataset.select(seen.positions)
         if dataset.multilabel:
-            judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
+            judged = JudgedLabels(unjudged="labels are not judged: that needs single-label data")
         else:
             targets = some.targets(dataset.classes)
             judged = suspicious_labels(seen.features, targets, some.groups, seen.positions)

@@ -86,7 +86,7 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
             yield found("note", "wrong frame count in header", detail)
         if not MediaPath(fact.path).is_image and fact.frames < frames:
             short = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"
-            yield found("warning", "too few frames", f"{short}: some repeat; leave it out or use fewer frames")
+            yield found("warning", "too few frames", f"{short}: some repeat; remove the file or use fewer frames")
         size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
         if fact.turned:
             yield found("note", "rotated", f"{size} when upright; texthead rotates it, other tools may not")
@@ -97,7 +97,7 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
             detail = f"{share}; re-encode it at a constant rate if speed matters"
             yield found("note", "variable frame rate", detail)
         if short < _TINY:
-            detail = f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
+            detail = f"{size}: a side below {_TINY} pixels; remove the file if nothing can be recognised"
             yield found("warning", "odd size", detail)
         elif long > _LONG * short:
             detail = f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
@@ -105,7 +105,7 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
         elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
             detail = f"{size}: a side is odd, which many video encoders reject; texthead reads it"
             yield found("note", "odd size", detail)
-        remedy = "check it, and leave it out if it shows nothing"
+        remedy = "check the file, and remove it if it shows nothing"
         if fact.brightest < _BLACK:
             detail = f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
             yield found("warning", "near black", detail)
@@ -113,7 +113,7 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
             yield found("warning", "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}")
         if fact.frames > 1 and fact.motion < _STILL:
             detail = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
-            yield found("warning", "frozen", f"{detail}; leave it out if its class is a motion")
+            yield found("warning", "frozen", f"{detail}; remove the file if its class is a motion")
 
 
 # ---- pairs and groups of files
@@ -284,7 +284,7 @@ def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: 
         if others:
             yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
     for label in sorted({*labels} - {*classes}):
-        remedy = "is not among the classes; add it there or leave out its items"
+        remedy = "is not among the classes; add it there or remove its items"
         yield Finding("serious", "unknown label", label, remedy)
     for label in mirrored_names(classes):
         flips = "a flipped picture would make it wrong, so train turns flips off"
