@@ -77,7 +77,7 @@ def halves(items: FrozenItems, seed: int) -> tuple[FrozenItems, FrozenItems]:
     return items.select(positions[0]), items.select(positions[1])
 
 
-def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
+def with_labels(items: FrozenItems, labels: list[int]) -> FrozenItems:
     """Return the items of some labels, with targets renumbered from 0."""
     new_index = torch.full((int(items.targets.max()) + 1,), -1)
     new_index[torch.tensor(labels)] = torch.arange(len(labels))
@@ -125,9 +125,9 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     """Return the rates of accepted unknown and rejected known items, in percent, with `out` classes unknown."""
     order = np.random.default_rng([seed, out]).permutation(len(rows)).tolist()
     setting, other, known = order[: out // 2], order[out // 2 : out], sorted(order[out:])
-    fitting, tests = halves(of_classes(rest, known), seed)
-    head = fit(rows[known], drawn(of_classes(train, known), k, seed), [str(index) for index in known])
-    before = of_classes(train, setting)
+    fitting, tests = halves(with_labels(rest, known), seed)
+    head = fit(rows[known], drawn(with_labels(train, known), k, seed), [str(index) for index in known])
+    before = with_labels(train, setting)
     made = calibration.calibrate(
         scored(head, fitting),
         fitting.targets,
@@ -136,8 +136,8 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
         coverage=None,
     )
     return {
-        "same": 100 * float(made.is_known(scored(head, of_classes(rest, setting))).float().mean()),
-        "other": 100 * float(made.is_known(scored(head, of_classes(rest, other))).float().mean()),
+        "same": 100 * float(made.is_known(scored(head, with_labels(rest, setting))).float().mean()),
+        "other": 100 * float(made.is_known(scored(head, with_labels(rest, other))).float().mean()),
         "rejected": 100 * float((~made.is_known(scored(head, tests))).float().mean()),
         "unknown items": float(len(before.data)),
     }

@@ -60,7 +60,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     visual = visual_of(source)
     frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
     begun = now()
-    StoredGraph.of(weights_digest(visual), size).make(visual, frames)
+    StoredGraph.for_weights(weights_digest(visual), size).make(visual, frames)
     export = since(begun).cpu
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)

@@ -82,7 +82,7 @@ def step_operations(name: str, frames: int = FRAMES) -> float:
     """Return the floating-point operations of a training step of one clip: forward, and twice that backward."""
     with torch.device("meta"):
         model = model_of(name)
-    return 6.0 * Costs.of(model, frames=frames, size=model.spec.size).multiply_adds
+    return 6.0 * Costs.from_model(model, frames=frames, size=model.spec.size).multiply_adds
 
 
 # ---- time

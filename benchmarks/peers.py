@@ -98,7 +98,9 @@ def mini_ways(folder: Path) -> dict[str, Way]:
     encoder = th.load_encoder("mini")
     visual, spec = encoder.visual.eval(), encoder.visual.spec
     side, resized = spec.size, round(spec.size / spec.crop)
-    StoredGraph.of(weights_digest(visual), side).make(visual, torch.zeros(BATCH, 3, side, side, dtype=torch.uint8))
+    StoredGraph.for_weights(weights_digest(visual), side).make(
+        visual, torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
+    )
     resize = v2.Resize(resized, v2.InterpolationMode(spec.interpolation))
     to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])
     preprocess = v2.Compose([resize, v2.CenterCrop(side), to_float])

@@ -198,7 +198,7 @@ class Files(NamedTuple):
     smaller: list[Path]
 
     @staticmethod
-    def of(folder: Path) -> "Files":
+    def from_folder(folder: Path) -> "Files":
         """Return the files that `make` has put into the folder."""
         originals = {gop: sorted((folder / f"gop-{gop}").glob("*.mp4")) for gop in GOPS}
         shards, smaller = (
@@ -290,7 +290,7 @@ def _each(read: Read, paths: Sequence[Path], wanted: Sequence[Wanted]) -> None:
 def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory: bool) -> Section:
     """Measure one set of clips; `memory` starts a new process for each reader."""
     make(folder, clips)
-    files, length = Files.of(folder), len(clips[0])
+    files, length = Files.from_folder(folder), len(clips[0])
     all_ways = ways(files, length)
     runs = {title: run for title, run in all_ways.items() if not isinstance(run, str)}
     counts = {title: 1 if "GOP" in title else TIMES for title in runs}
@@ -374,7 +374,7 @@ def compared_first(costs: Costs) -> list[Row]:
 def read_once(folder: Path, length: int, title: str | None) -> None:
     """Run one reader once, or only its imports."""
     torch.set_num_threads(1)
-    readers = ways(Files.of(folder), length)
+    readers = ways(Files.from_folder(folder), length)
     if title is not None:
         run = readers[title]
         assert not isinstance(run, str)

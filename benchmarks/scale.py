@@ -72,7 +72,7 @@ INPUTS = {
 }
 
 
-def of(name: str) -> float:
+def value_of(name: str) -> float:
     """Return the value of an input."""
     return INPUTS[name].value
 
@@ -119,15 +119,15 @@ def shown(model: str) -> str:
 
 def card_rate(model: str) -> float:
     """Return how many clips of 8 frames per second the assumed card trains on."""
-    return of("part") * of("peak") * 1e12 / step_operations(model)
+    return value_of("part") * value_of("peak") * 1e12 / step_operations(model)
 
 
 def preparing() -> str:
     """Return the cost of `texthead prepare`: decode once, store as JPEG."""
     rows = []
     for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
-        seconds = clips / of("prepare")
-        sizes = [f"{short(clips * of(key) / 1e9)} TB" for key in ("original kB", "prepared kB")]
+        seconds = clips / value_of("prepare")
+        sizes = [f"{short(clips * value_of(key) / 1e9)} TB" for key in ("original kB", "prepared kB")]
         rows.append([name, short(seconds / HOUR), short(seconds / HOUR / 64), *sizes])
     return table(["clips", "core-hours", "hours on 64 cores", "originals", "shards"], *rows)
 
@@ -137,7 +137,7 @@ def training() -> str:
     rows = []
     for p in PUBLISHED:
         rate = card_rate(p.model)
-        hours = [KINETICS * of("epochs") / each / HOUR for each in (p.batch / p.mean, p.batch / p.ready, rate)]
+        hours = [KINETICS * value_of("epochs") / each / HOUR for each in (p.batch / p.mean, p.batch / p.ready, rate)]
         rows.append([shown(p.model), *(short(value) for value in (*hours, rate, BILLION / rate / DAY))])
     head = ["30 passes", "Kinetics-400: GPU-hours as logged", "without waiting for data", "assumed H100", "its clips/s"]
     return table([*head, "a billion: H100-days a pass"], *rows)
@@ -148,8 +148,8 @@ def feeding() -> str:
     rows = []
     for p in PUBLISHED:
         for name, rate in (("logged GPU", p.batch / p.ready), ("assumed H100", card_rate(p.model))):
-            cores = [short(rate / of(key)) for key in ("shards", "jpegs", "originals")]
-            read = [short(rate * size / 1e3) for size in (of("prepared kB") * USED, of("original kB"))]
+            cores = [short(rate / value_of(key)) for key in ("shards", "jpegs", "originals")]
+            read = [short(rate * size / 1e3) for size in (value_of("prepared kB") * USED, value_of("original kB"))]
             rows.append([f"{shown(p.model)}, {name}", short(rate), *cores, *read])
     head = ["a GPU", "clips/s", "cores: shards", "JPEG folders, published manner", "originals"]
     return table([*head, "MB/s: shards", "originals"], *rows)
@@ -161,8 +161,8 @@ def caching() -> str:
     for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
         # A forward pass is a third of a step's operations, and 16 frames are two clips of 8.
         hours = [short(clips / (card_rate(p.model) * 3 / 2) / HOUR) for p in PUBLISHED]
-        memory, disk = clips * 16 * 512 * 4 / 1e9, clips * of("cached kB") / 1e6
-        put, passes = clips * of("put ms") / 1e3 / HOUR, of("epochs") * clips / of("features") / HOUR
+        memory, disk = clips * 16 * 512 * 4 / 1e9, clips * value_of("cached kB") / 1e6
+        put, passes = clips * value_of("put ms") / 1e3 / HOUR, value_of("epochs") * clips / value_of("features") / HOUR
         rows.append([name, " / ".join(hours), *(short(value) for value in (put, disk, memory, passes))])
     head = ["clips", "H100-hours: B/32 / B/16 / L/14", "hours of one writer", "GB of cache", "GB of memory"]
     return table([*head, "30 passes, hours on two cores"], *rows)
@@ -173,7 +173,7 @@ def predicting() -> str:
     rows = []
     for p in PUBLISHED:
         rate = 3 * card_rate(p.model)
-        cores = [short(rate / of(key)) for key in ("originals", "shards")]
+        cores = [short(rate / value_of(key)) for key in ("originals", "shards")]
         rows.append([shown(p.model), short(rate), short(BILLION / rate / DAY), *cores])
     return table(
         ["a billion clips, one view", "clips/s an H100", "H100-days", "cores an H100: originals", "shards"], *rows
@@ -182,11 +182,11 @@ def predicting() -> str:
 
 def breaking() -> str:
     """Return at how many clips each limit is reached, the first on top, and the cost at a billion."""
-    memory = of("item B") + of("order B") + 16 * of("worker B")
-    begin, put = (of("begin µs") + of("split µs")) / 1e6, of("put ms") / 1e3
-    feature, line = 16 * 512 * 4, of("split B")
-    read = 1e3 / of("shards")
-    slower = 100 * read / (read + of("miss ms"))
+    memory = value_of("item B") + value_of("order B") + 16 * value_of("worker B")
+    begin, put = (value_of("begin µs") + value_of("split µs")) / 1e6, value_of("put ms") / 1e3
+    feature, line = 16 * 512 * 4, value_of("split B")
+    read = 1e3 / value_of("shards")
+    slower = 100 * read / (read + value_of("miss ms"))
     limits = [
         ("places of clips, 8192 shards of 256", 8192 * 256, f"clips a CPU-second fall to {slower:.0f} %"),
         ("features in 128 GB (16 x 512, float32)", 128e9 / feature, f"{short(BILLION * feature / 1e12)} TB"),

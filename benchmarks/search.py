@@ -169,7 +169,7 @@ def encode_by(method: str, folder: Path) -> Cost:
     paths = sorted(folder.iterdir())
     ways: dict[str, Callable[[], Any]] = {
         "`open_index`": lambda: windows.encode_windows(model, paths, None, reading),
-        "`predict`": lambda: th.Run.of(model).predict(paths, th.Protocol(10), reading),
+        "`predict`": lambda: th.Run.from_model(model).predict(paths, th.Protocol(10), reading),
     }
     return timed(ways[method], per=10 * len(paths))()
 

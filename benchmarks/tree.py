@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import texthead as th
-from benchmarks.calibration import drawn, halves, of_classes, scored
+from benchmarks.calibration import drawn, halves, scored, with_labels
 from benchmarks.choosing import SETS, experiment_of, items_of, mean_and_half
 from texthead.evaluation import calibration
 from texthead.evaluation.broader_names import Broader, members, steps_up
@@ -186,8 +186,8 @@ def draws(
     for seed in range(count):
         order = np.random.default_rng([seed, out]).permutation(len(labels)).tolist()
         setting, other, known = order[: out // 2], order[out // 2 : out], sorted(order[out:])
-        fit, (first, second) = drawn(of_classes(train, known), k, seed), halves(of_classes(rest, known), seed)
-        unknown, same, others = of_classes(train, setting), of_classes(rest, setting), of_classes(rest, other)
+        fit, (first, second) = drawn(with_labels(train, known), k, seed), halves(with_labels(rest, known), seed)
+        unknown, same, others = with_labels(train, setting), with_labels(rest, setting), with_labels(rest, other)
         parts = {"train": fit, "known": first, "tests": second, "unknown": unknown, "same": same, "other": others}
         yield Draw(tree, labels, rows, parts, known)
 

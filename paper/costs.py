@@ -29,7 +29,7 @@ class Costs:
     paper_multiply_adds: int
 
     @classmethod
-    def of(cls, model: th.Recognizer, *, frames: int, size: int) -> "Costs":
+    def from_model(cls, model: th.Recognizer, *, frames: int, size: int) -> "Costs":
         """Count for one clip of `frames` frames of size x size pixels. A model on the device "meta" needs no memory.
 
         Source: Tables 7 and 12.
@@ -90,7 +90,7 @@ def costs(encoder: str, *, frames: int = 1, size: int | None = None, classes: in
         options = {"mean": {}, "transformer": {"dim": spec.dim}}.get(temporal, {"start": "shift"})
         head = th.LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
         model = th.Recognizer(visual, Temporal.from_config({"kind": temporal, **options}, visual), head)
-    return Costs.of(model, frames=frames, size=size or spec.size)
+    return Costs.from_model(model, frames=frames, size=size or spec.size)
 
 
 def both(counts: Costs) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def plan(setting: Setting) -> Plan:
     names = worlds.mapped_names(base.data)
     rows = {**frozen, LEARNED: replace(frozen[TEXT], head="linear")}
     results = yield setting.jobs(rows)
-    maps = {title: [np.array(result["map"]) for result in results.of(title)] for title in rows}
+    maps = {title: [np.array(result["map"]) for result in results.with_title(title)] for title in rows}
     section = Section("fig1", TITLE)
     section.notes.append(f"Names: {', '.join(names)}.")
     if not all(maps.values()):

@@ -37,8 +37,8 @@ def plan(setting: Setting) -> Plan:
     results = yield setting.jobs(rows)
     section = Section("fig4", TITLE)
     section.notes.append(f"Vision-only's tuned head rate: {rate:g}x the encoder's.")
-    training = {title: [training_curve(result) for result in results.of(title)] for title in rows}
-    validation = {title: [result["watched"] for result in results.of(title)] for title in rows}
+    training = {title: [training_curve(result) for result in results.with_title(title)] for title in rows}
+    validation = {title: [result["watched"] for result in results.with_title(title)] for title in rows}
     table, pairs = [], []
     for title in rows:
         cells = [title]
@@ -51,7 +51,9 @@ def plan(setting: Setting) -> Plan:
         table.append(cells)
     headers = ["", *(f"{kind} {level:.0f} %" for kind in ("training", "validation") for level in LEVELS)]
     section.tables.append(Table("Steps to reach an accuracy: mean and 95 % interval (each seed).", headers, table))
-    losses = {title: [[(s, loss) for s, loss, _ in result["curve"]] for result in results.of(title)] for title in rows}
+    losses = {
+        title: [[(s, loss) for s, loss, _ in result["curve"]] for result in results.with_title(title)] for title in rows
+    }
     section.figures += [
         (
             curves(losses, y="training loss"),

@@ -48,7 +48,7 @@ class TemplatesHead(MeanProbabilityHead):
     @classmethod
     def start(cls, inputs: RowInputs) -> Head:
         """Return the head before training."""
-        return cls.of_prompts(inputs.encoder, inputs.prompts, kind="templates", **inputs.options)
+        return cls.from_prompts(inputs.encoder, inputs.prompts, kind="templates", **inputs.options)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logits of each class."""

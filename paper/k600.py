@@ -33,7 +33,7 @@ def plan(setting: Setting) -> Plan:
         setting.scale, full=replace(worlds.KINETICS, encoder="openclip:ViT-L-14/openai"), mini=worlds.EXERCISE
     )
     rows = {} if setting.scale == "mini" else {MODEL: replace(base, zero_shot=K600)}
-    splits = [result["zero_shot"] for result in (yield setting.jobs(rows)).of(MODEL)]
+    splits = [result["zero_shot"] for result in (yield setting.jobs(rows)).with_title(MODEL)]
     section = Section("k600", TITLE)
     if not rows:
         return section

@@ -26,14 +26,14 @@ class Results:
     def __init__(self, results: Mapping[tuple[str, int], dict]):
         self._results = dict(results)
 
-    def of(self, title: str) -> list[dict]:
+    def with_title(self, title: str) -> list[dict]:
         """Return the results of a row for seeds 0, 1, ... up to the first that was not run."""
         seeds = takewhile(lambda seed: (title, seed) in self._results, count())
         return [self._results[title, seed] for seed in seeds]
 
     def values(self, title: str, key: str = "top1", *, views: str | None = None) -> Outcomes:
-        """Return one metric of a row by seed, as in `of`; empty if the row was not run. Top-1 comes with its items."""
-        scores = [result["views"][views] if views else result for result in self.of(title)]
+        """Return one metric of a row by seed, as `with_title` does; empty if it was not run. Top-1 has its items."""
+        scores = [result["views"][views] if views else result for result in self.with_title(title)]
         return Outcomes((score[key] for score in scores), map(right, scores if key == "top1" else ()))
 
 

@@ -43,7 +43,7 @@ def plan(setting: Setting) -> Plan:
     body = []
     for title, row in rows.items():
         true, paper = both(costs(row.encoder.removesuffix("/openai"), size=row.changes.get("size")))  # pyright: ignore[reportArgumentType]
-        seconds = [r["train_seconds"] / max(1, r["steps"]) for r in results.of(title)]
+        seconds = [r["train_seconds"] / max(1, r["steps"]) for r in results.with_title(title)]
         milliseconds = f"{1000 * float(np.median(seconds)):.0f}" if seconds else "-"
         body.append(
             [

@@ -80,9 +80,9 @@ def plan(setting: Setting) -> Plan:
                     title,
                     cell(results.values(title)),
                     each(results.values(title)),
-                    audit(results.of(title)) if not title.endswith("K = 0") else "0",
-                    "-".join(str(s) for s in sorted({r["steps"] for r in results.of(title)})),
-                    "-".join(str(e) for e in sorted({r["epochs"] for r in results.of(title)})),
+                    audit(results.with_title(title)) if not title.endswith("K = 0") else "0",
+                    "-".join(str(s) for s in sorted({r["steps"] for r in results.with_title(title)})),
+                    "-".join(str(e) for e in sorted({r["epochs"] for r in results.with_title(title)})),
                 ]
                 for title in sorted(rows)
             ],

@@ -64,7 +64,7 @@ def plan(setting: Setting) -> Plan:
     for name, group in groups.items():
         for title in group:
             at = f"{name}: {title}"
-            halves = [result["halves"] for result in results.of(at)]
+            halves = [result["halves"] for result in results.with_title(at)]
             body.append(
                 [
                     at,

@@ -34,7 +34,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
             yield from ((alias.name, "") for alias in node.names)
 
 
-def of_ours(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def own_imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Yield the imports of texthead, with modules by their names below `texthead`."""
     for module, name in imports(tree):
         if first(module) == "texthead":
@@ -44,7 +44,7 @@ def of_ours(tree: ast.AST) -> Iterator[tuple[str, str]]:
 def ours(tree: ast.AST) -> set[str]:
     """Return the texthead modules that a module imports, by their names below `texthead`; a package as `NAME.__init__`."""
     names: set[str] = set()
-    for base, name in of_ours(tree):
+    for base, name in own_imports(tree):
         inside = f"{base}.{name}".strip(".")
         names.add(inside if inside in TREES or f"{inside}.__init__" in TREES else base)
     return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in names - {""}}
@@ -88,7 +88,7 @@ def outside_faces(own: str, tree: ast.AST) -> set[str]:
     shown[""] = {*TOP, *texthead.__all__, "__version__", ""}
     return {
         f"{base}.{name}".strip(".")
-        for base, name in of_ours(tree)
+        for base, name in own_imports(tree)
         if not name or (base not in TOP and package(base) != own)
         if name not in shown.get(base, ())
     }
@@ -145,7 +145,7 @@ def test_no_private_name_crosses_a_module():
     crossing = {
         f"{name}: {own}"
         for name, tree in TREES.items()
-        for _, own in of_ours(tree)
+        for _, own in own_imports(tree)
         if own.startswith("_") and not own.startswith("__")
     }
     assert crossing == set()

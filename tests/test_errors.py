@@ -18,7 +18,7 @@ from texthead.text import class_prompts
 CALLS = {
     "th.train(3, 'run')": "`data` must be what th.read_dataset returns, text or a path, got 3",
     "th.compare(3)": "`data` must be what th.read_dataset returns, text or a path, got 3",
-    "th.Run.of('run')": "`model` must be of type Recognizer, got 'run'",
+    "th.Run.from_model('run')": "`model` must be of type Recognizer, got 'run'",
     "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns, got 'run'",
     "th.search('clips', 'a bird', top=0)": "`top` must be a whole number, 1 or more, got 0",
     "th.search('clips', 'a bird', top=2.0)": "`top` must be a whole number, 1 or more, got 2.0",

@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def of_the_checkout() -> set[str]:
+def checkout_files() -> set[str]:
     """Return the files that git tracks or could track."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         pytest.skip("not a checkout of git, so its files are unknown")
@@ -49,7 +49,7 @@ def of_the_checkout() -> set[str]:
 def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    package = {name.removeprefix("src/") for name in of_the_checkout() if name.startswith("src/")}
+    package = {name.removeprefix("src/") for name in checkout_files() if name.startswith("src/")}
     assert names == package
     assert {
         "texthead/apps/page/page.js",
@@ -64,7 +64,7 @@ def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert sdist.name == f"texthead-{version_of(built)}.tar.gz"
-    assert names - of_the_checkout() == {"PKG-INFO"}
+    assert names - checkout_files() == {"PKG-INFO"}
     assert {"LICENSE", "README.md", "pyproject.toml", "src/texthead/cli/main.py", "constraints/core.txt"} <= names
 
 

@@ -240,10 +240,10 @@ def check_as_many(**lists: Sequence[object]) -> None:
     """Raise DataError unless lists have the same length."""
     if len({*map(len, lists.values())}) > 1:
         counts = " and ".join(f"{len(values)} in `{name}`" for name, values in lists.items())
-        raise DataError(f"got {counts}: give one for each")
+        raise DataError(f"got {counts}: pass as many of each")
 
 
-def of_json(kind: Any, values: Mapping[str, Any]) -> Any:
+def from_json(kind: Any, values: Mapping[str, Any]) -> Any:
     """Return a JSON object as a NamedTuple or dataclass, and the objects in it as those of its fields.
 
     Raises:
@@ -255,7 +255,7 @@ def of_json(kind: Any, values: Mapping[str, Any]) -> Any:
     for name, hint in hints.items():
         value, inner = values[name], (*get_args(hint), hint)[0]  # A record, or a record or None.
         is_record = isinstance(value, Mapping) and hasattr(inner, "__annotations__")
-        made[name] = of_json(inner, value) if is_record else converted(name, value, hint, RunError)
+        made[name] = from_json(inner, value) if is_record else converted(name, value, hint, RunError)
     return kind(**made)
 
 

@@ -100,7 +100,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_readers_that_are_exact_read_the_same_frames(made: Path) -> None:
-    path, wanted = reading.Files.of(made).videos[250][0], [3, 17, 44]
+    path, wanted = reading.Files.from_folder(made).videos[250][0], [3, 17, 44]
     ours = reading.texthead_frames(path, wanted).permute(0, 2, 3, 1).numpy().astype(int)
     whole = videos.whole(path)
     assert np.array_equal(ours, np.stack([whole[index] for index in wanted]))
@@ -111,7 +111,7 @@ def test_readers_that_are_exact_read_the_same_frames(made: Path) -> None:
 
 def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "decord", None)
-    ways = reading.ways(reading.Files.of(made), 60)
+    ways = reading.ways(reading.Files.from_folder(made), 60)
     reasons = {title: way for title, way in ways.items() if title.startswith("decord")}
     assert reasons.keys() == {"decord, GOP 12", "decord, GOP 250"}
     assert all(isinstance(reason, str) and "decord" in reason for reason in reasons.values())

@@ -26,11 +26,11 @@ def test_every_table_on_the_page_is_worked_out(make):
 
 def test_numbers_in_sentences_are_worked_out():
     words = " ".join(PAGE.split())
-    hours = scale.BILLION / scale.of("prepare") / (100 * 64) / scale.HOUR
+    hours = scale.BILLION / scale.value_of("prepare") / (100 * 64) / scale.HOUR
     assert f" {hours:.1f} hours" in words
-    core_days = scale.BILLION / scale.of("originals") / scale.DAY
+    core_days = scale.BILLION / scale.value_of("originals") / scale.DAY
     assert f" {core_days:.0f} core-days" in words
-    machine = 8 * scale.card_rate("ViT-B-32") * scale.of("prepared kB") * scale.USED / 1e6
+    machine = 8 * scale.card_rate("ViT-B-32") * scale.value_of("prepared kB") * scale.USED / 1e6
     assert f" {machine:.1f} GB/s" in words
 
 

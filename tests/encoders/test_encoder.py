@@ -93,7 +93,7 @@ def test_an_encoder_of_two_functions(tmp_path):
     assert torch.allclose(encoder.visual(green)[0], expected, atol=1e-5)
     model = Recognizer(encoder.visual, MeanPool(), text_head(encoder, names))
     picture = write_image(tmp_path / "picture.png", "green")
-    (result,) = Run.of(model).predict([picture], Protocol(1))
+    (result,) = Run.from_model(model).predict([picture], Protocol(1))
     assert result.top[0][0] == "green"
     with refuses(EncoderError, "functions"):
         load_run(write_untrained(tmp_path / "run", model))

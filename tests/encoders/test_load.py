@@ -66,9 +66,9 @@ def test_a_folder_without_its_prefix_is_named_with_it(tmp_path: Path) -> None:
 def test_options_name_an_encoder_or_hold_one() -> None:
     encoder = colour_encoder()
     options = EncoderOptions(encoder, template="a {} thing")
-    assert EncoderOptions.of("mini") == EncoderOptions("mini")
-    assert EncoderOptions.of(options) is options
-    assert EncoderOptions.of(encoder).load([]) is options.load([]) is encoder
+    assert EncoderOptions.from_encoder("mini") == EncoderOptions("mini")
+    assert EncoderOptions.from_encoder(options) is options
+    assert EncoderOptions.from_encoder(encoder).load([]) is options.load([]) is encoder
     assert options.prompts(["light_blue", "red"]) == ["a light blue thing", "a red thing"]
     assert replace(options, clean=False, template=None).prompts(["light_blue"]) == ["light_blue"]
     assert options.with_template({"size": 32}) == {"template": "a {} thing", "size": 32}

@@ -197,7 +197,7 @@ def test_onnxruntime_has_no_telemetry_in_a_worker(tmp_path):
     with_bridge(home / "texthead")
     code = (
         "import texthead as th; encoder = th.load_encoder('mini'); model = th.Recognizer(encoder.visual, th.MeanPool(), th.text_head(encoder, ['red', 'blue']))\n"
-        f"th.Run.of(model).predict({str(photo)!r}, None, th.ReadOptions(1, engine='onnxruntime'))"
+        f"th.Run.from_model(model).predict({str(photo)!r}, None, th.ReadOptions(1, engine='onnxruntime'))"
     )
     run_at_home(home, "-c", f"if __name__ == '__main__':\n {code.replace(chr(10), '; ')}")
 

@@ -25,7 +25,7 @@ TRAIN = (*QUICK, "--set", "epochs=2000", "--workers", 2, "--out", "run")
 ALONE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs of a shell ignore it.
-from texthead.parallel.signals import ended_by_signals
+from texthead.cli.signals import ended_by_signals
 with ended_by_signals(lambda: "stuck") as ending:
     try:
         print("ready", flush=True)
@@ -66,7 +66,7 @@ def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> Non
         time.sleep(0.02)
 
 
-def of_session(number: int) -> list[str]:
+def session_processes(number: int) -> list[str]:
     """Return the processes of a session that are still running."""
     result = []
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -81,9 +81,9 @@ def of_session(number: int) -> list[str]:
 
 def none_left(process: subprocess.Popen[str], folder: Path) -> None:
     until = time.monotonic() + SECONDS
-    while of_session(process.pid) and time.monotonic() < until:
+    while session_processes(process.pid) and time.monotonic() < until:
         time.sleep(0.05)
-    assert of_session(process.pid) == []
+    assert session_processes(process.pid) == []
     assert [path for path in folder.rglob("*") if "texthead-tmp" in path.name] == []
 
 

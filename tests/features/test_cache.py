@@ -120,16 +120,20 @@ class Chosen(nn.Module):
         return self.function(images)
 
 
-def of_spec(function: Callable[[Tensor], Tensor]) -> Encoder:
+def encoder_from_spec(function: Callable[[Tensor], Tensor]) -> Encoder:
     spec = replace(tiny_visual().spec, architecture="mine", dim=3)
     return Encoder(VisualEncoder(Chosen(function), spec), None, scale=1.0)
 
 
-def of_functions(function: Callable[[Tensor], Tensor]) -> Encoder:
+def encoder_from_functions(function: Callable[[Tensor], Tensor]) -> Encoder:
     return Encoder.from_functions(function, size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
-MADE = {"function": of_functions, "module": lambda function: of_functions(Chosen(function)), "spec": of_spec}
+MADE = {
+    "function": encoder_from_functions,
+    "module": lambda function: encoder_from_functions(Chosen(function)),
+    "spec": encoder_from_spec,
+}
 
 
 @pytest.mark.parametrize("kind", MADE)

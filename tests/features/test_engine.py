@@ -143,14 +143,14 @@ def test_graph_with_external_weights_refused(tmp_path):
 
 
 def test_graph_key_has_weights_size_and_versions(mini, monkeypatch):
-    own = StoredGraph.of(weights_digest(mini), 64)
-    assert own == StoredGraph.of(weights_digest(mini), 64)
-    assert own != StoredGraph.of(weights_digest(mini), 65)
+    own = StoredGraph.for_weights(weights_digest(mini), 64)
+    assert own == StoredGraph.for_weights(weights_digest(mini), 64)
+    assert own != StoredGraph.for_weights(weights_digest(mini), 65)
     other = small_visual(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)))
-    assert own != StoredGraph.of(weights_digest(other), 64)
+    assert own != StoredGraph.for_weights(weights_digest(other), 64)
     for package in ("torch", "timm", "onnxruntime"):
         monkeypatch.setattr(engines, "version", lambda name, other=package: "0" if name == other else version(name))
-        assert own != StoredGraph.of(weights_digest(mini), 64)
+        assert own != StoredGraph.for_weights(weights_digest(mini), 64)
 
 
 class Odd(nn.Module):
@@ -197,7 +197,7 @@ def test_a_provider_that_is_not_installed_or_does_not_start(mini, cache, monkeyp
 
 def test_every_provider_is_an_engine_with_graphs_of_its_own():
     assert {*engines.PROVIDERS, "auto", "eager"} == {*get_args(EngineName)}
-    paths = {StoredGraph.of("weights", 64, engine).path for engine in engines.PROVIDERS}
+    paths = {StoredGraph.for_weights("weights", 64, engine).path for engine in engines.PROVIDERS}
     assert len(paths) == len(engines.PROVIDERS)
 
 

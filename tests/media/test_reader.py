@@ -45,7 +45,7 @@ def clips(tmp_path: Path) -> Path:
 def test_a_dataset_with_arrays_is_read_and_encoded(clips: Path):
     dataset = th.read_dataset(clips)
     assert [item.path.name for item in dataset.items] == ["0.mp4", "1.npy"] * 2
-    assert find_media([clips]) == sorted(item.path for item in dataset.items)
+    assert find_media([clips]) == sorted(str(item.path) for item in dataset.items)
     path = clips / "a bird" / "1.npy"
     visual = tiny_visual().eval()
     (features,) = encode(visual, [path], th.Protocol(1, PIXELS), choose=lambda length: [[0], [length - 1]])

@@ -181,7 +181,7 @@ def test_a_matching_run_is_read_back_as_any_other(
     assert torch.equal(scored[0].scores, scored[1].scores)
     assert records[-1]["top1"] == scored[0].top1, "the rows were put right before the last validation"
     paths = [item.path for item in val.items]
-    assert [p.top[0] for p in run.predict(paths)] == [p.top[0] for p in Run.of(model).predict(paths, protocol)]
+    assert [p.top[0] for p in run.predict(paths)] == [p.top[0] for p in Run.from_model(model).predict(paths, protocol)]
     if online:
         with refuses(RunError, tmp_path):
             run.with_classes(["a kite"])

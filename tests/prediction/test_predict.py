@@ -15,7 +15,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.features.reading import ReadOptions
 from texthead.features.views import item_features
-from texthead.media.find import find_media
+from texthead.media import find
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -64,6 +64,10 @@ def tree(tmp_path: Path) -> Path:
     (root / "notes.txt").write_text("no media")
     (root / "empty").mkdir()
     return root
+
+
+def find_media(*arguments) -> list[Path]:
+    return [*map(Path, find.find_media(*arguments))]
 
 
 # --- input files ----------------------------------------------------------------------------------------------------
@@ -173,9 +177,9 @@ def test_protocol_defaults_to_run(tree: Path) -> None:
         (make_run(4), None, (4, CENTRE)),
         (make_run(4), Protocol(4, views=views), (4, views)),
         (make_run(8), Protocol(3, pixels, CENTRE), (3, CENTRE, pixels)),
-        (Run.of(model), None, (8, CENTRE, own)),
-        (Run.of(model), Protocol(2, views=views), (2, views, own)),
-        (Run.of(model), Protocol(2, PIXELS), (2, Views())),
+        (Run.from_model(model), None, (8, CENTRE, own)),
+        (Run.from_model(model), Protocol(2, views=views), (2, views, own)),
+        (Run.from_model(model), Protocol(2, PIXELS), (2, Views())),
     ]:
         (prediction,) = source.predict([tree / "b.mp4"], protocol, top=5)
         assert dict(prediction.top) == pytest.approx(predict_by_hand(model, tree / "b.mp4", *expected), abs=1e-5)

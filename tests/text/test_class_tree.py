@@ -32,7 +32,7 @@ def test_labels_that_are_places_in_a_tree():
     above = names_above(["animal/dog/pug", "animal/cat", "TV/monitor"])
     assert above == {"animal/dog/pug": ("animal", "animal/dog"), "animal/cat": ("animal",), "TV/monitor": ()}
     assert clean_names(["animal/big_dog", "animal/cat"]) == ["big dog", "cat"]
-    assert ClassTree.of_labels(["TV/monitor", "kite"]) is None
+    assert ClassTree.from_labels(["TV/monitor", "kite"]) is None
 
 
 @pytest.mark.parametrize("text", [YAML, "animal:\n  dog: [pug, beagle]\n  cat:\n    siamese:\n"])
@@ -54,7 +54,7 @@ GROWING = ["l0: &l0 [a, b]", *(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" 
         ("a: [", "cannot be read as YAML"),
         ("a: [b, b]", "'b' is in the tree twice"),
         ("a: {b: [c]}\nd: {b: [e]}", "'b' is below 'a' and 'd'"),
-        ("a: [a]", "'a' is a class and a name above classes"),
+        ("a: [a]", "'a' is a class and a superclass"),
     ],
 )
 def test_what_is_no_tree_is_refused(tmp_path: Path, text: str, message: str):
@@ -87,7 +87,7 @@ def test_labels_are_found_in_a_tree_as_clean_names():
 
 
 def test_a_new_label_has_the_place_that_it_names():
-    tree = ClassTree.of_labels(["animal/dog/pug", "animal/dog/beagle", "kite"])
+    tree = ClassTree.from_labels(["animal/dog/pug", "animal/dog/beagle", "kite"])
     assert tree.ancestors("animal/dog/poodle") == ("animal", "animal/dog")
     assert tree.ancestors("animal/bird/tit") == ("animal",)
     assert tree.ancestors("plane") == ()

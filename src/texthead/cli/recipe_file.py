@@ -26,7 +26,7 @@ def recipe_options() -> dict[str, Option]:
     """Return the keys of a recipe with their types and descriptions."""
     hints, texts = get_type_hints(Recipe, include_extras=True), texts_of(Recipe)
     names = [field.name for field in fields(Recipe) if field.name != "name"]
-    return {name: Option.of(name, hints[name], text=texts[name], default=None) for name in names}
+    return {name: Option.from_hint(name, hints[name], text=texts[name], default=None) for name in names}
 
 
 def choose_recipe(source: str, changes: Sequence[str]) -> ChosenRecipe:

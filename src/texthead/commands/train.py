@@ -97,11 +97,11 @@ class Train(TrainingData, ReadingOptions):
         from texthead.parallel.distributed import ranks
 
         tune = self.chosen.values.get("tune")
-        asked = bool(self.of_the_loop) if tune == "none" else tune is not None
+        asked = bool(self.loop_options) if tune == "none" else tune is not None
         return self.resume or ranks() > 1 or asked or self.recipe != "small"
 
     @property
-    def of_the_loop(self) -> list[str]:
+    def loop_options(self) -> list[str]:
         """The options that only the training loop uses."""
         names = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*FROZEN, "tune")]
         return [*names, *([f"--head {self.head}"] if self.head != "text" else [])]
@@ -111,9 +111,9 @@ class Train(TrainingData, ReadingOptions):
         named("head", self.head)
         super().check()
         check_out(Path(self.out), resume=self.resume)
-        if self.of_the_loop and not self.fine_tunes:
+        if self.loop_options and not self.fine_tunes:
             raise DataError(
-                f"{self.of_the_loop[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
+                f"{self.loop_options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
                 "as it is; or remove it"
             )
         if self.unlabelled and self.fine_tunes:
@@ -132,7 +132,7 @@ class Train(TrainingData, ReadingOptions):
         console.status(f"reading {self.data}")
         dataset = read_dataset(self.data)
         if self.val is not None and self.held_out is not None:
-            problem = f"--val {self.val} names the held-out items; give one of them"
+            problem = f"--val {self.val} names the held-out items; use one of the two"
             raise DataError(f"--held-out {self.held_out}: {problem}")
         if self.val is not None:
             dataset = dataset.with_validation(read_dataset(self.val))
@@ -256,7 +256,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     for key in saved.keys() & given.keys():
         if key != "skip_unreadable" and given[key] != saved[key]:
-            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: leave it out to resume")
+            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: remove `{key}` to resume")
         saved[key] = given[key]
     try:
         for key in ("val", "unlabelled"):
@@ -270,5 +270,5 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
     for key, value in choose_recipe(name, given.get("set", ())).values.items():
         if (key, value) not in chosen.values.items():
-            raise RunError(f"{out}: was started without --set {key}={value}: leave it out to resume")
+            raise RunError(f"{out}: was started without --set {key}={value}: remove it to resume")
     return {**options, "chosen": chosen}

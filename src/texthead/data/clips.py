@@ -72,7 +72,7 @@ class ViewClips(FileDataset):
 
 def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size size"]:
     frames, views, pixels = protocol.frames, protocol.views, protocol.sizes
-    with MediaPath(path).open(windows=views.of_windows) as media:
+    with MediaPath(path).open(windows=views.uses_windows) as media:
         media.min_short_side = pixels.min_short_side
         clips = views.frame_indices(media.num_frames, frames)
         indices = np.ravel(clips).tolist()

@@ -32,7 +32,7 @@ class Views(CheckedFields):
     stride: NonNegativeInt = 0
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "Views":
+    def from_recipe(cls, recipe: Recipe) -> "Views":
         """Return the single view that a recipe uses in testing."""
         return cls(origin=recipe.origin, along=recipe.crops_along, stride=recipe.stride)
 
@@ -57,7 +57,7 @@ class Views(CheckedFields):
         return self.clips * self.crops
 
     @property
-    def of_windows(self) -> bool:
+    def uses_windows(self) -> bool:
         """Whether clips are windows of a video; a prepared clip, which holds only some frames, has none."""
         return self.stride > 0 or self.origin == "dense"
 
@@ -142,7 +142,7 @@ class Protocol(CheckedFields):
         Raises: DataError if `pixels` is None.
         """
         if self.pixels is None:
-            raise DataError("`pixels` is None: the encoder's sizes are unknown here; give Pixels(size, resize, ...)")
+            raise DataError("`pixels` is None: the encoder's sizes are unknown here; pass Pixels(size, resize, ...)")
         return self.pixels
 
     def with_views(self, text: str) -> "Protocol":

@@ -110,7 +110,7 @@ class VisualSpec:
         if recipe is None:
             views = Views(origin="centre", stride=self.stride)
             return Protocol(self.clip_frames(frames), self.pixels(), views)
-        return Protocol(recipe.frames, self.pixels(recipe), Views.of(recipe))
+        return Protocol(recipe.frames, self.pixels(recipe), Views.from_recipe(recipe))
 
     def to_json(self) -> dict[str, object]:
         """Return JSON values, which `VisualSpec.from_json` reads back."""

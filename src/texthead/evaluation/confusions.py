@@ -19,7 +19,7 @@ class ClassRow(NamedTuple):
         recall: share of these that were predicted as the class.
         predicted: number of items predicted as the class.
         precision: share of these that are of the class.
-        taken_for: (the class that its items were most often mistaken for, how many); None with several labels.
+        taken_for: (the class that its items were most often mistaken for, how many); None for multi-label data.
     """
 
     name: str

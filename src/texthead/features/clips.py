@@ -57,7 +57,7 @@ class Units(NamedTuple):
     rows: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "Units":
+    def from_clips(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "Units":
         """Return the units of clips of a part with these frames: the clips themselves if `whole`, else their frames."""
         in_file = (np.atleast_2d(clips) + frames.start).tolist()
         units = [[tuple(clip)] if whole else [(frame,) for frame in clip] for clip in in_file]
@@ -231,7 +231,7 @@ def _look_up(
     if cache is None:
         return _Missing(media)
     try:
-        if views.of_windows:
+        if views.uses_windows:
             media.check_windows()
         digest, stamp = cache.identify(media)
         digest += AS_PICTURE if media.is_image else ""
@@ -242,7 +242,7 @@ def _look_up(
         # Of a part, not of its file.
         return MediaError(media.path, error.problem, error.fault) if media.is_part else error
     spec = network.spec
-    units = Units.of(choose(len(frames)), frames, whole=spec.unit == "clip") if frames else None
+    units = Units.from_clips(choose(len(frames)), frames, whole=spec.unit == "clip") if frames else None
     engines = cache.engines(digest, units.frames) if units else None
     if units is None or engines is None:
         return _Missing(media, digest, stamp)
@@ -275,7 +275,7 @@ def _stored(
 def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_stats: bool) -> _Decoded:
     """Decode the frames of a file's clips."""
     stats = None
-    with MediaPath(path).open(windows=views.of_windows) as media:
+    with MediaPath(path).open(windows=views.uses_windows) as media:
         media.min_short_side = pixels.min_short_side
 
         def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
@@ -283,11 +283,11 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
             if with_stats and media.kind == "image":
                 picture = frames[0].permute(1, 2, 0).numpy()
                 size = media.shape or picture.shape[:2]
-                stats = ImageStats.of(picture, size, turned=media.turned).to_bytes()
+                stats = ImageStats.from_frame(picture, size, turned=media.turned).to_bytes()
             return view_crops(frames, pixels, views.crops, views.along)
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
-        units = Units.of(choose(media.num_frames), frames, whole=whole)
+        units = Units.from_clips(choose(media.num_frames), frames, whole=whole)
         crops = media.frames_at([frame - frames.start for frame in sorted({*chain(*units.frames)})], crop)
         times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
         return _Decoded(times, units, crops, stats)

@@ -141,7 +141,7 @@ def _session_for(visual: VisualEncoder, frames: Tensor, expected: int, wanted: E
     engine: EngineName = "onnxruntime" if automatic else wanted
     if not automatic:
         _check_provider(engine)
-    stored = StoredGraph.of(weights_digest(visual), frames.shape[-1], engine)
+    stored = StoredGraph.for_weights(weights_digest(visual), frames.shape[-1], engine)
     record = stored.record() if kept else None
     if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
@@ -200,7 +200,7 @@ class StoredGraph:
     engine: EngineName = "onnxruntime"
 
     @classmethod
-    def of(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
+    def for_weights(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
         """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
         provider = PROVIDERS[engine]
         versions = map(version, (*NETWORKS, "onnxruntime", provider[2]))

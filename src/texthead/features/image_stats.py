@@ -32,7 +32,9 @@ class ImageStats(NamedTuple):
     colours: UInt8[np.ndarray, "16 16 3"]
 
     @classmethod
-    def of(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool) -> "ImageStats":
+    def from_frame(
+        cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool
+    ) -> "ImageStats":
         """Return the statistics of an upright picture, which is (height, width) = `size` if it was not reduced."""
         (height, width), grey = size, cls.grey_of(picture)
         brightest, contrast = float(np.percentile(grey, 95)), float(grey.std())

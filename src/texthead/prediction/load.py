@@ -67,7 +67,7 @@ def run_in(folder: Path, model: Recognizer | None = None, *, allow_download: boo
         # Runs can be moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
         model = model or load_model(folder, about, classes, spec, pixels)
-        ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
+        ClassTree.from_json(classes.get("tree"))  # Raises an error for a damaged one.
         tuned = (about.get("objective") or {}).get("trains_text") is True
     return Run(
         model.eval(),
@@ -114,7 +114,7 @@ def zero_shot(
         DataError: there is no class, or lists differ in length.
         EncoderError: the encoder is unknown, or has no text encoder.
     """
-    options = EncoderOptions.of(encoder)
+    options = EncoderOptions.from_encoder(encoder)
     names = clean_names(labels) if names is None else names
     filled = class_prompts(options.template or "{}", names, prompts or [None] * len(names))
     loaded = options.load(filled)
@@ -122,4 +122,4 @@ def zero_shot(
     lengths = loaded.familiarity_scaled_rows(names, [flat([prompt]) for prompt in filled]).norm(dim=1)
     known = max(round(float(lengths.mean()), 2), 0.01)
     head = text_head(loaded, names, labels=labels, prompts=filled, scale=loaded.scale * known)
-    return Run.of(Recognizer(loaded.visual, MeanPool(), head.to(loaded.visual.mean.device)))
+    return Run.from_model(Recognizer(loaded.visual, MeanPool(), head.to(loaded.visual.mean.device)))

@@ -26,7 +26,7 @@ def load_model(
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
     digest = noted(_files(folder)).get("weights")
-    if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
+    if digest is not None and StoredGraph.for_weights(digest, pixels.size).graph.is_file():
         visual = LazyVisualEncoder(spec, partial(_network, weights, spec), digest, weights)
     else:
         visual = build_visual(spec)
@@ -68,7 +68,7 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
     digest = weights_digest(visual)
     if digest == noted(_files(folder)).get("weights"):
         return
-    saved = StoredGraph.of(digest, side)
+    saved = StoredGraph.for_weights(digest, side)
     record = saved.record()
     if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import of_json
+from texthead.errors import from_json
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json, write_json
@@ -40,7 +40,7 @@ class Score(NamedTuple):
 
 
 class MultiLabelScore(NamedTuple):
-    """The score of one method on files with several labels, in percent; the calibration error in points.
+    """The score of one method on multi-label data, in percent; the calibration error in points.
 
     Attributes:
         items: number of scored items.
@@ -102,5 +102,5 @@ def read_scores(folder: Path) -> RunScores | None:
         return None
     value = read_json(path)
     with in_file(path):
-        methods = [of_json(MultiLabelScore if "mean_ap" in each else Score, each) for each in value["methods"]]
+        methods = [from_json(MultiLabelScore if "mean_ap" in each else Score, each) for each in value["methods"]]
         return RunScores(str(value["scored"]), tuple(methods))

@@ -60,7 +60,7 @@ class MethodScores:
 
     @property
     def metric(self) -> str:
-        """What the rates are: top-1, or with several labels mAP."""
+        """What the rates are: top-1, or for multi-label data mAP."""
         return next((each.metric for own in self.columns.values() for each in own.values()), "top-1")
 
     @property
@@ -136,7 +136,7 @@ def compare(
     """
     data = as_dataset(data)
     division = divide(data, seed=overrides.get("seed", 0), held_out=None if splits_of(data) else 0.0, k=k)
-    experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
+    experiment = load_experiment(division, EncoderOptions.from_encoder(encoder), classes, overrides, reading, reporter)
     planned(experiment)
     if division.val and division.scored_name == "test":
         reporter.note(f"{plural(len(division.val), 'val item')} {'is' if len(division.val) == 1 else 'are'} not used")

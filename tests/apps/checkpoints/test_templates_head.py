@@ -18,7 +18,7 @@ PROMPTS = [(f"a {name}.", f"{name} now") for name in NAMES]
 
 @torch.no_grad()
 def test_it_averages_the_probabilities_of_the_templates(encoder: Encoder) -> None:
-    head, features = MeanProbabilityHead.of_prompts(encoder, PROMPTS, names=NAMES, scale=3.0), noise(4, SPEC.dim)
+    head, features = MeanProbabilityHead.from_prompts(encoder, PROMPTS, names=NAMES, scale=3.0), noise(4, SPEC.dim)
     each = [FrozenHead(rows, names=NAMES, scale=3.0)(features).softmax(-1) for rows in head.all_rows.unbind(1)]
     assert torch.allclose(head(features).exp(), torch.stack(each).mean(0), atol=1e-6)
     mean = FrozenHead(head.weight, names=NAMES, scale=3.0)
@@ -28,7 +28,7 @@ def test_it_averages_the_probabilities_of_the_templates(encoder: Encoder) -> Non
 
 @torch.no_grad()
 def test_its_classes_can_be_edited(encoder: Encoder) -> None:
-    head, features = MeanProbabilityHead.of_prompts(encoder, PROMPTS, names=NAMES, scale=3.0), noise(4, SPEC.dim)
+    head, features = MeanProbabilityHead.from_prompts(encoder, PROMPTS, names=NAMES, scale=3.0), noise(4, SPEC.dim)
     empty = head_of_json(json.loads(json.dumps(head_json(head))), NAMES, dim=SPEC.dim, prompts=head.prompts)
     assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), tuple(PROMPTS))
     # Rows that stay, turned, and text rows for a new class.
@@ -41,10 +41,10 @@ def test_its_classes_can_be_edited(encoder: Encoder) -> None:
 
 
 def test_every_class_has_as_many_prompts(encoder: Encoder) -> None:
-    head = MeanProbabilityHead.of_prompts(encoder, PROMPTS, names=NAMES)
+    head = MeanProbabilityHead.from_prompts(encoder, PROMPTS, names=NAMES)
     with refuses(DataError, 2, "got 3"):
         head.encode_rows(encoder, [("a", "b", "c")])
-    with refuses(DataError, "1 to 2 prompts", "two or more"):
-        MeanProbabilityHead.of_prompts(encoder, [*PROMPTS[:2], "juggling"], names=NAMES)
+    with refuses(DataError, "1 to 2 prompts", "at least two"):
+        MeanProbabilityHead.from_prompts(encoder, [*PROMPTS[:2], "juggling"], names=NAMES)
     with refuses(DataError, "1 prompts"):
         head.with_names(encoder, ["kite", "crow"])

@@ -68,7 +68,7 @@ def ordered_model() -> Recognizer:
 
 def score_file(model: Recognizer | Run, path: Path, *, frames: int = 2, **sliding: Any) -> list[Interval]:
     """Return the probabilities over time."""
-    run, protocol = (model, None) if isinstance(model, Run) else (Run.of(model), Protocol(frames, PIXELS))
+    run, protocol = (model, None) if isinstance(model, Run) else (Run.from_model(model), Protocol(frames, PIXELS))
     return [*find_events(run, path, Sliding(**sliding, protocol=protocol)).intervals]
 
 
@@ -116,7 +116,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     """Forty red frames in the first second and four blue ones in the next three."""
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
-    result = find_events(Run.of(colour_model()), path, Sliding(0.5, protocol=PROTOCOL), min_length=0.5)
+    result = find_events(Run.from_model(colour_model()), path, Sliding(0.5, protocol=PROTOCOL), min_length=0.5)
     assert [event.name for event in result] == ["red", "blue"]
     assert result[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
@@ -129,7 +129,9 @@ def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> Non
     film = joined_colours(tmp_path / "film.mp4", ("red", "blue"))
     late, notes = sound_first(film, tmp_path / f"late{suffix}", 3), list[str]()
     sliding, reporter = Sliding(0.5, protocol=PROTOCOL), Reporter(note=notes.append)
-    own, events = (find_events(Run.of(colour_model()), path, sliding, reporter=reporter) for path in (film, late))
+    own, events = (
+        find_events(Run.from_model(colour_model()), path, sliding, reporter=reporter) for path in (film, late)
+    )
     assert [event.start for event in events] == pytest.approx([event.start for event in own], abs=0.01)
     assert (own.times.offset, events.times.offset) == (0, pytest.approx(3, abs=0.2))
     with av.open(str(late)) as container:  # As a player counts.
@@ -179,12 +181,12 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
     """A window within one colour is given that colour, so no boundary is off by more than half a window."""
-    result = find_events(Run.of(colour_model()), joined, Sliding(0.5, rate, PROTOCOL))
+    result = find_events(Run.from_model(colour_model()), joined, Sliding(0.5, rate, PROTOCOL))
     assert [event.name for event in result] == ["red", "blue", "green"]
     assert [event.start for event in result] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
     assert [event.end for event in result] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
     assert all(event.peak > 0.9 for event in result)
-    assert find_events(Run.of(colour_model()), joined, Sliding(protocol=PROTOCOL), min_length=60.0) == []
+    assert find_events(Run.from_model(colour_model()), joined, Sliding(protocol=PROTOCOL), min_length=60.0) == []
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ class PromptsHead(CosineHead):
         raise NotImplementedError
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
+    def from_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
         """Return a head with the rows of prompts; `options` as for `CosineHead`.
 
         Raises:
@@ -82,8 +82,8 @@ class PromptsHead(CosineHead):
         rows, needed = self.encode(encoder, prompts), self.all_rows.shape[1]
         if rows.shape[1] != needed:
             raise DataError(
-                f"this head needs {needed} prompts per class, got {rows.shape[1]}; give that many per class, or none "
-                "to use the run's templates"
+                f"this head needs {needed} prompts per class, got {rows.shape[1]}; write that many, or remove "
+                "them to use the run's templates"
             )
         return rows
 
@@ -98,7 +98,7 @@ class PromptsHead(CosineHead):
         """Return a head for other names, with the same center and scale."""
         center = None if self.center is None else self.center.cpu()
         options = {"names": labels or names, "scale": self.scale, "center": center}
-        return self.of_prompts(encoder, prompts or names, **options).to(self.weight.device)
+        return self.from_prompts(encoder, prompts or names, **options).to(self.weight.device)
 
 
 class MeanProbabilityHead(PromptsHead):
@@ -120,7 +120,7 @@ class MeanProbabilityHead(PromptsHead):
         counts = sorted({len(group) for group in groups})
         if len(counts) > 1 or counts[0] < 2:
             numbers = " to ".join(map(str, counts))
-            raise DataError(f"classes have {numbers} prompts; give every class as many, two or more")
+            raise DataError(f"classes have {numbers} prompts; use the same number for each class, at least two")
         return encoder.text_rows(flat(groups)).unflatten(0, (len(groups), -1))
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:

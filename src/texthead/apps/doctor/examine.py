@@ -167,7 +167,7 @@ def diagnose(
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     labelled = [replace(item, labels=(name,)) for item in items for name in item.labels]
-    options = EncoderOptions.of(encoder)
+    options = EncoderOptions.from_encoder(encoder)
     reading = replace(reading, workers=max(1, reading.workers))
     prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
     # First, since it may be missing.
@@ -204,7 +204,7 @@ def diagnose(
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
         some = dataset.select(seen.positions)
         if dataset.multilabel:
-            judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
+            judged = JudgedLabels(unjudged="labels are not judged: that needs single-label data")
         else:
             targets = some.targets(dataset.classes)
             judged = suspicious_labels(seen.features, targets, some.groups, seen.positions)

@@ -99,7 +99,7 @@ def stats_of_file(path: Path) -> FileStats:
     except OSError as error:
         return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its permissions")
     except Exception as error:  # Libraries may raise anything; the finding says what.
-        problem = f"stopped its reader ({line_of(error, kind=True)}); encode it again, or leave it out"
+        problem = f"stopped its reader ({line_of(error, kind=True)}); encode it again, or remove the file"
         return replace(facts, fault=STOPPED, problem=problem)
 
 

@@ -79,20 +79,20 @@ def _warnings(fact: FileStats, frames: int) -> Iterator[tuple[str, str]]:
     """Yield (fault, detail) of what makes a readable file useless or worse."""
     if not MediaPath(fact.path).is_image and fact.frames < frames:
         few = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"
-        yield "too few frames", f"{few}: some repeat; leave it out or use fewer frames"
+        yield "too few frames", f"{few}: some repeat; remove the file or use fewer frames"
     size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
     if short < _TINY:
-        yield "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
+        yield "odd size", f"{size}: a side below {_TINY} pixels; remove the file if nothing can be recognised"
     elif long > _LONG * short:
         yield "odd size", f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
-    remedy = "check it, and leave it out if it shows nothing"
+    remedy = "check the file, and remove it if it shows nothing"
     if fact.brightest < _BLACK:
         yield "near black", f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
     elif fact.contrast < _PLAIN:
         yield "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}"
     if fact.frames > 1 and fact.motion < _STILL:
         still = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
-        yield "frozen", f"{still}; leave it out if its class is a motion"
+        yield "frozen", f"{still}; remove the file if its class is a motion"
 
 
 # ---- pairs and groups of files
@@ -257,7 +257,7 @@ def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: 
         if others:
             yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
     for label in sorted({*labels} - {*classes}):
-        remedy = "is not among the classes; add it there or leave out its items"
+        remedy = "is not among the classes; add it there or remove its items"
         yield Finding("serious", "unknown label", label, remedy)
 
 

@@ -68,7 +68,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
             if not isinstance(view, MediaError):
                 clips = standalone.read_clips(files[i], predictor.settings)[None]
                 same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
-                pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
+                pairs.append((_scores(scorer.score_views, view[None].numpy()), predictor.model(clips)))
                 both = []
                 for scores in pairs[-1]:
                     order, count = predictor.ranked(scores[0])

@@ -19,7 +19,7 @@ class Scorer(nn.Module):
 
     def forward(self, clips: UInt8[Tensor, "batch clips frames height width 3"]) -> Float[Tensor, "batch classes"]:
         """Return one score per item and class."""
-        return self.of_views(self.crops(clips))
+        return self.score_views(self.crops(clips))
 
     def crops(
         self, clips: UInt8[Tensor, "batch clips frames height width 3"]
@@ -39,7 +39,7 @@ class Scorer(nn.Module):
             cuts.append(cut.flip(4) if mirrored else cut)
         return torch.stack(cuts, 2).flatten(1, 2).movedim(-1, 3)
 
-    def of_views(self, views: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:
+    def score_views(self, views: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:
         """Return the scores of cropped views."""
         features = self.model.features(views.flatten(0, 1)).unflatten(0, views.shape[:2])
         return average_views(features, self.model.head, pooling=self.protocol.pooling)

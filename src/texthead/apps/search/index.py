@@ -105,8 +105,8 @@ def open_index(
         DataError: there is no such data, or no file in it can be read.
         RunError: the index cannot be written.
     """
-    model = model if isinstance(model, Run) else EncoderOptions.of(model).load(())
-    run = model if isinstance(model, Run) else Run.of(as_model(model))
+    model = model if isinstance(model, Run) else EncoderOptions.from_encoder(model).load(())
+    run = model if isinstance(model, Run) else Run.from_model(as_model(model))
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)

@@ -72,7 +72,7 @@ class Hysteresis:
     min_length: Annotated[float, "0 seconds or more", lambda value: 0 <= value < math.inf] = 1.0
     thresholds: Mapping[str, float] | None = None
 
-    def of(self, name: str) -> "Hysteresis":
+    def for_class(self, name: str) -> "Hysteresis":
         """Return the rule of one class."""
         if self.thresholds is None:
             return self
@@ -91,7 +91,7 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
 
     Worked example, one class, enter 0.6, leave 0.4, 1 s intervals: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
-    rules, none = [*map(rule.of, names), rule], len(names)
+    rules, none = [*map(rule.for_class, names), rule], len(names)
     enter, leave = np.array([(each.enter, each.leave) for each in rules]).T
     on, events = np.zeros(len(rules), bool), list[Event]()
     # Of the event of each class, which is on or may be bridged: NaN if there is none. `total` is the sum of probability
