@@ -155,7 +155,7 @@ class Overview:
             unreadable = f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole"
             lines.append(f"{unreadable}; only the item count includes them")
         if len(classes) > most:
-            lines.append(f"the {most:,} largest of {len(classes):,} classes; --json lists all")
+            lines.append(f"only the {most:,} largest of {len(classes):,} classes are listed")
         rows = [*([whole] if len(classes) > 1 else []), *classes[:most]]
         return Table(lines, sides, [_cells(summary, sides) for summary in rows])
 
