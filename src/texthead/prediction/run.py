@@ -332,8 +332,8 @@ class Run:
             RunError: the text encoder was trained with the run and not saved.
         """
         self.check_text_saved()
-        encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
-        filled = class_prompts(template or self.recipe.template, names, own_prompts)
+        encoder, names = encoder or self.encoder(), names or labels
+        filled = class_prompts(template or self.recipe.template, names, prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
