@@ -48,7 +48,7 @@ class FileStats:
         seconds: duration of a video; 0 for an image.
         width, height: of the upright picture, in pixels.
         turned: whether the container or EXIF rotates or mirrors the picture.
-        uneven: share of gaps between frames that differ from the median gap by more than a quarter.
+        uneven: fraction of gaps between frames that differ from the median gap by more than a quarter.
         brightest: 95th percentile of the brightest analysed frame.
         contrast: largest standard deviation within a frame.
         motion: largest mean difference between consecutive analysed frames; 0 for one frame.

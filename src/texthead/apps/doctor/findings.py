@@ -28,7 +28,7 @@ _PLAIN = 0.5
 
 _STILL = 0.1
 
-# Share of uneven gaps between frames.
+# Fraction of uneven gaps between frames.
 _UNEVEN_SHARE = 0.01
 
 # Shortest side in pixels, and largest aspect ratio.
