@@ -118,7 +118,7 @@ class Run:
         calibration: the content of `calibration.json`; `calibration_for` returns the part that is valid.
         edits: class edits since the run was loaded, which `save` writes to a new folder.
         allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
-        mix: the share of the trained encoder in its weights; the rest is the pretrained one.
+        mix: the weight of the trained encoder, interpolated with the pretrained one.
         scores: of a run that `train` returns, its scores beside baselines, which have no rows if no item was held out.
     """
 
@@ -648,9 +648,9 @@ class Run:
         Args:
             items: what `calibration_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
-            false_accept: share of unknown items that may get a class, 0-1.
-            coverage: share of prediction sets that must contain the correct class, 0-1.
-            wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
+            false_accept: fraction of unknown items that may get a class, 0-1.
+            coverage: fraction of prediction sets that must contain the true class, 0-1.
+            wrong: fraction of items that may get a wrong answer if the run has a tree, 0-1.
             reporter: gets progress, messages and skipped files.
 
         Raises:
