@@ -182,7 +182,7 @@ def test_classes_without_an_item_get_no_promise(run, data, works, tmp_path):
     out, err = works("calibrate", run, tmp_path / "some", "--workers", 0, "--verbose")
     prints(err, 28, "1 of", "3 classes")
     prints(err, "note: ", "fire, grass")
-    prints(out, "90 %", "labels on average")
+    prints(out, "90 %", "classes on average")
 
 
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):
@@ -344,7 +344,7 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
     works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
     assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
-    refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
+    refused("'cool' is a class and a superclass", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
     refused("wrong", "calibrate", run, data, "--wrong", 5)
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from texthead.cli import parser, system
 from texthead.cli.flag_names import set_active_commands, with_flags
+from texthead.cli.signals import Ending, ended_by_signals
 from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.limits import watch
-from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, limit_openmp_spinning
+from texthead.parallel.startup import keep_freed_memory
 
 # In the order of `texthead --help`.
 GROUPS = {
@@ -181,8 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         # Apple's GPU lacks some operations, which the CPU then computes.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        limit_openmp_spinning()
-        freeze_imports()
+        system.limit_openmp_spinning()
+        system.freeze_imports()
     system.prepare_streams()
     set_active_commands()
     with ended_by_signals(_interrupted) as ending:
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
                 if argv is None:
-                    end_processes()
+                    system.end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
                 with suppress(OSError):  # The terminal may be gone.
                     sys.stderr.write(f"{ending.line()}\n")  # One write: ranks share the terminal.

@@ -165,7 +165,7 @@ class Option:
         if text is SUPPRESS:  # Python 3.11 reads the default of an argument that is left out.
             return text
         if self.hint is str and not text:
-            raise ArgumentTypeError("is empty: give it a value, or leave it out")
+            raise ArgumentTypeError("is empty: add a value, or remove the option")
         if text == "null" and self.optional and self.hint is not str:
             return None
         try:

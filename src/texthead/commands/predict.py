@@ -32,7 +32,7 @@ class Predict(ModelOptions, ReadingOptions):
     Args:
         inputs: a run folder or hub:ORG/NAME, then files, folders, CSV or YAML files; or only these
         top: classes per file (default: 5; for more than five files 2)
-        sets: also print sets that hold the right class as often as calibrated
+        sets: also print prediction sets, which contain the true class at the calibrated coverage
         unlabelled: files like those to predict, scored with them as one batch
         out: file to write predictions to, as they come: .csv or .jsonl
     """
@@ -55,7 +55,7 @@ class Predict(ModelOptions, ReadingOptions):
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         if self.out and console.prints_json():
-            raise DataError("--json and --out exclude each other: give one")
+            raise DataError("--json and --out exclude each other: use one")
         if self.out and Path(self.out).exists():
             raise DataError(f"--out {self.out}: already exists; name another file, or remove it")
         for path in self.run_and_files("file or folder")[1]:
@@ -98,8 +98,8 @@ class Predict(ModelOptions, ReadingOptions):
             console.say_notes("probabilities are not calibrated with --unlabelled")
         if run.model.thresholds is not None:
             levels = sorted({f"{100 * value:.1f} %" for value in run.model.thresholds.sigmoid().tolist()})
-            one = f"a class is assigned from a probability of {levels[0]}"
-            console.say_notes(one if len(levels) == 1 else "each class has a threshold of its own")
+            one = f"classes with a probability of at least {levels[0]} are assigned"
+            console.say_notes(one if len(levels) == 1 else "each class has its own threshold")
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent

@@ -17,7 +17,7 @@ class Prediction:
 
     With a rejection threshold, `known` is False if the highest probability is not above it. With a level, `answer` is
     the most specific name that reaches it, with its probability, and `known` is False if none does. The prediction set,
-    if requested, is the first `set_size` names of `top`. With several labels per file, the first `chosen` names of
+    if requested, is the first `set_size` names of `top`. For multi-label data, the first `chosen` names of
     `top`, which may be none, are those above their thresholds.
     """
 

@@ -33,7 +33,7 @@ from texthead.training.start import RunInfo, engine_of, loss_shift, record_engin
 from texthead.training.step import ParallelModel, Trained, precision_on
 from texthead.training.tune import tuned
 
-# Training items that the threshold of several labels is chosen on, if there are no validation items.
+# Training items that a multi-label head's threshold is chosen on, if there are no validation items.
 MAX_THRESHOLD_ITEMS = 1000
 
 
@@ -63,10 +63,10 @@ def fine_tune(
     folder; to resume, all read it. An error in one process stops all.
 
     Args:
-        val_set: scored after every epoch; selects nothing but, with several labels, the head's threshold for yes. None:
-            that is chosen on training items, at most 1,000.
+        val_set: scored after every epoch; used for selection only of a multi-label head's threshold. None: the
+            threshold is chosen on at most 1,000 training items.
         objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
-            of the logits, or with several labels the sum of the binary cross-entropies of the classes.
+            of the logits, or for multi-label data the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
         reading: how files are read; cache and engine are those of a frozen encoder. Unreadable files are errors.
         checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
@@ -158,7 +158,9 @@ def fine_tune(
             known = replace(train_set, items=train_set.items[:: math.ceil(len(train_set) / MAX_THRESHOLD_ITEMS)])
             scored = evaluate(model, known, protocol, reading, reporter=Reporter().counting(silent))
             model.head.fit_threshold(scored.scores, scored.targets)
-            reporter.say("no validation items: the threshold for yes is the best for training items, so a little high")
+            reporter.say(
+                "no validation items: the decision threshold is chosen on training items, so it is a little high"
+            )
         with together():
             if first:
                 save_model(out / "model.safetensors", model)

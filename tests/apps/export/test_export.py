@@ -307,7 +307,7 @@ def test_a_run_of_several_labels(say, tmp_path):
     thresholds = json.loads((tmp_path / "out" / "thresholds.json").read_text())
     assert thresholds["several"] == {"red": 0.5, "green": -0.25, "blue": 0.0}
     card = (tmp_path / "out" / "README.md").read_text()
-    for part in ("sigmoid(scores", "exactly the same classes", "yes-or-no question", "threshold of each class"):
+    for part in ("sigmoid(scores", "exactly the same classes", "independent binary label", "threshold of each class"):
         prints(card, part)
     assert "softmax" not in card
     check_scores(tmp_path / "out", run, protocol)

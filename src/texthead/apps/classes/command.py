@@ -42,7 +42,7 @@ class Classes:
         action, count = f"classes {self.run} {self.action}", len(self.names)
         if self.action == "list":
             if self.names or self.out or self.sentence:
-                raise DataError(f"{action} shows all classes; leave out NAME, --sentence and --out")
+                raise DataError(f"{action} shows all classes; remove NAME, --sentence and --out")
         elif self.out is None:
             raise DataError(f"{action} needs --out FOLDER, the run folder to create")
         elif not count or (self.action == "rename" and count != 2):
@@ -109,7 +109,7 @@ class Classes:
         check_names(self.names)
         for name in self.names:
             if "," in name:
-                raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
+                raise DataError(f"name {name!r} contains a comma: pass each class as a separate argument")
         tree = run.tree
         names = clean_names([own.split("/")[-1] if tree and tree.ancestors(own) else own for own in self.names])
         added = add_classes(run, self.names, names=names, prompts=[self.sentence] * len(names))
