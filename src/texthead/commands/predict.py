@@ -213,7 +213,7 @@ def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
         return f"{on_one_line(p.path)}  not read: {with_flags(p.error)}\n"
-    shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
+    shown = p.top[:2] if p.num_labels is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
     return f"{on_one_line(p.path)}  {f'{p.displayed_answer} (best: {best})' if p.displayed_answer else best}\n"
 
@@ -223,8 +223,8 @@ def _lines(p: "Prediction") -> str:
     lines = [on_one_line(p.path)]
     for rank, (n, v) in enumerate(p.top):
         named = f"{100 * v:5.1f} %  {n}"
-        if p.chosen is not None:
-            lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
+        if p.num_labels is not None:
+            lines.append(f"  {'yes' if rank < p.num_labels else 'no '}  {named}")
             continue
         lines.append(
             f"  {named}" if rank or not p.displayed_answer else f"  {p.displayed_answer} (best: {named.lstrip()})"

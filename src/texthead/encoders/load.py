@@ -214,7 +214,7 @@ def known_encoders() -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for extension in find(ENCODER_GROUP, BUILT_IN).values():
         package = [(f"{extension.name}:...", f"package {extension.package}")]
-        rows += extension.load().known() if extension.ours else package
+        rows += extension.load().list_models() if extension.ours else package
     return rows
 
 

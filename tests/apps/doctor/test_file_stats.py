@@ -21,7 +21,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_whole_video(plain: Path) -> None:
     facts = stats_of_file(plain)
     assert (facts.fault, facts.problem) == (None, "")
-    assert (facts.frames, facts.listed, facts.width, facts.height) == (36, 36, 64, 48)
+    assert (facts.frames, facts.header_frames, facts.width, facts.height) == (36, 36, 64, 48)
     assert facts.seconds == pytest.approx(36 / 25)
     assert (facts.turned, facts.uneven) == (False, 0.0)
     assert facts.digest == MediaPath(plain).digest()

@@ -26,7 +26,7 @@ IMAGE = FileStats(
     edges=np.zeros(EDGES, np.float16),
     colours=np.zeros((16, 16, 3), np.uint8),
 )
-VIDEO = replace(IMAGE, path=Path("v.mp4"), frames=30, listed=30, seconds=1.2, width=64, height=48, motion=5.0)
+VIDEO = replace(IMAGE, path=Path("v.mp4"), frames=30, header_frames=30, seconds=1.2, width=64, height=48, motion=5.0)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ VIDEO = replace(IMAGE, path=Path("v.mp4"), frames=30, listed=30, seconds=1.2, wi
         (replace(VIDEO, fault="cut short", problem="x"), {"cut short": "serious"}),
         (replace(VIDEO, fault="damaged", problem="x", contrast=0.0, frames=1), {"damaged": "serious"}),
         (replace(VIDEO, fault=STOPPED, problem="took longer"), {STOPPED: "serious"}),
-        (replace(VIDEO, listed=31), {"wrong frame count in header": "note"}),
-        (replace(VIDEO, listed=0), {}),
-        (replace(VIDEO, frames=7, listed=7), {"too few frames": "warning"}),
-        (replace(VIDEO, frames=8, listed=8), {}),
+        (replace(VIDEO, header_frames=31), {"wrong frame count in header": "note"}),
+        (replace(VIDEO, header_frames=0), {}),
+        (replace(VIDEO, frames=7, header_frames=7), {"too few frames": "warning"}),
+        (replace(VIDEO, frames=8, header_frames=8), {}),
         (replace(VIDEO, turned=True), {"rotated": "note"}),
         (replace(VIDEO, uneven=0.02), {"variable frame rate": "note"}),
         (replace(VIDEO, uneven=0.01), {}),

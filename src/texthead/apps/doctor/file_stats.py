@@ -61,7 +61,7 @@ class FileStats:
     fault: str | None = None
     problem: str = ""
     frames: int = 0
-    listed: int = 0
+    header_frames: int = 0
     seconds: float = 0.0
     width: int = 0
     height: int = 0
@@ -87,7 +87,7 @@ def stats_of_file(path: Path) -> FileStats:
                 facts,
                 digest=MediaPath(path).digest(),
                 frames=media.num_frames,
-                listed=media.listed_frames,
+                header_frames=media.header_frames,
                 seconds=media.duration_seconds,
                 uneven=float(uneven.mean()),
             )
@@ -100,7 +100,7 @@ def stats_of_file(path: Path) -> FileStats:
                     colours = ImageStats.colours_of(picture)
                 greys.append(ImageStats.grey_of(picture))
                 facts = replace(facts, width=width, height=height)
-            (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+            (spread,) = Views(origin="center").frame_indices(len(greys), COMPARED_FRAMES)
             return replace(
                 facts,
                 turned=media.turned,

@@ -81,8 +81,9 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
         if fact.fault:
             yield found("serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: "))
             continue
-        if fact.listed and fact.listed != fact.frames:
-            detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
+        if fact.header_frames and fact.header_frames != fact.frames:
+            claim = plural(fact.header_frames, "frame")
+            detail = f"its header says {claim}, the file has {fact.frames}; texthead uses those"
             yield found("note", "wrong frame count in header", detail)
         if not MediaPath(fact.path).is_image and fact.frames < frames:
             short = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"

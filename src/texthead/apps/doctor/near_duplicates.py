@@ -51,12 +51,12 @@ def alike(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, "
     by_edges = alike_by_edges(facts)
     if not features:
         return by_edges
-    centre = _centre(features)
+    center = _center(features)
     return alike_by_feature(facts, features) | {
         pair: how
         for pair, how in by_edges.items()
         if not all(index in features for index in pair)
-        or _cosine(*(features[index] - centre for index in pair)) > NOT_CONTRADICTED
+        or _cosine(*(features[index] - center for index in pair)) > NOT_CONTRADICTED
     }
 
 
@@ -79,7 +79,7 @@ def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
 
 
 def alike_by_feature(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
-    """Return pairs of files whose centred features have a high cosine.
+    """Return pairs of files whose centered features have a high cosine.
 
     Args:
         features: of items, by position.
@@ -87,15 +87,15 @@ def alike_by_feature(facts: Sequence[FileStats], features: Mapping[int, Float[np
     indices = [index for index in _comparable(facts) if index in features]
     if not indices:
         return {}
-    centre = _centre(features)
-    rows = np.stack([features[index] - centre for index in indices])
+    center = _center(features)
+    rows = np.stack([features[index] - center for index in indices])
     return {
         (indices[first], indices[second]): Likeness(f"features' cosine {cosine:.3f}")
         for first, second, cosine in near_pairs(rows, FEATURES_ALIKE)
     }
 
 
-def _centre(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
+def _center(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
     return np.mean(list(features.values()), axis=0)
 
 
