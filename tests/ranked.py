@@ -28,10 +28,9 @@ from texthead.models.temporal import AttentivePool, MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, same_as_first, sum_numbers, together
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.training.inputs import feature_clips
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained
-from texthead.training.train import fine_tune
+from texthead.training.train import feature_clips, fine_tune
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")

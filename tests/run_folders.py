@@ -11,7 +11,7 @@ import torch
 from made import COLOURS, PIXELS, SPEC, noise, tiny_visual, write_image, write_video
 from texthead import MeanPool, Recognizer
 from texthead.files import write_json
-from texthead.models.head_table import head_json, saved_kind
+from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import FrozenHead, Head
 from texthead.prediction.formats import CSV_COLUMNS
 from texthead.prediction.load import load_run
@@ -44,7 +44,7 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
 def assert_rebuilt(head: Head) -> None:
     """Check that the config of a head of three classes survives JSON and rebuilds it; and a choice of its rows, if any."""
     config, names = json.loads(json.dumps(head_json(head))), list(head.names)
-    empty = saved_kind(config["type"]).from_config(config, names, dim=SPEC.dim, prompts=head.prompts)
+    empty = head_of_json(config, names, dim=SPEC.dim, prompts=head.prompts)
     assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), head.prompts)
     rows, features = head.rows(), noise(4, SPEC.dim)
     if rows is not None:

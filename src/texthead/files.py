@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -154,6 +154,12 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def write_records(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as a CSV; its columns are those of the rows, in the order in which they first occur."""
+    columns = [*dict.fromkeys(column for row in rows for column in row)]
+    write_csv(path, columns, ([row.get(column, "") for column in columns] for row in rows))
 
 
 def csv_text(rows: Iterable[Sequence[object]], end: str = "\r\n") -> str:

@@ -114,7 +114,7 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     refused("bad.mp4: cannot be read", *predict[:2], folder / "red" / "bad.mp4")
     refused(("*.jpg", "name the folder"), *predict[:2], folder / "red" / "*.jpg")
     _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
-    assert "note: 1 of 5 unlabelled files cannot be read and are left out" in err.splitlines()
+    assert "note: 1 of 5 unlabelled files cannot be read and are skipped" in err.splitlines()
 
 
 def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused, tmp_path):

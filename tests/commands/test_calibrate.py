@@ -344,7 +344,7 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
     works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
     assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
-    refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
+    refused("'cool' is a class and a superclass", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
     refused("wrong", "calibrate", run, data, "--wrong", 5)
 
 

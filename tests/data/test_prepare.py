@@ -85,7 +85,7 @@ def test_shards_keep_order_and_columns(source: Dataset, ready: Path) -> None:
         *(f"shard-{n:06d}.{end}" for n in range(4) for end in ("tar", "json")),
     }
     prints(found.notes[0], ready, "here", "32 frames")
-    assert find_media([ready]) == found.paths
+    assert find_media([ready]) == [*map(str, found.paths)]
     assert find_media([ready / "shard-000000.tar" / "000000001.avi"])
     with refuses(DataError, "000000099.avi"):
         find_media([ready / "shard-000000.tar" / "000000099.avi"])

@@ -38,8 +38,7 @@ from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
 from texthead.training.fit_recipe import adapt_recipe
-from texthead.training.inputs import feature_clips
-from texthead.training.train import fine_tune
+from texthead.training.train import feature_clips, fine_tune
 
 FRAMES, NAMES = 4, ("red", "blue")
 

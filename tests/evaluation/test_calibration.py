@@ -213,8 +213,8 @@ def test_a_group_counts_as_one_item() -> None:
     ):
         with refuses(DataError, "got 3"):
             call()
-    line = calibration.check_guarantees(3, 3, calibration.Rates(0.05, 0.9, 0.05), ("", " (60 items of 3 groups)"))[2]
-    assert "got 3 (60 items of 3 groups)" in line[0]
+    missing = calibration.missing_guarantees(3, 3, calibration.Rates(0.05, 0.9, 0.05), ((), films))
+    assert "got 3 (60 items of 3 groups)" in missing["threshold"]
     # Groups of one item change no bit, and copies of each item none of the ranks.
     once, twice = (calibration.calibrate(scores, targets, groups=[*range(60)]), torch.arange(60).repeat_interleave(2))
     assert once == calibration.calibrate(scores, targets)

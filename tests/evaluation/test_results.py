@@ -1,4 +1,4 @@
-"""Metrics of items with several labels, and of classes of different sizes."""
+"""Metrics of multi-label items, and of classes of different sizes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,9 @@ from sklearn.metrics import average_precision_score, f1_score
 from texthead import Dataset, Item
 from texthead.errors import DataError
 from texthead.evaluation import Evaluation, grouped_interval
-from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.evaluate import average_views
 from texthead.evaluation.intervals import binomial_interval, paired_interval
-from texthead.evaluation.results import MultiLabelEvaluation, evaluation_for, joined
+from texthead.evaluation.results import MultiLabelEvaluation, average_precision, evaluation_for, joined
 from texthead.models.heads import FrozenHead
 from texthead.models.multilabel_head import MultiLabelHead
 
@@ -120,7 +119,7 @@ def test_classes_are_rated_at_their_thresholds() -> None:
 def test_a_head_of_one_class_cannot_score_several_labels() -> None:
     head = FrozenHead(torch.eye(3), names=["a", "b", "c"])
     items, hot = Dataset((Item(Path("a"), ("a", "b")),), multilabel=True), torch.tensor([[True, True, False]])
-    with pytest.raises(DataError, match="the items have several labels, and the model chooses one class"):
+    with pytest.raises(DataError, match="the items are multi-label, and the model chooses one class"):
         evaluation_for(head, items, hot, torch.zeros(1, 3), [])
     own = MultiLabelHead(head, bias=torch.zeros(3), thresholds=torch.ones(3))
     result = evaluation_for(own, items, hot, torch.tensor([[2.0, 0.5, 0.0]]), [])
@@ -148,7 +147,7 @@ def test_few_labels_and_a_single_group_have_wide_intervals() -> None:
 def test_several_labels_have_no_top1() -> None:
     result = evaluation()
     for ask in (lambda: result.top1, lambda: result.top5, result.confusion):
-        with pytest.raises(DataError, match="is for files with one label each|is of files with one label each"):
+        with pytest.raises(DataError, match="is for single-label data"):
             ask()
     assert (result.rate[0], *result.interval) == result.class_mean == result.rate
 

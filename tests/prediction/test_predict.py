@@ -15,7 +15,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.features.reading import ReadOptions
 from texthead.features.views import item_features
-from texthead.media.find import find_media
+from texthead.media import find
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -64,6 +64,10 @@ def tree(tmp_path: Path) -> Path:
     (root / "notes.txt").write_text("no media")
     (root / "empty").mkdir()
     return root
+
+
+def find_media(*arguments) -> list[Path]:
+    return [*map(Path, find.find_media(*arguments))]
 
 
 # --- input files ----------------------------------------------------------------------------------------------------

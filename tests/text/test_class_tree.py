@@ -54,7 +54,7 @@ GROWING = ["l0: &l0 [a, b]", *(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" 
         ("a: [", "cannot be read as YAML"),
         ("a: [b, b]", "'b' is in the tree twice"),
         ("a: {b: [c]}\nd: {b: [e]}", "'b' is below 'a' and 'd'"),
-        ("a: [a]", "'a' is a class and a name above classes"),
+        ("a: [a]", "'a' is a class and a superclass"),
     ],
 )
 def test_what_is_no_tree_is_refused(tmp_path: Path, text: str, message: str):

@@ -16,7 +16,6 @@ from texthead.text.prompts import (
     fill_template,
     fill_templates,
     flat,
-    has_two_articles,
     read_classes,
     read_template,
 )
@@ -215,13 +214,6 @@ def test_templates_from_file_or_text(tmp_path):
     ]:
         with refuses(DataError, *parts):
             read_template(str(source))
-
-
-def test_two_articles_are_seen():
-    assert has_two_articles("a photo of a a bird.")
-    assert has_two_articles("The an owl")
-    assert not has_two_articles("a photo of a bird, a kite")
-    assert not has_two_articles("banana a day")
 
 
 def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):

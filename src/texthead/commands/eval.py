@@ -24,8 +24,8 @@ class Eval(LabelledRun):
     JSON: ClassVar = (
         "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], rare "
         "[names, least, most, items, recall], answers [rule, rows [answer, items, share, right]], classes [name, "
-        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]; with "
-        "several labels per file mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
+        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]; for "
+        "multi-label data mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
     )
 
     mix: Share = option(1.0, "SHARE")

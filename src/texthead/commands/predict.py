@@ -61,7 +61,7 @@ class Predict(ModelOptions, ReadingOptions):
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         if self.out and console.prints_json():
-            raise DataError("--json and --out exclude each other: give one")
+            raise DataError("--json and --out exclude each other: use one")
         if self.out and self.unlabelled and Path(self.out).exists():
             raise DataError(f"--out {self.out} exists, and --unlabelled scores all files at once: name another file")
         for path in self.run_and_files("file or folder")[1]:
@@ -74,7 +74,7 @@ class Predict(ModelOptions, ReadingOptions):
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.media.find import find_names
+        from texthead.media.find import find_media
         from texthead.runs.model import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
@@ -92,7 +92,7 @@ class Predict(ModelOptions, ReadingOptions):
         file = self._open(run.model, protocol, calibration, inputs) if self.out else None
         begun = file is not None and bool(file.done)
         if file and begun:  # As a `Path`, since names in shards have slashes on Windows too.
-            inputs = [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in file.done]
+            inputs = [name for name in find_media(inputs) if str(Path(MediaPath(name).original)) not in file.done]
         if inputs:
             results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
             results = _recorded(results, unreadable)
@@ -107,8 +107,8 @@ class Predict(ModelOptions, ReadingOptions):
             console.say_notes("probabilities are not calibrated with --unlabelled")
         if run.model.thresholds is not None:
             levels = sorted({f"{100 * value:.1f} %" for value in run.model.thresholds.sigmoid().tolist()})
-            one = f"a class is assigned from a probability of {levels[0]}"
-            console.say_notes(one if len(levels) == 1 else "each class has a threshold of its own")
+            one = f"classes with a probability of at least {levels[0]} are assigned"
+            console.say_notes(one if len(levels) == 1 else "each class has its own threshold")
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent

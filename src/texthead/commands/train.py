@@ -132,7 +132,7 @@ class Train(TrainingData, ReadingOptions):
         console.status(f"reading {self.data}")
         dataset = read_dataset(self.data)
         if self.val is not None and self.held_out is not None:
-            problem = f"--val {self.val} names the held-out items; give one of them"
+            problem = f"--val {self.val} names the held-out items; use one of the two"
             raise DataError(f"--held-out {self.held_out}: {problem}")
         if self.val is not None:
             dataset = dataset.with_validation(read_dataset(self.val))
@@ -256,7 +256,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     for key in saved.keys() & given.keys():
         if key != "skip_unreadable" and given[key] != saved[key]:
-            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: leave it out to resume")
+            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: remove `{key}` to resume")
         saved[key] = given[key]
     try:
         for key in ("val", "unlabelled"):
@@ -270,5 +270,5 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
     for key, value in choose_recipe(name, given.get("set", ())).values.items():
         if (key, value) not in chosen.values.items():
-            raise RunError(f"{out}: was started without --set {key}={value}: leave it out to resume")
+            raise RunError(f"{out}: was started without --set {key}={value}: remove it to resume")
     return {**options, "chosen": chosen}

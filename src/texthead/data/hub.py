@@ -69,7 +69,7 @@ def _load(library: Any, source: str) -> Any:
     """Load a `Dataset`, or a `DatasetDict` with one per split."""
     name = source.removeprefix(HUB_PREFIX)
     saved = any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
-    remedy = "give a folder that the package datasets saved or can load, or a hub id that is reachable"
+    remedy = "use a folder that the package datasets saved or can load, or a hub id that is reachable"
     with nullcontext("") if saved or Path(name).exists() else cache_without_network() as network:
         problem = f"{source}: cannot be loaded{network and f', since {network}'}"
         # Network, cache, files and builders each raise their own types.

@@ -142,7 +142,7 @@ class Protocol(CheckedFields):
         Raises: DataError if `pixels` is None.
         """
         if self.pixels is None:
-            raise DataError("`pixels` is None: the encoder's sizes are unknown here; give Pixels(size, resize, ...)")
+            raise DataError("`pixels` is None: the encoder's sizes are unknown here; pass Pixels(size, resize, ...)")
         return self.pixels
 
     def with_views(self, text: str) -> "Protocol":

@@ -132,7 +132,7 @@ def path_end(frame_template: str | None, suffix: str | None) -> str:
         DataError: both are given, or one has another form.
     """
     if frame_template is not None and suffix is not None:
-        raise DataError("`frames` is for folders of frames, `suffix` for files; give one of the two")
+        raise DataError("`frames` is for folders of frames, `suffix` for files; use one of the two")
     if frame_template is not None:
         # In a folder, since `Path("{:05d}.jpg")` has the drive `{:` on Windows.
         if frame_template == EVERY or not is_template(Path(f"folder/{frame_template}")):

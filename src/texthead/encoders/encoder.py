@@ -392,7 +392,7 @@ def _class_rows(encode: Callable[[list[str]], Tensor], prompts: Prompts) -> Floa
     """Return the normalised mean of the normalised embeddings of each class's prompts."""
     groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not all(groups):
-        raise DataError(f"class {groups.index([]) + 1} of {len(groups)} has no prompt; give it one")
+        raise DataError(f"class {groups.index([]) + 1} of {len(groups)} has no prompt; add one")
     rows = F.normalize(encode(flat(groups)), dim=-1)
     return F.normalize(torch.stack([group.mean(0) for group in rows.split([len(one) for one in groups])]), dim=-1)
 

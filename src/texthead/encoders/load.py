@@ -128,7 +128,7 @@ class EncoderOptions:
     def __post_init__(self) -> None:
         check_fields(self, error=EncoderError)
         if self.text is not None and not isinstance(self.source, str):
-            raise EncoderError(f"`text` {self.text}: {self.source} is loaded; give `text` to th.load_encoder")
+            raise EncoderError(f"`text` {self.text}: {self.source} is already loaded; pass `text` to th.load_encoder")
 
     @classmethod
     def from_encoder(cls, encoder: "AnyEncoder") -> "EncoderOptions":

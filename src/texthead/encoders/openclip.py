@@ -330,7 +330,7 @@ def _from_folder(source: str, folder: Path) -> ClipModel:
 def _folder_config(folder: Path) -> tuple[dict, dict]:
     """Return (model config, preprocessing) from a folder."""
     file = folder / "open_clip_config.json"
-    problem, remedy = f"{file}: not the configuration of an open_clip model", "give the folder of a model"
+    problem, remedy = f"{file}: not the configuration of an open_clip model", "use the folder of a model"
     with raising(EncoderError, problem, remedy, KeyError, TypeError):
         config = read_value(file)
         return config["model_cfg"], config.get("preprocess_cfg", {})

@@ -1,8 +1,7 @@
 """Metrics with confidence intervals, calibration and saliency.
 
 evaluate           features of views -> scores of a model
-results            the scores of a test: exact counts, mAP and F1 of several labels
-average_precision  how well scores rank the items of each class
+results            the scores of a test: exact counts, mAP and F1 of multi-label data
 intervals          confidence intervals of rates and differences
 class_sizes        classes of different sizes: weights for the mean over classes, and rare ones
 summary            the result of a test in words: a sentence, and what is weak

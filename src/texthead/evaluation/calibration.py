@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError, OpenShare, checked, from_json
+from texthead.errors import DataError, OpenShare, checked, from_json, plural
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import (
     Reliability,
@@ -373,7 +373,7 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
     if not true.isfinite().all():
         raise DataError(
             f"label {int(targets[~true.isfinite()][0])} can never be predicted (its score is {true.min()}); "
-            "leave out its items"
+            "remove its items"
         )
     if bool((table.argmax(1) == targets).all()):
         return 1.0
@@ -408,7 +408,7 @@ def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *
         DataError: fewer than two items.
     """
     if len(scores) < 2:
-        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
+        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; pass more")
     # Groups are numbered by their scores, so that neither the order of the items nor that of the classes matters.
     ranked = np.lexsort(scores.double().sort(1).values.T.numpy())
     numbers = np.empty(len(scores), dtype=np.int64)
@@ -472,31 +472,41 @@ class Rates(NamedTuple):
     wrong: float
 
 
-def check_guarantees(
-    items: int, unknown: int, rates: Rates, counts: tuple[str, str] = ("", "")
-) -> tuple[bool, bool, list[str]]:
-    """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
+def missing_guarantees(
+    items: int, unknown: int, rates: Rates, groups: tuple[Sequence[Hashable], Sequence[Hashable]] = ((), ())
+) -> dict[str, str]:
+    """Return a line for each part of a calibration ("threshold", "sets", "level") that needs more items.
 
     Args:
         items, unknown: numbers of independent items, as from `effective_items`.
-        counts: what both are made of, as text to follow them: " (60 items of 3 groups)".
+        groups: the group of each item, and of each unknown one.
     """
-    false_accept, coverage, _ = rates
-    threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
-    lines: list[str] = []
+    own, others = (
+        f" ({len(each)} items of {plural(len(set(each)), 'group')})" if len(set(each)) < len(each) else ""
+        for each in groups
+    )
+    false_accept, coverage, wrong = (100 * rate for rate in rates)
+    least, least_unknown = min_items(1 - rates.coverage), min_items(rates.false_accept)
+    missing: dict[str, str] = {}
     if not unknown:
-        lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some as `unknown`")
-    elif not threshold:
-        lines.append(
-            f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "
-            f"{min_items(false_accept)} unknown items, got {unknown}{counts[1]}, enough for {100 / (unknown + 1):.1f} %"
+        missing["threshold"] = (
+            f"no threshold for {NONE!r}: it needs items of other classes than the run's; pass some as `unknown`"
         )
-    if not sets:
-        lines.append(
-            f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {min_items(1 - coverage)} items, "
-            f"got {items}{counts[0]}"
+    elif unknown < least_unknown:
+        missing["threshold"] = (
+            f"no threshold for {NONE!r}: a false-accept rate of {false_accept:g} % needs at least {least_unknown} "
+            f"unknown items, got {unknown}{others}, enough for {100 / (unknown + 1):.1f} %"
         )
-    return threshold, sets, lines
+    if items < least:
+        missing["sets"] = (
+            f"no prediction sets: a coverage of {coverage:g} % needs at least {least} items, got {items}{own}"
+        )
+    if items < min_items(rates.wrong):
+        missing["level"] = (
+            f"no level for broader names: at most {wrong:g} % wrong answers need at least "
+            f"{min_items(rates.wrong)} items, got {items}{own}"
+        )
+    return missing
 
 
 def threshold_for(unknown: Float[Tensor, " items"], groups: _Groups = None, *, false_accept: float) -> float:

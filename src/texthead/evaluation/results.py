@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
 from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
 from texthead.evaluation.intervals import (
@@ -106,7 +105,7 @@ class Evaluation:
 
     @property
     def predicted(self) -> Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"]:
-        """The index of the best score of each item; with several labels, which classes it is assigned."""
+        """The index of the best score of each item; for multi-label data, which classes it is assigned."""
         return self.scores.argmax(1).numpy()
 
     @property
@@ -148,7 +147,7 @@ class Evaluation:
 
     @property
     def classes(self) -> list[ClassRow]:
-        """Results of each class, in the order of `names`; with several labels at its threshold."""
+        """Results of each class, in the order of `names`; for multi-label data at its threshold."""
         return class_rows(self.targets.numpy(), self.predicted, self.names, self.groups)
 
     @property
@@ -161,6 +160,30 @@ class Evaluation:
         classes = len(self.names)
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
+
+
+def average_precision(
+    scores: Float[np.ndarray, " items"], hot: Bool[np.ndarray, " items"]
+) -> tuple[float, Float[np.ndarray, " items"]]:
+    """Return the average precision (0-1) of one class, and the influence of each item on it.
+
+    It is scikit-learn's: items with equal scores share a rank. The influence is the derivative with respect to the
+    item's weight, which is 1; all sum to 0.
+
+    Args:
+        hot: which items have the class, at least one.
+    """
+    order, total = np.argsort(-scores, kind="stable"), hot.sum()
+    ends = np.flatnonzero(np.diff(scores[order], append=np.inf))
+    rank = np.empty(len(order), int)
+    rank[order] = np.searchsorted(ends, np.arange(len(order)))
+    seen, found = ends + 1, np.cumsum(hot[order])[ends]
+    precision, own = found / seen, np.diff(found, prepend=0)
+    value = float((own * precision).sum() / total)
+    # An item counts at its own rank and at all later ones.
+    gain, loss = (np.cumsum((each / seen)[::-1])[::-1] for each in (own, own * precision))
+    influence = hot * (precision[rank] + gain[rank] - value) - loss[rank]
+    return value, influence / total
 
 
 class Estimate(NamedTuple):
@@ -205,7 +228,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class MultiLabelEvaluation(Evaluation):
-    """The same for items with several labels: `targets` says which classes an item has, `scores` are log-odds.
+    """The same for multi-label items: `targets` says which classes an item has, `scores` are log-odds.
 
     Args:
         thresholds: log-odds from which on an item is assigned a class.
@@ -285,7 +308,7 @@ class MultiLabelEvaluation(Evaluation):
 
     @cached_property
     def f1(self) -> Rate:
-        """F1 of all yes-or-no answers together (micro) in percent, at the thresholds."""
+        """F1 of all binary labels together (micro) in percent, at the thresholds."""
         has, said = self.targets.numpy(), self.predicted
         return self._f1(*(each.sum(1, keepdims=True) for each in (has & said, has + 1 * said, has | said)))
 
@@ -311,11 +334,11 @@ class MultiLabelEvaluation(Evaluation):
 
     def top(self, k: int) -> float:
         """Raise DataError: there is no single label of an item."""
-        raise DataError(f"top-{k} is for files with one label each, and these have several: see rate, f1 and exact")
+        raise DataError(f"top-{k} is for single-label data; these items are multi-label: use rate, f1 or exact")
 
     def confusion(self) -> np.ndarray:
         """Raise DataError: there is no single label of an item."""
-        raise DataError("a confusion is of files with one label each, and these have several: see classes")
+        raise DataError("a confusion matrix is for single-label data; these items are multi-label: use classes")
 
     @property
     def class_mean(self) -> Rate:
@@ -333,7 +356,7 @@ class MultiLabelEvaluation(Evaluation):
 
     @property
     def calibration_error(self) -> float:
-        """The expected calibration error of all yes-or-no answers together, in points 0-100."""
+        """The expected calibration error of all binary labels together, in points 0-100."""
         sure = self.scores.double().sigmoid()
         return expected_calibration_error(
             torch.maximum(sure, 1 - sure).flatten().numpy(), ((sure >= 0.5) == self.targets).flatten().numpy()
@@ -365,7 +388,7 @@ def evaluation_for(
     """Return the evaluation of a head's scores.
 
     Raises:
-        DataError: the items have several labels, and the head chooses one class.
+        DataError: the items are multi-label, and the head chooses one class.
     """
     names: tuple[str, ...] = head.names  # pyright: ignore[reportAssignmentType]
     if getattr(head, "multilabel", False):
@@ -373,6 +396,6 @@ def evaluation_for(
         thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
         return MultiLabelEvaluation(names, items.paths, hot, scores, skipped, items.groups, thresholds.cpu())
     if targets.ndim == 2:
-        problem = "the items have several labels, and the model chooses one class per file"
+        problem = "the items are multi-label, and the model chooses one class per file"
         raise DataError(f"{problem}: train a run on such data")
     return Evaluation(names, items.paths, targets, scores, skipped, items.groups)

@@ -280,7 +280,7 @@ class MediaPath:
             raise MediaError(self.path, problem)
         reader = self.reader
         if not reader.one_file or self.is_image:
-            problem = f"only videos have parts, and this is of kind {reader.kind!r}; leave out its times"
+            problem = f"only videos have parts, and this is of kind {reader.kind!r}; remove the times"
             raise MediaError(self.path, problem)
         if self.is_member:
             raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")

@@ -1,11 +1,11 @@
 """Media, the base class of all readers: the frames of a file by number; and Part, a time span of a file."""
 
 import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from texthead.errors import DataError, MediaError, TextheadError, line_of
 from texthead.extensions import OURS
 
 Frame = UInt8[np.ndarray, "height width 3"]
-
-_Own = TypeVar("_Own")
 
 # Transforms frames independently of each other, usually to smaller ones, by resizing and cropping.
 Change = Callable[[UInt8[Tensor, "frames 3 height width"]], UInt8[Tensor, "*views frames 3 new_height new_width"]]
@@ -41,20 +39,7 @@ def faults_of(reader: "type[Media]", path: Path) -> Iterator[None]:
         raise MediaError(path, f"{problem}; repair the file or the package") from error
 
 
-class Closing:
-    """A context manager that closes what it read."""
-
-    def close(self) -> None:
-        """Close the file."""
-
-    def __enter__(self: _Own) -> _Own:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Media(ABC, Closing):
+class Media(AbstractContextManager["Media"]):
     """The frames of one file, by number; a context manager.
 
     A reader is a subclass with `num_frames` and `iter_frames`. It may override the defaults of the rest with better or
@@ -95,6 +80,12 @@ class Media(ABC, Closing):
         """
         self.path = path
 
+    def close(self) -> None:
+        """Close the file."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @abstractmethod
     def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
         """Yield (index, frame) of each wanted frame once: in order if all are wanted, else in the quickest order.
@@ -105,17 +96,21 @@ class Media(ABC, Closing):
     def safe_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
         """Yield what `iter_frames` yields; errors of another package's reader and wrong frames are MediaErrors.
 
-        Frames are wrong if their type is, or if they differ in size.
+        Frames are wrong if their type is, if they differ in size, or if one is missing.
         """
-        shape: tuple[int, ...] | None = None
+        shape, missing = None, {*wanted}
         with faults_of(type(self), getattr(self, "path", Path("?"))):
             for index, frame in self.iter_frames(wanted):
                 if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-                    problem = f"frame {index} is {frame.dtype} {frame.shape}; readers give uint8 (height, width, 3)"
+                    problem = f"frame {index} is {frame.dtype} {frame.shape}; expected uint8 (height, width, 3)"
                     raise MediaError(self.path, problem)
                 shape = shape or frame.shape
                 self._check_same_size(shape, frame.shape)
+                missing.discard(index)
                 yield index, frame
+        if missing:
+            problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
+            raise MediaError(self.path, problem, "damaged")
 
     def frames_at(
         self, indices: Sequence[int], change: Change | None = None
@@ -138,9 +133,6 @@ class Media(ABC, Closing):
         for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
             row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
             batches.append(change(frames) if change else frames)
-        if missing := wanted - row_of.keys():
-            problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
-            raise MediaError(self.path, problem, "damaged")
         clip = torch.cat(batches, dim=-4) if len(batches) > 1 else batches[0]
         rows = [row_of[index] for index in indices]
         if rows != [*range(len(row_of))]:
@@ -190,7 +182,7 @@ class Media(ABC, Closing):
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        for index, take in self.iter_range(range(len(self.times))):
+        for index, take in self.iter_range(range(self.num_frames)):
             yield self.times[index], take
 
     def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
@@ -243,19 +235,6 @@ class Part(Media):
         with named_as(self.path):
             for index, frame in self.whole.safe_frames({first + index for index in wanted}):
                 yield index - first, frame
-
-    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
-        """Decode every frame of the part and yield (index, frame) of each wanted one, in order.
-
-        Raises: MediaError for the first fault within the part.
-        """
-        shape: tuple[int, ...] | None = None
-        for index, take in self.iter_range(range(self.num_frames)):
-            frame = take()
-            shape = shape or frame.shape
-            self._check_same_size(shape, frame.shape)
-            if index in wanted:
-                yield index, frame
 
     def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the frame) of a range of frames, as the file's reader does.

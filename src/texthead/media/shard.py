@@ -95,7 +95,7 @@ def padded(size: int) -> int:
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     """Return (path, label, split, group, extra, name) of every clip in the source's order, and notes for the user.
 
-    With several labels, the label is the tuple of their names.
+    For multi-label data, the label is the tuple of their names.
 
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.

@@ -86,26 +86,10 @@ class Video(Media):
             if index in wanted:
                 yield index, self._video.rgb(frame)
 
-    def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, function that returns the frame) of every frame, in presentation order, keeping none.
-
-        The time limit is per frame here, since the caller works between frames.
-
-        Raises: MediaError for the first fault, when the iteration reaches it.
-        """
-        self._clock = Clock(self.path)
-        for index, frame in self._all_frames():
-            if index < self.num_frames:
-                if self._order is not None and frame.pts != self._pts(self._order[index]):
-                    problem = f"frame {index} has another time than listed; its time stamps are out of order"
-                    raise MediaError(self.path, f"{problem}: encode it again", "damaged")
-                yield self.times[index], partial(self._video.rgb, frame)
-            self._clock = Clock(self.path)
-
     def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the frame) of a range of frames, in presentation order.
 
-        The time limit is per frame, as in `in_order`.
+        The time limit is per frame here, since the caller works between frames.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """

@@ -59,7 +59,7 @@ def lda_weights(
     if int(counts.min()) < 2:
         raise DataError(
             f"class {int(counts.argmin())} has {int(counts.min())} item, LDA needs at least 2 per class to measure the "
-            "variation within it; give more items or use the text head"
+            "variation within it; add items or use the text head"
         )
     x, y = features.double().numpy(), labels.numpy()
     means = np.stack([x[y == label].mean(0) for label in range(classes)])

@@ -32,25 +32,17 @@ def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:
     return RowKind(entry.load()), entry
 
 
-def saved_kind(name: str) -> type[Head]:
-    """Return the class of the heads that runs hold under this name.
-
-    Raises:
-        RunError: no installed package has such a head, or the package is broken.
-    """
-    entry = find(HEAD_GROUP, SAVED).get(name)
-    if entry is None:
-        raise RunError(f"head {name!r} is of no installed package: install the package that the run was trained with")
-    return entry.load(base=Head)
-
-
 def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> Head:
     """Return the head that `head_json` described, to load weights into.
 
     Raises:
-        RunError: as `saved_kind`.
+        RunError: no installed package has such a head, or the package is broken.
     """
-    return saved_kind(about["type"]).from_config(about, names, dim=dim, prompts=prompts)
+    name = about["type"]
+    entry = find(HEAD_GROUP, SAVED).get(name)
+    if entry is None:
+        raise RunError(f"head {name!r} is of no installed package: install the package that the run was trained with")
+    return entry.load(base=Head).from_config(about, names, dim=dim, prompts=prompts)
 
 
 def as_head(head: nn.Module) -> Head:

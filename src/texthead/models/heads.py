@@ -33,7 +33,7 @@ class Head(nn.Module):
         of_text: whether `start` needs a text encoder.
         items: training items per class whose features `start` needs.
         frozen: whether the rows stay fixed in training.
-        multilabel: whether each class is a yes-or-no question (`MultiLabelHead`); else a file has one class.
+        multilabel: whether each class is a binary label (`MultiLabelHead`); else a file has one class.
         weight: one row per class.
         center: subtracted from the features before they are normalised, without a gradient; None subtracts nothing.
         names: the class names, in row order.
@@ -69,7 +69,7 @@ class Head(nn.Module):
         super().__init__()
         check_names(names)
         if len(names) != len(weight):
-            raise DataError(f"{len(names)} class names for {len(weight)} rows of the head; give one name per row")
+            raise DataError(f"{len(names)} class names for {len(weight)} rows of the head; pass one name per row")
         self.names = tuple(names)
         self.kind = kind
         self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)

@@ -70,7 +70,7 @@ class Recognizer(nn.Module):
 
     @property
     def multilabel(self) -> bool:
-        """Whether a file has any number of classes, each a yes-or-no question; else it has one."""
+        """Whether a file has any number of classes, each a binary label; else it has one."""
         return getattr(self.head, "multilabel", False)
 
     @property
@@ -79,7 +79,7 @@ class Recognizer(nn.Module):
         return self.head.thresholds.detach().cpu() if self.multilabel else None  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
     def probabilities(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
-        """Return the probability (0-1) of each class: the softmax over classes, or with several labels the sigmoid."""
+        """Return the probability (0-1) of each class: the softmax over classes, or for multi-label data the sigmoid."""
         return scores.sigmoid() if self.multilabel else scores.softmax(-1)
 
     def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch dim"]:

@@ -6,7 +6,6 @@ predict          scores and predictions of files from their features
 formats          predictions as JSON and CSV
 run_training     train a run: fit a method, or fine-tune the encoder
 run_evaluation   titles, notes and lines of the evaluation of a run
-run_calibration  fit the calibration of a run to scored items
 """
 
 import lazy_loader

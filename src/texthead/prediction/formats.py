@@ -17,8 +17,8 @@ class Prediction:
 
     With a rejection threshold, `accepted` is False if the highest probability is not above it. With a level, `answer`
     is the most specific name that reaches it, with its probability, and `accepted` is False if none does. The
-    prediction set, if requested, is the first `set_size` names of `top`. With several labels per file, the first
-    `num_labels` names of `top`, which may be none, are those above their thresholds.
+    prediction set, if requested, is the first `set_size` names of `top`. For multi-label data, the first `num_labels`
+    names of `top`, which may be none, are those above their thresholds.
     """
 
     path: Path

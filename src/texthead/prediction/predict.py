@@ -68,7 +68,7 @@ def predictions_of(
     """Return the prediction of each file from its scores or its problem.
 
     Args:
-        thresholds: with several labels per file, the log-odds from which on it has a class.
+        thresholds: for multi-label data, the smallest log-odds at which it has a class.
     """
     probabilities = (scores if calibration is None else calibration.apply(scores)).softmax(dim=-1)
     accepted = [True] * len(paths) if calibration is None else calibration.accepts(scores).tolist()

@@ -9,32 +9,43 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
+from texthead.data.labels import are_unbalanced, item_weights
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import as_dataset
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked
-from texthead.evaluation.calibration import Calibration, Rates
+from texthead.evaluation.calibration import (
+    Calibration,
+    Rates,
+    Unknown,
+    calibrate,
+    checked_temperature,
+    effective_items,
+    measure,
+    missing_guarantees,
+    with_level,
+)
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
-from texthead.media.find import find_names
-from texthead.media.paths import MediaPath
+from texthead.media.find import find_media
+from texthead.media.paths import MediaPath, fingerprints
 from texthead.models.head_table import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
-from texthead.prediction import run_calibration
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
-from texthead.prediction.run_calibration import RunCalibration
 from texthead.prediction.run_evaluation import looks, promises
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
@@ -64,6 +75,34 @@ class Edit(NamedTuple):
 
     text: str
     labels: Mapping[str, str | None]
+
+
+class RunCalibration(NamedTuple):
+    """A calibration, and the items that it was fitted to.
+
+    Attributes:
+        calibration: it is saved with the run, and has its cross-fitted effect on these items.
+        items: the readable items of the run's classes.
+        split: name of the items.
+        scores: the run's scores of these.
+        targets: their label indices.
+        errors: the calibration error before the temperature, after it and by chance, in points, cross-validated, with
+            items weighted as for the temperature.
+        unscaled: why the temperature is 1; "" if it is fitted.
+        lines: how the items are weighted, and which guarantee their number does not allow.
+    """
+
+    calibration: Calibration
+    items: Dataset
+    split: str
+    scores: Float[Tensor, "items classes"]
+    targets: Int[Tensor, " items"]
+    errors: tuple[float, float, float]
+    unscaled: str
+    lines: list[str]
+
+    def __repr__(self) -> str:
+        return f"RunCalibration({self.calibration}, {self.split} items of {self.items})"
 
 
 @dataclass(frozen=True)
@@ -152,7 +191,7 @@ class Run:
             if not self.split.held_out:
                 how = f"calibrate {name} DATA does that on labelled data"
             own = f"probabilities of {name} are not calibrated; texthead {how}"
-            # Those of several labels come from cross-validated items.
+            # Those of multi-label runs come from cross-validated items.
             return None, None if self.classes is None or self.model.multilabel else own
         if calibration.classes != rows_digest(self.head.weight):
             reason = "the classes have been edited since"
@@ -178,13 +217,13 @@ class Run:
             refined: the scores were refined with unlabelled files, for which no calibration is valid.
 
         Raises:
-            DataError: the level is not a probability, files have several labels, or there are no prediction sets.
+            DataError: the level is not a probability, the run is multi-label, or there are no prediction sets.
         """
         for option, value in (("sets", sets), ("unlabelled", refined), ("at_least", at_least is not None)):
             if value:
                 self._check_one_label(option)
         if sets and refined:
-            raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
+            raise DataError("prediction sets are not valid with unlabelled files; remove `sets` or `unlabelled`")
         calibration = None if refined else self.calibration_for(protocol)[0]
         if at_least is not None:
             broader = self.tree.broader(self.labels) if self.tree else {}
@@ -197,7 +236,7 @@ class Run:
 
     def _check_one_label(self, option: str) -> None:
         if self.model.multilabel:
-            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
+            raise DataError(f"`{option}` is for single-label runs, and this run is multi-label: remove `{option}`")
 
     @property
     def head(self) -> Head:
@@ -227,11 +266,11 @@ class Run:
         A level for other broader names is dropped.
 
         Raises:
-            DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
+            DataError: other classes replaced the run's, none of them is in the tree, or the run is multi-label.
         """
         self._check_one_label("tree")
         if self.classes is None:
-            raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
+            raise DataError("a tree is for the run's own classes: remove `tree` or `classes`")
         tree, calibration = tree.with_labels(self.labels), self.calibration
         if calibration and calibration.level and calibration.level.broader != tree.broader(self.labels):
             calibration = replace(calibration, level=None)
@@ -311,7 +350,7 @@ class Run:
             EncoderError: the pretrained encoder cannot be loaded.
         """
         if self.carries_encoder:
-            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: leave out `mix`")
+            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: remove `mix`")
         model = copy.deepcopy(self.model)
         pretrained = load_encoder(self.spec.source, allow_download=self.allow_download).visual.state_dict()
         with torch.no_grad():
@@ -411,11 +450,11 @@ class Run:
         """Yield what `predict` returns, as it comes."""
         model, protocol = self.model, self.protocol_for(protocol)
         calibration = self.answering(protocol, at_least, sets=sets, refined=bool(unlabelled))
-        names = find_names(inputs, reporter)
+        names = find_media(inputs, reporter)
         others: list[str] = []
         if unlabelled:
             own = {MediaPath(name).resolved() for name in names}
-            others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in own]
+            others = [name for name in find_media(unlabelled, reporter) if MediaPath(name).resolved() not in own]
         features = item_features(model, names + others, protocol, reading, reporter, "predict")
         size = len(names + others) if unlabelled else FILES_OF_CHUNK
         errors: list[MediaError] = []
@@ -426,7 +465,7 @@ class Run:
             if unlabelled:
                 check_any(names + others, range(len(entries) - len(errors)), errors)
                 if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
-                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
+                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are skipped")
                 scores = refined_scores(model, entries, scores, self.answering(protocol, at_least), reporter)
             paths = [Path(name) for name in names[start : start + len(entries)]]
             rows = self.labels, paths, scores[: len(paths)], problems[: len(paths)]
@@ -575,13 +614,13 @@ class Run:
             split: train, val or test; None for val, else test, else the items that the run held out.
 
         Raises:
-            DataError: no such split, the run was trained on the items, or its files have several labels.
+            DataError: no such split, the run was trained on the items, or is multi-label.
             RunError: the run has no folder, one with other classes or weights, or one in the hub's cache.
         """
         if self.model.multilabel:
             raise DataError(
-                f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
-                "this one come from its cross-validated training items"
+                f"{self.folder}: calibrate is for single-label runs; the probabilities and thresholds of a "
+                "multi-label run come from its cross-validated training items"
             )
         self.check_saved()
         dataset = None if dataset is None else as_dataset(dataset)
@@ -628,18 +667,60 @@ class Run:
                 reporter.skipped(error)
             return result
 
-        made = run_calibration.fit_calibration(
-            self.model,
-            plan,
-            scored(plan.items, "score items"),
-            scored(plan.unknown, "score unknown items") if len(plan.unknown) else None,
-            protocol=protocol,
-            tree=self.tree,
-            shares=self.recipe.class_shares,
-            rates=Rates(false_accept, coverage, wrong),
-        )
+        known = scored(plan.items, "score items")
+        unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
+        made = self._fit_calibration(plan, known, unknown, protocol, Rates(false_accept, coverage, wrong))
         self.with_calibration(made.calibration)
         return made
+
+    def _fit_calibration(
+        self, plan: CalibrationPlan, known: ItemScores, unknown: ItemScores | None, protocol: Protocol, rates: Rates
+    ) -> RunCalibration:
+        """Fit a temperature and what the number of items allows of a threshold, prediction sets and a level.
+
+        Args:
+            known, unknown: the readable items of the plan.
+        """
+        scores, items, labels, tree = known.scores, known.items, self.labels, self.tree
+        targets, shares = items.targets(labels), self.recipe.class_shares
+        others = unknown.items.groups if unknown else []
+        weights = torch.from_numpy(item_weights(shares, len(labels), targets.numpy()))
+        own = {"weights": weights, "groups": items.groups}
+        temperature, after, errors, unscaled = checked_temperature(scores, targets, **own)
+        missing = missing_guarantees(effective_items(**own), len(set(others)), rates, (items.groups, others))
+        broader = tree.broader(labels) if tree and "level" not in missing else None
+        lines = [line for part, line in missing.items() if tree or part != "level"]
+        sizes, alike = targets.bincount()[targets.bincount() > 0].tolist(), effective_items(weights)
+        if alike < len(targets) and ("sets" in missing or are_unbalanced(sizes)):
+            lines.insert(
+                0,
+                f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
+                f"({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
+            )
+        strange = None
+        if unknown and "threshold" not in missing:
+            above = [tree.ancestors(label) if tree else () for label in unknown.items.labels]
+            # No class of the run is right for them.
+            classes = [False] * len(labels)
+            rows = [[*classes, *(name in names for name in broader or ())] for names in above]
+            strange = Unknown(unknown.scores, others, torch.tensor(rows) if broader else None)
+        coverage = None if "sets" in missing else rates.coverage
+        own |= {"unknown": strange}
+        fitted = calibrate(
+            scores, targets, false_accept=rates.false_accept, coverage=coverage, temperature=temperature, **own
+        )
+        if broader is not None:
+            fitted = with_level(fitted, scores, targets, broader, wrong=rates.wrong, **own)
+        strangers = unknown and unknown.scores
+        fitted = replace(
+            fitted,
+            classes=rows_digest(self.head.weight),
+            protocol=protocol.to_json(),
+            source=f"{items.source} ({plan.split})",
+            content=frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""},
+            measured=measure(fitted, scores, targets, after=after, unknown=strangers, groups=items.groups),
+        )
+        return RunCalibration(fitted, items, plan.split, scores, targets, errors, unscaled, lines)
 
     def with_calibration(self, calibration: Calibration) -> "Run":
         """Write a calibration, and the tree, into the folder, and return the run with it.

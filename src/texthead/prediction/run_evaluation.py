@@ -38,7 +38,9 @@ def promises(calibration: Calibration, result: Evaluation, new: Evaluation | Non
     if new is not result:
         left = new.count if new else 0
         rest = (
-            f"rates of threshold, sets and answers are those of the other {left}" if new else "give others to test it"
+            f"rates of threshold, sets and answers are those of the other {left}"
+            if new
+            else "use other items to test it"
         )
         seen = f"{result.count - left} of these {result.count} items"
         lines.append(f"the calibration was fitted to {seen}, for which its ECE is too low: {rest}")

@@ -87,7 +87,7 @@ def calibration_report(
     calibration: Calibration | None = None,
     lines: Sequence[str] = (),
 ) -> CalibrationReport | None:
-    """Measure the run's probabilities on the items of its page; None if these have several labels.
+    """Measure the run's probabilities on the items of its page; None if these are multi-label.
 
     Args:
         calibration: the parts that are valid for these scores.

@@ -3,7 +3,6 @@
 from .class_names import check_names as check_names
 from .class_names import clean_name as clean_name
 from .class_names import clean_names as clean_names
-from .class_names import mirrored_names as mirrored_names
 from .class_names import read_names as read_names
 from .class_names import typed_names as typed_names
 from .class_tree import ClassTree as ClassTree

@@ -75,7 +75,7 @@ def check_names(names: Sequence[str]) -> None:
     """
     names = converted("names", names, Sequence[str])
     if not names:
-        raise DataError("no class names given: at least one is needed")
+        raise DataError("no class names: at least one is needed")
     for position, name in enumerate(names):
         if not is_drawn(name):
             where = f"class name {position + 1} of {len(names)}"

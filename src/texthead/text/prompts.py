@@ -1,7 +1,6 @@
 """Make prompts from templates, class names and sentences. Imports no torch."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +8,6 @@ from typing import NamedTuple
 from texthead.errors import DataError, check_as_many, listed, naming, raising
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
-
-_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 def check_template(template: str) -> None:
@@ -45,11 +42,6 @@ def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[
     if not template or len(set(template)) < len(template):
         raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
     return list(zip(*(fill_template(one, names) for one in template), strict=True))
-
-
-def has_two_articles(prompt: str) -> bool:
-    """Return whether a prompt has two articles in a row, from template and name: "a photo of a a bird"."""
-    return bool(_ARTICLES.search(prompt))
 
 
 def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:
@@ -125,7 +117,7 @@ def labelled_classes(
     if file is None:
         return LabelledClasses(originals, names, [None] * len(names))
     if template is not None and classes and None not in classes.values():
-        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; leave it out")
+        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; remove `template`")
     index_of = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(originals)}
     data_labels = list(originals)
     taken: dict[int, str] = {}
@@ -140,7 +132,7 @@ def labelled_classes(
         if index in taken:
             raise DataError(
                 f"{source}: labels {taken[index]!r} and {label!r} both match {originals[index]!r} in `classes`: "
-                "give each its own class, or merge them in the data"
+                "add a class for each, or merge them in the data"
             )
         taken[index] = data_labels[index] = label
     return LabelledClasses(data_labels, names, list(classes.values()))

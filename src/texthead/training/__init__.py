@@ -1,9 +1,8 @@
 """Fine-tune a model on clips.
 
-train        train a model and write its run
+train        prepare, train, validate, write the run; features of a frozen encoder
 epochs       the loop over epochs and steps
 start        validate the inputs and create the run folder with its metadata
-inputs       features of a frozen encoder for training
 step         forward and backward pass on one or several processes (DDP)
 tune         select the encoder weights to train
 optimizer    AdamW with two learning rates

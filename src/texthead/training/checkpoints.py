@@ -12,26 +12,16 @@ from texthead.files import MAX_BYTES_OF_LISTS, read_json, replacing
 from texthead.parallel.distributed import rank, ranks, same_as_first, together
 from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
-from texthead.runs.saved import is_run
 
 
-def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
-    """Return the counts of the checkpoint to resume from; None for a new run.
-
-    Raises:
-        RunError: a new run in the folder of another, or a run to resume that is missing or has other settings.
-    """
-    if not resume:
-        if is_run(out):
-            raise RunError(f"{out}: already holds a run; pass `resume` to continue it, or choose another folder")
-        return None
+def check_as_started(out: Path, about: dict, split: dict, classes: dict) -> None:
+    """Raise RunError if a run to resume is missing, or was started with other settings, items or classes."""
     check_resumable(out)
     before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
     trained = read_json(out / "split.json", most=MAX_BYTES_OF_LISTS)
-    started = before.get("recipe", {})
-    for key, value in {**about["recipe"], "objective": about.get("objective")}.items():
-        was = before.get(key) if key == "objective" else started.get(key)
-        if was != value:
+    started, wanted = ({**each.get("recipe", {}), "objective": each.get("objective")} for each in (before, about))
+    for key, value in wanted.items():
+        if (was := started.get(key)) != value:
             raise RunError(
                 f"{out}: was started with `{key}` {in_quotes(was)}, not {in_quotes(value)}: resume with that value"
             )
@@ -46,7 +36,6 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
         raise RunError(
             f"{out}: was started with other content of {listed(changed, 2)}: restore it, or train into another folder"
         )
-    return load_state(out)
 
 
 # The file in a run folder.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texthead.data.dataset import Dataset
 from texthead.data.labels import log_ratio
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.paths import fingerprints
@@ -22,7 +22,8 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, same_as_first, together
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
-from texthead.training.checkpoints import begin, load_state
+from texthead.runs.saved import is_run
+from texthead.training.checkpoints import check_as_started, load_state
 from texthead.training.objective import Objective
 
 
@@ -47,7 +48,7 @@ def loss_shift(
     """Return log(label share / class share), which the loss adds to the logits, after validating the items.
 
     So the logits themselves become those of items that are as frequent as `class_shares` says. It is zero for "labels",
-    as in the paper, and with several labels, where classes are no shares of a whole.
+    as in the paper, and for multi-label data, where classes are no shares of a whole.
 
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
 
@@ -57,11 +58,9 @@ def loss_shift(
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
     if train_set.multilabel != model.multilabel:
-        kinds = ("several labels", "one label each")
+        kinds = ("multi-label", "single-label")
         files, head = kinds if train_set.multilabel else reversed(kinds)
-        raise DataError(
-            f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
-        )
+        raise DataError(f"{train_set.source}: its files are {files}, and the head is {head}: change one of the two")
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         dataset.targets(model.names)  # Checks that the head has all labels.
     counts, shares = train_set.counts, "labels" if train_set.multilabel else recipe.class_shares
@@ -101,7 +100,13 @@ def run_folder(
             if rank() == 0:
                 stack.enter_context(locked(out))
                 split = split_json(train_set, info.held_out)
-                state = begin(out, about, split, classes, resume=resume)
+                if resume:
+                    check_as_started(out, about, split, classes)
+                    state = load_state(out)
+                elif is_run(out):
+                    raise RunError(
+                        f"{out}: already holds a run; pass `resume` to continue it, or choose another folder"
+                    )
                 if state is None:
                     write_json(out / "split.json", split)
                     write_json(out / "classes.json", classes)

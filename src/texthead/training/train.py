@@ -1,35 +1,39 @@
-"""The training loop."""
+"""Fine-tune a model: prepare, train its epochs, validate after each, and write the run."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from texthead.data.clips import TrainClips
+from texthead.data.clips import FrameBank, TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
-from texthead.errors import NonNegativeInt
+from texthead.data.protocol import Protocol, Views
+from texthead.data.sampling import evenly
+from texthead.errors import MediaError, NonNegativeInt
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.reading import ReadOptions
+from texthead.features.clips import encode
+from texthead.features.reading import ReadOptions, readable
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import rank, together
+from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import worker_faults
 from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.training.epochs import Epochs
-from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import parameter_groups
 from texthead.training.start import RunInfo, engine_of, loss_shift, record_engines, run_folder
 from texthead.training.step import ParallelModel, Trained, precision_on
 from texthead.training.tune import tuned
 
-# Training items that the threshold of several labels is chosen on, if there are no validation items.
+# Training items that a multi-label head's threshold is chosen on, if there are no validation items.
 MAX_THRESHOLD_ITEMS = 1000
 
 
@@ -59,10 +63,10 @@ def fine_tune(
     folder; to resume, all read it. An error in one process stops all.
 
     Args:
-        val_set: scored after every epoch; selects nothing but, with several labels, the head's threshold for yes. None:
-            that is chosen on training items, at most 1,000.
+        val_set: scored after every epoch; used for selection only of a multi-label head's threshold. None: the
+            threshold is chosen on at most 1,000 training items.
         objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
-            of the logits, or with several labels the sum of the binary cross-entropies of the classes.
+            of the logits, or for multi-label data the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
         reading: how files are read; cache and engine are those of a frozen encoder. Unreadable files are errors.
         checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
@@ -121,20 +125,31 @@ def fine_tune(
             some, every = (f"{sum(map(torch.numel, group)):,}" for group in (epochs.weights, model.parameters()))
             reporter.say(f"tune {recipe.tune}: {some} of {every} parameters are trained")
 
+        def validate(epoch: int) -> str:
+            """Score the validation items after an epoch, log and return the result; set a head's threshold."""
+            if not val_set:
+                return ""
+            scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
+            rates = {"mean_ap": scored.rate[0]} if val_set.multilabel else {"top1": scored.top1, "top5": scored.top5}
+            if isinstance(model.head, MultiLabelHead):
+                model.head.fit_threshold(scored.scores, scored.targets)
+            with together():
+                log.add(kind="val", epoch=epoch, step=epochs.step, **rates, count=scored.count)
+            return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"
+
         # --- resume
-        validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, within = (0, 0) if state is None else epochs.resume(state)
         if within:
             steps = epochs.batches.steps_per_epoch
             reporter.say(f"resumed after step {within} of {steps} of epoch {first_epoch + 1}")
         elif first_epoch:
-            text = validate(first_epoch - 1, epochs.step)
+            text = validate(first_epoch - 1)
             reporter.say(f"resumed after epoch {first_epoch} of {recipe.epochs}{text}")
 
         # --- epochs; validation after the checkpoint, so that an unreadable item does not lose the epoch
         for epoch in range(first_epoch, recipe.epochs):
             loss = epochs.train(epoch)
-            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, epochs.step)}")
+            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch)}")
 
         # --- finish: merge adapters into the weights
         tuning.close()
@@ -143,29 +158,48 @@ def fine_tune(
             known = replace(train_set, items=train_set.items[:: math.ceil(len(train_set) / MAX_THRESHOLD_ITEMS)])
             scored = evaluate(model, known, protocol, reading, reporter=Reporter().counting(silent))
             model.head.fit_threshold(scored.scores, scored.targets)
-            reporter.say("no validation items: the threshold for yes is the best for training items, so a little high")
+            reporter.say(
+                "no validation items: the decision threshold is chosen on training items, so it is a little high"
+            )
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
     return TrainingRecords(log.records)
 
 
-def _validate(
-    model: Recognizer,
-    val_set: Dataset | None,
-    protocol: Protocol,
-    reading: ReadOptions,
-    log: MetricsLog,
-    epoch: int,
-    step: int,
-) -> str:
-    """Score the validation items after an epoch, log the result, and return it as text; set a head's threshold."""
-    if not val_set:
-        return ""
-    scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
-    rates = {"mean_ap": scored.rate[0]} if val_set.multilabel else {"top1": scored.top1, "top5": scored.top5}
-    if isinstance(model.head, MultiLabelHead):
-        model.head.fit_threshold(scored.scores, scored.targets)
+def feature_clips(
+    model: Recognizer, dataset: Dataset, recipe: Recipe, reading: ReadOptions, reporter: Reporter = Reporter()
+) -> TrainFeatures:
+    """Return clips of frame features; each process encodes a share of the items.
+
+    With a cache, an encoder of whole clips keeps no features in memory: each clip is read when it is trained on.
+
+    Clips are drawn from twice as many encoded frames per item. Encoders of whole clips give two clips per item with
+    interleaved frames, or with a stride, the first and the last window.
+
+    Raises: MediaError if an item cannot be read.
+    """
+    items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
+    views = Views(clips=2, stride=recipe.stride if model.takes_clips else 0)
+    clips = Protocol(recipe.frames, model.spec.pixels(recipe), views)
+    choose = None if model.takes_clips else partial(evenly, most=2 * recipe.frames)
+
+    def readable_entries() -> Iterator[Any]:
+        paths = [item.path for item in items]
+        for entry in encode(model.visual_encoder, paths, clips, reading, reporter, choose=choose, leave=True):
+            if isinstance(entry, MediaError):
+                errors.append(entry)
+            elif model.takes_clips:
+                yield [*entry] if isinstance(entry, Tensor) else entry
+            else:
+                yield entry[0]
+
     with together():
-        log.add(kind="val", epoch=epoch, step=step, **rates, count=scored.count)
-    return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"
+        for item in items if views.uses_windows else ():
+            item.media.check_windows()
+        bank: Sequence[Any] = [*readable_entries()] if model.takes_clips else FrameBank(readable_entries())
+    readable(gather_list(errors), skip=False)
+    if ranks() > 1:
+        rows: list[Any] = [row for own in gather_list([bank]) for row in own]
+        bank = rows if model.takes_clips else FrameBank(rows)
+    return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)

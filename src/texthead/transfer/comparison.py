@@ -60,7 +60,7 @@ class MethodScores:
 
     @property
     def metric(self) -> str:
-        """What the rates are: top-1, or with several labels mAP."""
+        """What the rates are: top-1, or for multi-label data mAP."""
         return next((each.metric for own in self.columns.values() for each in own.values()), "top-1")
 
     @property

@@ -1,4 +1,4 @@
-"""Heads for files with several labels, where each class is a yes-or-no question: fit, probabilities, thresholds."""
+"""Heads for multi-label data, where each class is a binary label: fit, probabilities, thresholds."""
 
 from collections.abc import Hashable, Sequence
 
@@ -74,7 +74,7 @@ def multilabel_head(
     *,
     names: Sequence[str],
 ) -> ProbeHead:
-    """Fit a linear classifier to labelled items of several labels, with the text rows t_c as a prior.
+    """Fit a linear classifier to multi-label items, with the text rows t_c as a prior.
 
     It minimises |Y - r x t - x A - b|^2 + RIDGE |A|^2, where x are the features, Y the labels as 0 and 1, and r =
     TEXT_SHARE x weight x least-squares slope of Y on x t, the same for all classes. The weight is the probability that

@@ -351,7 +351,7 @@ def test_nothing_is_made_where_something_is(folder, monkeypatch):
 
 @pytest.fixture
 def multilabel(text: str, make: Callable[..., Path], tmp_path: Path) -> Path:
-    """A run of several labels, fitted from text rows."""
+    """A multi-label run, fitted from text rows."""
     encoder = pair(image_only(), text, prompts=[f"a {name}." for name in NAMES])
     rows = 3 * encoder.text_rows([f"a {name}." for name in NAMES])
     own = {"text_source": encoder.text_source, "text_map": encoder.text_map, "kind": TEXT_AND_ITEMS}

@@ -249,7 +249,7 @@ def test_card_has_run_content_and_prompts(world):
     assert f"{own.top1:.1f} % of {own.items} (95 % CI {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
-    assert "right for 2 of 4 files with labels of these classes; by the run itself for 1." in card
+    assert "correct for 2 of 4 files with labels of these classes; with the run itself, for 1." in card
 
 
 @pytest.mark.parametrize("name", ["`code` | pipe", "``", "<b>a</b>", "a  bird"])
@@ -314,7 +314,7 @@ def test_a_run_of_several_labels(say, tmp_path):
     thresholds = json.loads((tmp_path / "out" / "thresholds.json").read_text())
     assert thresholds["several"] == {"red": 0.5, "green": -0.25, "blue": 0.0}
     card = (tmp_path / "out" / "README.md").read_text()
-    for part in ("sigmoid(scores", "exactly the same classes", "yes-or-no question", "threshold of each class"):
+    for part in ("sigmoid(scores", "exactly the same classes", "independent binary label", "threshold of each class"):
         prints(card, part)
     assert "softmax" not in card
     check_scores(tmp_path / "out", run, protocol)
@@ -376,7 +376,7 @@ def test_numbers_of_the_card_are_for_its_classes(world, tmp_path):
     (item,) = parity.held_out_items(run_of(tmp_path / "run", "frozen", "mean", split=split))
     assert (item.path, item.label) == (Path(images[0]), "red")
     run = load_run(world.run)
-    assert "right for 2 of 2 files" in card_of(run, labelled=2)
+    assert "correct for 2 of 2 files" in card_of(run, labelled=2)
     assert "Accuracy" not in card_of(run, labelled=0), "its files have labels of other classes"
     edited = replace(run, classes={**run.classes, "edited": {"from": "run", "edits": []}})
     for each, measured, accuracy in (

@@ -151,7 +151,9 @@ def _settled(
             "`interaction=dp` or `interaction=vcs`, as in the configuration that the file was trained with"
         )
     if kind != "bike" and convention.interaction is not None:
-        raise DataError(f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; leave it out")
+        raise DataError(
+            f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; remove `interaction`"
+        )
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
     frames = hints.frames
     if frames is None:
@@ -161,7 +163,7 @@ def _settled(
         why = " (from the file name)" if named else " for videos (default)"
         notes.append(f"{frames} frames per clip{why}; pass `frames` to change it")
     if checkpoint.from_openai and hints.activation == "gelu":
-        raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; leave out `activation`")
+        raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; remove `activation`")
     if not checkpoint.from_openai and hints.activation is None:
         raise DataError(
             f"{path}: does not show the activation of its towers: pass `activation=quick-gelu` for a model fine-tuned "
@@ -212,7 +214,7 @@ def _encoder(
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
     elif base is not None:
-        raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
+        raise DataError(f"encoder {base}: the file has its own text tower; remove `encoder`")
     if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
         raise EncoderError(
             f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know "
@@ -244,9 +246,9 @@ def _temporal(
     """
     transformer, is_vit = bool(checkpoint.temporal), "visual.proj" in checkpoint.clip
     if pooled == "token-shift" and (checkpoint.kind in ("openai", "actionclip", "vifi-clip") or not is_vit):
-        raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; leave out `temporal`")
+        raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; remove `temporal`")
     if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
-        raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
+        raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; remove `temporal`")
     # Text4Vis has no TokenShift for ResNets.
     unknown = is_vit and pooled is None and not checkpoint.token_convs
     if unknown and checkpoint.kind in ("text4vis", "text4vis-nce"):
@@ -298,7 +300,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     own = [name for _, name in sorted(config.id2label.items())]
     labels = own if labels is None else labels
     if len(labels) != len(own):
-        raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; give one per class")
+        raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; pass one per class")
     kind, dim, pooling = config.model_type, visual.spec.dim, {"kind": "mean"}
     if kind == "vjepa2":
         heads = config.num_attention_heads

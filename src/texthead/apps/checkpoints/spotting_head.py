@@ -40,7 +40,7 @@ class SpottingHead(PromptsHead):
         """
         groups = [[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
         if any(len(group) != 1 for group in groups):
-            raise DataError("video concept spotting needs exactly one prompt per class; give one template")
+            raise DataError("video concept spotting needs exactly one prompt per class; use a single template")
         single = [prompt for (prompt,) in groups]
         words = F.normalize(encoder.text.words(single), dim=-1)
         return torch.cat([encoder.text_rows(single)[:, None], words], dim=1)

@@ -44,11 +44,11 @@ class Export:
                 raise DataError(f"`to` must be {_HUB}ORG/NAME, got '{self.to}'; `out` writes a folder")
             for name in ("out", "classes"):
                 if getattr(self, name) is not None:
-                    raise DataError(f"--{name}: {self.to} takes the run as it is; leave it out")
+                    raise DataError(f"--{name}: {self.to} takes the run as it is; remove --{name}")
         elif self.out is None:
             raise DataError("export needs --out FOLDER, the folder to make, or --to hub:ORG/NAME")
         elif self.private:
-            raise DataError("--private is for a repository on the Hub; give --to hub:ORG/NAME, or leave it out")
+            raise DataError("--private is for a repository on the Hub; add --to hub:ORG/NAME, or remove --private")
         else:
             check_extra("onnx", "texthead export")
 

@@ -3,7 +3,7 @@
 model.onnx            uint8 clips -> one score per class: crops, normalisation, encoder, temporal module and head
 preprocessing.json    frames, views, sizes, normalisation
 classes.json          labels, names and exact prompts
-thresholds.json       temperature, rejection threshold and prediction sets; with several labels, those of classes
+thresholds.json       temperature, rejection threshold and prediction sets; for multi-label data, those of classes
 predict.py            predicts files with numpy, pillow, av and onnxruntime
 README.md             model card
 """
@@ -129,7 +129,7 @@ def preprocessing(scorer: Scorer) -> dict[str, Any]:
 def thresholds(run: Run, protocol: Protocol) -> tuple[Calibration | None, dict[str, object]]:
     """Return (the calibration to export, the content of `thresholds.json`).
 
-    That is the temperature, and threshold and prediction sets if they are valid; with several labels, the threshold of
+    That is the temperature, and threshold and prediction sets if they are valid; for multi-label data, the threshold of
     each class.
     """
     calibration, reason = run.calibration_for(protocol)
@@ -142,6 +142,6 @@ def thresholds(run: Run, protocol: Protocol) -> tuple[Calibration | None, dict[s
         calibration = replace(calibration, level=None)
         reason = "broader names are not exported: the folder answers with classes alone"
     if run.model.thresholds is not None:
-        reason = "each class has a threshold of its own"
+        reason = "each class has its own threshold"
         limits["several"] = dict(zip(run.model.names, run.model.thresholds.tolist(), strict=True))
     return calibration, limits if reason is None else {**limits, "why": reason}

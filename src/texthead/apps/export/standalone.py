@@ -108,7 +108,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None or stream.disposition & Disposition.attached_pic:
         container.close()
-        raise Refused("no video stream that this FFmpeg can decode; leave it out or encode it as h264")
+        raise Refused("no video stream that this FFmpeg can decode; remove the file or encode it as h264")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return container, stream
@@ -263,7 +263,7 @@ def load_model(file: Path) -> Model:
 class Predictor:
     """Predict classes with the model of an exported folder."""
 
-    # With several labels, the log-odds of each class from which on a file has it.
+    # For multi-label data, the smallest log-odds at which a file has each class.
     several: np.ndarray | None = None
 
     def __init__(self, folder: Path):
@@ -287,7 +287,7 @@ class Predictor:
         return odds / odds.sum(-1, keepdims=True)
 
     def ranked(self, scores: np.ndarray) -> tuple[list[int], int]:
-        """Return the classes, best first, and how many of them a file has: one, or with several labels any number."""
+        """Return the classes, best first, and how many of them a file has: one, or for multi-label data any number."""
         order = np.argsort(-scores, kind="stable")
         if self.several is None:
             return order.tolist(), 1
@@ -297,7 +297,7 @@ class Predictor:
     def predict(self, path: Path, top: int) -> dict:
         """Return the top classes of a file, and the answer and prediction set if the run has been calibrated for them.
 
-        With several labels, `labels` are all classes of the file, which come first in `top`.
+        For multi-label data, `labels` are all classes of the file, which come first in `top`.
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.

@@ -48,7 +48,7 @@ class Label:
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is not None and self.classes is None and not (self.out and Path(self.out).exists()):
-            raise DataError('no classes given: name some with --classes "a, b"')
+            raise DataError('no classes: pass some with --classes "a, b"')
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
         if self.next is None:

@@ -45,7 +45,7 @@ class LabelState(NamedTuple):
 def check_csv(path: Path) -> None:
     """Raise DataError if labels cannot be written to this path."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise DataError(f"{path}: is a link, a pipe, a device or a folder; give a file that ends in .csv")
+        raise DataError(f"{path}: is a link, a pipe, a device or a folder; use a file that ends in .csv")
 
 
 def bad_list(csv: Path) -> Path:
@@ -121,7 +121,7 @@ class _Table:
             position = positions.get(MediaPath(row.path()).resolved())
             if position is None:
                 raise DataError(
-                    f"{self._csv}:{row.line}: labels {row.cells['path']}, which is not in {self._files.source}: give "
+                    f"{self._csv}:{row.line}: labels {row.cells['path']}, which is not in {self._files.source}: pass "
                     "the data that the labels belong to"
                 )
             if position in rows:

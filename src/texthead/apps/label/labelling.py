@@ -28,7 +28,7 @@ _LONG_SECONDS = 20.0
 class Suggestion(NamedTuple):
     """A file to label, its predicted class so far, and the probability (0-1) of that.
 
-    With several labels, the guess is a text of several, and the probability is that of the least certain answer.
+    For multi-label data, the guess is a text of several, and the probability is that of the least certain class.
     """
 
     path: Path
@@ -141,7 +141,7 @@ def label_pool(
     if labels_csv and labels_csv.suffix.lower() == ".csv" and (listing := bad_list(labels_csv)).exists():
         bad = [row.path() for row in manifest_rows(listing, ("path",))]
     if multilabel and labelled and not labelled.multilabel:
-        raise DataError(f"`multilabel`: {labels} has one label per file; give another file, or leave `multilabel` out")
+        raise DataError(f"`multilabel`: {labels} is single-label; use another file, or remove `multilabel`")
     if more := [name for name in labelled.classes if classes and name not in classes]:
         reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more, known=classes)}")
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
@@ -164,7 +164,7 @@ def label_pool(
 def items_so_far(path: Path | None, files: Dataset) -> Dataset:
     """Return the labelled files of a manifest; none if it does not exist.
 
-    A CSV in which all files have none of several labels is read too, though nothing can be trained on it.
+    A CSV in which no file has a label is read too, though nothing can be trained on it.
 
     Raises:
         DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
@@ -180,7 +180,7 @@ def items_so_far(path: Path | None, files: Dataset) -> Dataset:
     for item in labelled.items:
         if known.isdisjoint((item.media.resolved(), MediaPath(item.media.file).resolved())):
             raise DataError(
-                f"{path}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
+                f"{path}: labels {item.path}, which is not in {files.source}: pass the data that the labels belong to"
             )
     return labelled
 

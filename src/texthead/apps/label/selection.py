@@ -34,7 +34,7 @@ def guesses(
 ) -> Float[Tensor, "files classes"]:
     """Return the probability of each class for each file, from class names and the labels so far.
 
-    With several labels per file, each class is a yes-or-no question, which `multilabel_head` answers; before the first
+    For multi-label data, each class is a binary label, which `multilabel_head` predicts; before the first
     label, the probabilities are zero-shot ones.
 
     Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with

@@ -198,7 +198,7 @@ class LabelSession:
         """Label a file and write the label to disk; a new name creates a class.
 
         Args:
-            names: the class; with several labels, any number of classes.
+            names: the class; for multi-label data, any number of classes.
             checked: whether the label was reviewed.
 
         Raises:

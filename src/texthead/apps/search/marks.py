@@ -66,7 +66,7 @@ class Marks:
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
             for media, cells in rows.items():
                 if (label := cells["label"].strip()) not in (self.name, OTHER):
-                    remedy = "search for these words, or give another file"
+                    remedy = "search for these words, or use another file"
                     raise DataError(f"{csv} has marks of {label!r}, not of {self.name!r}: {remedy}")
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
                 # A path has its times in decimals.

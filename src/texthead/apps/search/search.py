@@ -121,7 +121,7 @@ def search(
         head, column = run.head, run.labels.index(query)
     if head is not None:
         if avoid:
-            raise DataError(f"`avoid` {avoid!r} is for words and examples, not for a head or a class: leave it out")
+            raise DataError(f"`avoid` {avoid!r} is for words and examples, not for a head or a class: remove `avoid`")
         calibration = run.calibration_for(run.protocol)[0] if run and head is not query else None
         return _by_head(index, head, column, calibration, top)
     assert not isinstance(query, Head)
@@ -171,7 +171,7 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
         return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float().cpu(), dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
-        raise DataError("the query is empty: give words, the path of an example, or a head")
+        raise DataError("the query is empty: pass words, the path of an example, or a head")
     row = index.encoder.familiarity_scaled_rows(prompts[:1], [tuple(prompts)])[0]
     if len(row) != index.features.shape[1]:
         raise DataError("this run's features cannot be compared with words: search by an example or by a class")

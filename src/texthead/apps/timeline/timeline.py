@@ -171,7 +171,7 @@ def _features(
 
 
 def _rule_for(model: Recognizer, enter: float | None, leave: float | None, min_length: float) -> Hysteresis:
-    """Return the rule for events; with several labels the threshold of each class, unless one for all is given."""
+    """Return the rule for events; for multi-label data the threshold of each class, unless one for all is given."""
     thresholds = model.thresholds if enter is None and leave is None else None
     if thresholds is not None:
         of_class = dict(zip(model.names, thresholds.sigmoid().tolist(), strict=True))
@@ -190,7 +190,7 @@ def open_timed(path: str | Path) -> Media:
         media.close()
         raise MediaError(
             path,
-            "its frames have no times, so there is no timeline; give a video, or use `texthead predict` for images",
+            "its frames have no times, so there is no timeline; pass a video, or use `texthead predict` for images",
         )
     return media
 
