@@ -197,8 +197,8 @@ class Recipe:
         loss: the loss of fine-tuning: the cross-entropy over all classes, or what an installed package has under this
             name.
         class_shares: how frequent classes are in what will be predicted: equally (equal), or as in the labels (labels);
-            for equal shares, fine-tuning adds log(label share x classes) to the logits in its loss (Menon et al., ICLR
-            2021).
+            for equal frequencies, fine-tuning adds log(label frequency x classes) to the logits in its loss (Menon et
+            al., ICLR 2021).
         seed: random seed.
     """
 

@@ -182,7 +182,7 @@ def test_classes_without_an_item_get_no_promise(run, data, works, tmp_path):
     out, err = works("calibrate", run, tmp_path / "some", "--workers", 0, "--verbose")
     prints(err, 28, "1 of", "3 classes")
     prints(err, "note: ", "fire, grass")
-    prints(out, "90 %", "labels on average")
+    prints(out, "90 %", "classes on average")
 
 
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):

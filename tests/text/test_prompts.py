@@ -14,7 +14,6 @@ from texthead.text.prompts import (
     class_prompts,
     classes_to_train,
     fill_template,
-    fill_templates,
     flat,
     read_classes,
     read_template,
@@ -192,12 +191,12 @@ def test_prompts_are_own_sentences_or_the_template():
 
 
 def test_several_templates_give_every_name_a_prompt_each():
-    assert fill_templates(["a {}.", "{}"], ["cat", "dog"]) == [("a cat.", "cat"), ("a dog.", "dog")]
-    assert fill_templates("a {}.", ["cat", "dog"]) == ["a cat.", "a dog."]
+    assert class_prompts(["a {}.", "{}"], ["cat", "dog"]) == [("a cat.", "cat"), ("a dog.", "dog")]
+    assert class_prompts("a {}.", ["cat", "dog"]) == ["a cat.", "a dog."]
     assert flat(["a", ("b", "c"), ["d"]]) == ["a", "b", "c", "d"]
     for wrong in ([], ["a {}", "a {}"], ["a {}", "b"]):
         with refuses(DataError, "template"):
-            fill_templates(wrong, ["cat"])
+            class_prompts(wrong, ["cat"])
 
 
 def test_templates_from_file_or_text(tmp_path):

@@ -38,7 +38,7 @@ class Predict(ModelOptions, ReadingOptions):
     Args:
         inputs: a run folder or hub:ORG/NAME, then files, folders, CSV or YAML files; or only these
         top: classes per file (default: 5; for more than five files 2)
-        sets: also print sets that hold the right class as often as calibrated
+        sets: also print prediction sets, which contain the true class at the calibrated coverage
         unlabelled: files like those to predict, scored with them as one batch
         out: file to write predictions to, as they come: .csv or .jsonl
     """

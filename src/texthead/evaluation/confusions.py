@@ -16,9 +16,9 @@ class ClassRow(NamedTuple):
 
     Attributes:
         items: number of items of the class.
-        recall: share of these that were predicted as the class.
+        recall: fraction of these that were predicted as the class.
         predicted: number of items predicted as the class.
-        precision: share of these that are of the class.
+        precision: fraction of these that are of the class.
         confused_with: (the class that its items were most often mistaken for, how many); None for multi-label data.
     """
 

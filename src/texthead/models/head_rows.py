@@ -17,7 +17,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, Share
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names
-from texthead.text.prompts import class_prompts, fill_templates
+from texthead.text.prompts import class_prompts
 
 # The most items per class that LDA is fitted on.
 _LDA_ITEMS = 60
@@ -86,7 +86,7 @@ def text_weights(
         EncoderError: a prompt has too many tokens for the text encoder.
     """
     check_names(names)
-    return encoder.text_rows(fill_templates(template, names))
+    return encoder.text_rows(class_prompts(template, names))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ class RowInputs:
     @property
     def prompts(self) -> list[str | tuple[str, ...]]:
         """The prompts of each label: its sentences, or its name in the templates."""
-        names = self.names or self.labels
-        return class_prompts(self.recipe.template, names, self.sentences or [None] * len(names))
+        return class_prompts(self.recipe.template, self.names or self.labels, self.sentences)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from jaxtyping import Float, Int
 
 from texthead import Encoder, Item
 from texthead.apps.doctor.findings import Finding
-from texthead.encoders import imagenet_texts
 from texthead.errors import EncoderError
 from texthead.evaluation import standard_error
-from texthead.text import class_prompts, clean_name, flat
+from texthead.text import class_prompts, clean_name, flat, imagenet_texts
 
 # Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
 ROWS_ALIKE = 0.7

@@ -65,7 +65,7 @@ class JudgedLabels:
     Attributes:
         ranked: all judged labels, the most suspicious first.
         listed: the labels worth checking, of which at least two in three should be wrong; often none.
-        agreement: share of the judged labels that the other items predict.
+        agreement: fraction of the judged labels that the other items predict.
         unjudged: why some or all labels are not judged; may be "".
     """
 

@@ -156,7 +156,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the prompts of each class's row."""
         labels = [str(label) for label in self.classes_]
         if self.class_names is None:
-            return class_prompts(self.template, clean_names(labels), [None] * len(labels))
+            return class_prompts(self.template, clean_names(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:
             raise DataError(f"`class_names` has no entry for label {missing[0]!r}: add it, or remove `class_names`")

@@ -26,7 +26,7 @@ class Export:
     """
 
     JSON: ClassVar = (
-        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, labelled, right, right_before; for a "
+        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, labelled, correct, correct_run; for a "
         "hub run, url"
     )
 
@@ -77,7 +77,9 @@ class Export:
         )
         if parity.files:
             what = "exactly the same classes" if run.model.multilabel else "the same top-1 class"
-            cost = f"; {parity.right} right, {parity.right_before} before" if parity.agree < parity.files else ""
+            cost = (
+                f"; {parity.correct} correct, {parity.correct_run} with the run" if parity.agree < parity.files else ""
+            )
             agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files{cost}"
         else:
             agreement = "no held-out file of the run exists, so the model was not compared on files"

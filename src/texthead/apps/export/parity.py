@@ -34,7 +34,7 @@ class Parity:
         same_pixels: whether predict.py made the same input from every file.
         agree: number of files with the same predicted class or classes.
         labelled: number of files whose labels are classes of the run.
-        right, right_before: number of these that the exported model and the run predict correctly.
+        correct, correct_run: number of these that the exported model and the run predict correctly.
     """
 
     frames: tuple[int, ...]
@@ -44,8 +44,8 @@ class Parity:
     same_pixels: bool
     agree: int
     labelled: int
-    right: int
-    right_before: int
+    correct: int
+    correct_run: int
 
 
 def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter()) -> Parity:
@@ -84,8 +84,8 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
         same,
         agree=sum(predicted == exported for predicted, exported, _ in best),
         labelled=sum({*split_labels(label)} <= {*run.labels} for *_, label in best),
-        right=sum(exported == label for _, exported, label in best),
-        right_before=sum(predicted == label for predicted, _, label in best),
+        correct=sum(exported == label for _, exported, label in best),
+        correct_run=sum(predicted == label for predicted, _, label in best),
     )
     if not measured.same_pixels:
         raise RunError(
