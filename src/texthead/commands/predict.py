@@ -169,7 +169,7 @@ def _line(p: "Prediction") -> list[str]:
     """Return a file, and its two best classes, in one line."""
     if p.error:
         return [f"{on_one_line(p.path)}  not read: {with_flags(p.error)}"]
-    shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
+    shown = p.top[:2] if p.num_labels is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
     return [f"{on_one_line(p.path)}  {f'{p.displayed_answer} (best: {best})' if p.displayed_answer else best}"]
 
@@ -179,8 +179,8 @@ def _lines(p: "Prediction") -> list[str]:
     lines = [on_one_line(p.path)]
     for rank, (n, v) in enumerate(p.top):
         named = f"{100 * v:5.1f} %  {n}"
-        if p.chosen is not None:
-            lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
+        if p.num_labels is not None:
+            lines.append(f"  {'yes' if rank < p.num_labels else 'no '}  {named}")
             continue
         lines.append(
             f"  {named}" if rank or not p.displayed_answer else f"  {p.displayed_answer} (best: {named.lstrip()})"

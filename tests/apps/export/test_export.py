@@ -85,7 +85,7 @@ def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3
     visual = tiny_visual(spec=spec)
     model = Recognizer(visual, temporal_of(temporal, visual, spec.dim), heads(spec.dim)[head])
     pixels = PIXELS if spec.any_size else replace(PIXELS, size=spec.size, resize=spec.size)
-    recipe = Recipe(name="test", frames=frames, size=pixels.size, resize=pixels.resize, origin="centre")
+    recipe = Recipe(name="test", frames=frames, size=pixels.size, resize=pixels.resize, origin="center")
     write_run(folder, model, recipe, pixels, NAMES, split or {})
     return load_run(folder)
 
@@ -136,7 +136,7 @@ def test_every_head_and_temporal_module(tmp_path, head, temporal):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pooling", "views"),
-    [("features", Views(2, 3)), ("logits", Views(2, 3, "centre", "long-side")), ("probabilities", Views(1, 10))],
+    [("features", Views(2, 3)), ("logits", Views(2, 3, "center", "long-side")), ("probabilities", Views(1, 10))],
 )
 def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
     run = run_of(tmp_path / "run", "mean-probability", "mean")

@@ -45,7 +45,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
     """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
     predictor, protocol = standalone.Predictor(folder), scorer.protocol
     limit = predictor.settings["input"]["most_frames"]
-    tried = (protocol.frames,) if scorer.model.sees_clips else (1, 2, protocol.frames, 2 * protocol.frames)
+    tried = (protocol.frames,) if scorer.model.takes_clips else (1, 2, protocol.frames, 2 * protocol.frames)
     counts = sorted({min(count, limit or count) for count in tried})
     pairs = []
     for count in counts:
