@@ -24,9 +24,9 @@ class Calibrate(LabelledRun):
     Args:
         split: train, val or test (default: val, else test, else held out); of train, the items that --k left out
         unknown: files of other classes than the run's: a folder, CSV or YAML file
-        false_accept: share of unknown items that may get a class
-        coverage: share of prediction sets that must hold the class
-        wrong: share of wrong answers, with broader names
+        false_accept: fraction of unknown items that may get a class
+        coverage: fraction of prediction sets that must contain the true class
+        wrong: highest fraction of wrong answers, for runs with broader names
     """
 
     JSON: ClassVar = (
@@ -100,14 +100,14 @@ def _fitted(made: "RunCalibration") -> list[str]:
     assert measured is not None
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
-        away = ~fitted.is_known(scores)
+        away = ~fitted.accepts(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
         items = (measured.unknown_accepted or (0, unknown))[1]
         of_groups = f" of {plural(unknown, 'group')}" if unknown < items else ""
         lines.append(
             f"threshold {limit:.3f} from {plural(items, 'unknown item')}{of_groups}: at most {100 * rate:g} % of "
-            f"unknown items like these get a class (on average over such draws; up to {100 * worst:.1f} % in 9 of 10)"
+            f"unknown items like these get a class (on average; at most {100 * worst:.1f} % with 90 % confidence)"
         )
         lines.append(
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
@@ -120,8 +120,8 @@ def _fitted(made: "RunCalibration") -> list[str]:
             )
     if fitted.coverage:
         lines.append(
-            f"prediction sets that hold the label in {100 * fitted.coverage.level:g} % of cases: "
-            f"{measured.mean_set_size:.2f} labels on average"
+            f"prediction sets that contain the true class in {100 * fitted.coverage.level:g} % of cases: "
+            f"{measured.mean_set_size:.2f} classes on average"
         )
     return lines
 

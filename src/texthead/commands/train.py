@@ -40,7 +40,7 @@ class Train(TrainingData, ReadingOptions):
     Args:
         out: run folder to create
         val: labelled files to score on; DATA only trains
-        held_out: share of each class to score on (default: 0.2)
+        held_out: fraction of each class to score on (default: 0.2)
         tune: weights to fine-tune: none (default), all, lora, norm
         head: text, linear, cosine or lda
         recipe: small, paper, text4vis or a YAML file
@@ -64,7 +64,7 @@ class Train(TrainingData, ReadingOptions):
 
     out: str = option(metavar="RUN", writes="/")
     val: str | None = option(None, "DATA2")
-    held_out: Share | None = option(None, "SHARE")
+    held_out: Share | None = option(None, "FRACTION")
     tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
     head: str = option("text", "NAME")
     recipe: str = option("small", "NAME")

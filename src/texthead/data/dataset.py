@@ -210,7 +210,7 @@ class Dataset:
         return splits.shuffled(self.strata, self.item_names, *seeds)
 
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
-        """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
+        """Return the items with a held-out fraction of each class as "val" and the rest as "train"; groups stay whole.
 
         A class with only one item or one group is used for training only, with a note. If all items are of one group,
         such as the parts of one film, it is divided, with a note.

@@ -28,7 +28,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     """Divide by the data's own splits, or by a drawn one: seeded, stratified, groups whole.
 
     Args:
-        held_out: share of each class to hold out if the data has no splits; None for 0.2, 0 to train on all items.
+        held_out: fraction of each class to hold out if the data has no splits; None for 0.2, 0 to train on all items.
         k: training items per class; None for all.
 
     Raises:

@@ -138,7 +138,7 @@ class EncoderOptions:
     def prompts(self, names: Sequence[str]) -> list[str | tuple[str, ...]]:
         """Return the prompt of each class name, or its prompts."""
         own = clean_names(list(names)) if self.clean and names else names
-        return class_prompts(self.template or "{}", own, [None] * len(names))
+        return class_prompts(self.template or "{}", own)
 
     def with_template(self, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return recipe values, with the template among them if it is set."""
@@ -209,22 +209,15 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
     return "without training, mini cannot tell actions apart; for actions use the encoder openclip:ViT-B-16/openai"
 
 
-def known_encoders() -> list[tuple[str, str]]:
-    """Return (source, location of its weights) of every published encoder."""
-    rows: list[tuple[str, str]] = []
-    for extension in find(ENCODER_GROUP, BUILT_IN).values():
-        package = [(f"{extension.name}:...", f"package {extension.package}")]
-        rows += extension.load().known() if extension.ours else package
-    return rows
-
-
 def published_encoders() -> list[EncoderFigures]:
     """Return the facts on every published encoder, those on this machine first."""
     repositories = cached_repositories()
     rows: list[EncoderFigures] = []
-    for source, weights in known_encoders():
-        name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
-        rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
+    for extension in find(ENCODER_GROUP, BUILT_IN).values():
+        package = [(f"{extension.name}:...", f"package {extension.package}")]
+        for source, weights in extension.load().list_models() if extension.ours else package:
+            name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
+            rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
     return sorted(rows, key=lambda row: not row.here)
 
 

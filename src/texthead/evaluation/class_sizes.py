@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from texthead.errors import listed, plural
 from texthead.evaluation.intervals import Rate
 
-# A class is rare if it has at most this share of the mean number of training items.
+# A class is rare if it has at most this fraction of the mean number of training items.
 RARE = 1 / 3
 
 
@@ -23,20 +23,20 @@ class RareClasses(NamedTuple):
 
     Attributes:
         names: of those with a scored item; of all if none has one.
-        least, most: training items of the rarest and of the most frequent of them.
+        min_items, max_items: training items of the rarest and of the most frequent of them.
         items: number of scored items of these classes.
-        recall: share of these that are correct; None without any.
+        recall: fraction of these that are correct; None without any.
     """
 
     names: tuple[str, ...]
-    least: int
-    most: int
+    min_items: int
+    max_items: int
     items: int
     recall: Rate | None
 
     def __str__(self) -> str:
-        counts = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
-        about = f"rare classes ({counts} training item{'s' * (self.most > 1)}: {listed(self.names)})"
+        counts = f"{self.min_items}" if self.min_items == self.max_items else f"{self.min_items} to {self.max_items}"
+        about = f"rare classes ({counts} training item{'s' * (self.max_items > 1)}: {listed(self.names)})"
         if self.recall is None:
             return f"{about}: no item to score"
         recall = "{:.1f} % (95 % CI {:.1f}-{:.1f})".format(*self.recall)

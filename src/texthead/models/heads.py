@@ -13,7 +13,7 @@ from texthead.encoders.encoder import Encoder, Prompts
 from texthead.errors import DataError, PositiveFloat, RunError, checked
 from texthead.models.head_rows import RowInputs
 from texthead.text.class_names import check_names
-from texthead.text.prompts import fill_templates
+from texthead.text.prompts import class_prompts
 
 Names = Sequence[str]
 
@@ -367,7 +367,7 @@ def text_head(
         prompts: one or more prompts per name, used instead of the template.
     """
     check_names(names)
-    prompts = fill_templates(template, names) if prompts is None else prompts
+    prompts = class_prompts(template, names) if prompts is None else prompts
     return FrozenHead(
         encoder.text_rows(prompts),
         names=names if labels is None else labels,

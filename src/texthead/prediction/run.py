@@ -118,7 +118,7 @@ class Run:
         calibration: the content of `calibration.json`; `calibration_for` returns the part that is valid.
         edits: class edits since the run was loaded, which `save` writes to a new folder.
         allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
-        mix: the share of the trained encoder in its weights; the rest is the pretrained one.
+        mix: the weight of the trained encoder, interpolated with the pretrained one.
         scores: of a run that `train` returns, its scores beside baselines, which have no rows if no item was held out.
     """
 
@@ -332,8 +332,8 @@ class Run:
             RunError: the text encoder was trained with the run and not saved.
         """
         self.check_text_saved()
-        encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
-        filled = class_prompts(template or self.recipe.template, names, own_prompts)
+        encoder, names = encoder or self.encoder(), names or labels
+        filled = class_prompts(template or self.recipe.template, names, prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
@@ -648,9 +648,9 @@ class Run:
         Args:
             items: what `calibration_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
-            false_accept: share of unknown items that may get a class, 0-1.
-            coverage: share of prediction sets that must contain the correct class, 0-1.
-            wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
+            false_accept: fraction of unknown items that may get a class, 0-1.
+            coverage: fraction of prediction sets that must contain the true class, 0-1.
+            wrong: fraction of items that may get a wrong answer if the run has a tree, 0-1.
             reporter: gets progress, messages and skipped files.
 
         Raises:

@@ -11,7 +11,7 @@ def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
 
     Args:
         own: the run's own protocol.
-        mix: share of the trained encoder.
+        mix: weight of the trained encoder.
     """
     now, before = protocol.views, own.views
     pairs = (
@@ -48,7 +48,7 @@ def promises(calibration: Calibration, result: Evaluation, new: Evaluation | Non
         return lines
     result = new
     if calibration.threshold and not calibration.level:
-        rejected = ~calibration.is_known(result.scores)
+        rejected = ~calibration.accepts(result.scores)
         right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
             f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "
@@ -57,8 +57,8 @@ def promises(calibration: Calibration, result: Evaluation, new: Evaluation | Non
     if calibration.coverage:
         sets, held = calibration.prediction_sets(result.scores), calibration.covers(result.scores, result.targets)
         lines.append(
-            f"prediction sets: {rate_text(held, result.groups)} hold the label "
-            f"({100 * calibration.coverage.level:g} % promised), "
-            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
+            f"prediction sets: {rate_text(held, result.groups)} contain the true class "
+            f"(target {100 * calibration.coverage.level:g} %), "
+            f"{float(sets.sum(1).float().mean()):.2f} classes on average"
         )
     return lines

@@ -74,7 +74,7 @@ def train(
         encoder: an encoder, its name, or options that also say its template and device.
         classes: file of class names or prompts for the labels, as in `read_classes`.
         k: training items drawn for each class; all if None.
-        held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
+        held_out: fraction of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
         method: method to fit on the frozen encoder; None for the default one.
         fine_tune: whether to fine-tune the encoder instead of fitting a head to frozen features.
         head: kind of the fine-tuned run's head.

@@ -45,7 +45,7 @@ class RunInfo:
 def loss_shift(
     model: Recognizer, train_set: Dataset, val_set: Dataset | None, recipe: Recipe
 ) -> Float[Tensor, " classes"]:
-    """Return log(label share / class share), which the loss adds to the logits, after validating the items.
+    """Return log(label frequency / class share), which the loss adds to the logits, after validating the items.
 
     So the logits themselves become those of items that are as frequent as `class_shares` says. It is zero for "labels",
     as in the paper, and for multi-label data, where classes are no shares of a whole.

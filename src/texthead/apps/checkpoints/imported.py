@@ -22,7 +22,7 @@ from texthead.media import MediaPath
 from texthead.models import Temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
-from texthead.text import fill_templates
+from texthead.text import class_prompts
 
 # Tokens of CLIP's tokenizer.
 _CLIP_WORDS = 49_408
@@ -108,7 +108,7 @@ def import_published(
         temporal=temporal,
         template=convention.template,
     )
-    prompts = fill_templates(convention.template, labels)
+    prompts = class_prompts(convention.template, labels)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     if convention.interaction == "vcs":
         head = SpottingHead.from_prompts(texts, prompts, names=labels, scale=scale)
@@ -210,7 +210,7 @@ def _encoder(
             )
         if "ln_final.weight" not in tensors:
             return encoder, None
-        first = ClipModel.named(base.removeprefix("openclip:")).tensors()
+        first = ClipModel.from_name(base.removeprefix("openclip:")).tensors()
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
     elif base is not None:
@@ -324,7 +324,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     recipe = Recipe(
         name=f"imported, {kind}",
         frames=visual.spec.frames,
-        origin="centre",
+        origin="center",
         pooling="probabilities",
         temporal="vjepa2" if kind == "vjepa2" else "mean",
     )

@@ -36,7 +36,7 @@ KNOWN = 0.5
 # With fewer windows, chance is not estimated.
 MIN_WINDOWS = 5
 
-# Share of the positive cosine with words to avoid that is subtracted. 0.5 removes 40 % of the avoided class from the
+# Fraction of the positive cosine with words to avoid that is subtracted. 0.5 removes 40 % of the avoided class from the
 # first 20 hits and costs a point of mean average precision; 1 removes 85 % and costs 7.
 AVOID = 0.5
 
@@ -253,7 +253,7 @@ class CommonWords(NamedTuple):
     fits: Float[Tensor, " words"]
 
     def share_as_good(self, row: Float[Tensor, " dim"], feature: Float[Tensor, " dim"]) -> float:
-        """Return the share (0-1) of words for things that are not in the folder that fit as well as a query by chance.
+        """Return the fraction (0-1) of words for things not in the folder that fit as well as a query by chance.
 
         The largest of many values has a Gumbel distribution, whose quartile and median give its scale and location.
         Words for things that are in the folder are mostly in the upper half, which is not used.
