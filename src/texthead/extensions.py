@@ -147,17 +147,6 @@ def code_of_packages(*groups: str) -> str:
     return hashlib.sha256(b"\0".join(codes)).hexdigest()[:16] if codes else ""
 
 
-def package_of(error: BaseException) -> str | None:
-    """Return the installed package whose code raised an error, if it has entry points of texthead's; else None."""
-    from traceback import walk_tb
-
-    entries = [entry for kind in KINDS for entry in _installed(f"{OURS}.{kind}")]
-    packages = {entry.module.partition(".")[0]: entry.dist.name for entry in entries if entry.dist}
-    packages.pop(OURS, None)
-    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
-    return next((packages[module] for module in reversed(modules) if module in packages), None)
-
-
 def _installed(group: str) -> "Sequence[EntryPoint]":
     """Return the entry points of a group, also those of packages that were installed since the last call."""
     folders = []
