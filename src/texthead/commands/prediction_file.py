@@ -74,7 +74,7 @@ class PredictionFile:
             return []
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         kinds = KeyError, TypeError, IndexError, csv.Error
-        with raising(DataError, f"{path}: is no file of predictions", "name another file", *kinds):
+        with raising(DataError, f"{path}: is not a predictions file", "name another file", *kinds):
             if not self._is_csv:
                 lines = [f"{line}\n" for line in text.split("\n")[:-1]]
                 entries = [(entry["path"], "error" in entry) for entry in map(json.loads, lines)]
