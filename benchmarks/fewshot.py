@@ -52,8 +52,8 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
 
     with torch.inference_mode():
         rows = {
-            "zero-shot, uncentred": top1(th.text_head(encoder, labels)(tests.features)),
-            "zero-shot, centred on the K items": top1(
+            "zero-shot, uncentered": top1(th.text_head(encoder, labels)(tests.features)),
+            "zero-shot, centered on the K items": top1(
                 th.text_head(encoder, labels, center=features.mean(0))(tests.features)
             ),
         }

@@ -52,7 +52,7 @@ class State:
 
     @property
     def units(self) -> np.ndarray:
-        """Return features, centred, of length 1."""
+        """Return features, centered, of length 1."""
         return F.normalize(self.features - self.features.mean(0), dim=-1).numpy()
 
 

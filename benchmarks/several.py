@@ -8,7 +8,7 @@ from ImageNet. `videos`: the drawn videos of `texthead demo`, each with its obje
 items per class are drawn so that no more items than needed are taken; 1-20: each class gets its own number, 1 to 20.
 Test items choose nothing. The score is the mean average precision (mAP) over classes, in percent.
 
-`OvR`: LogisticRegression(C=10, class_weight="balanced") a class on centred features of length 1; `CV`: C from 0.1 to
+`OvR`: LogisticRegression(C=10, class_weight="balanced") a class on centered features of length 1; `CV`: C from 0.1 to
 1000 by cross-validation for each class with two positive items. `text`: text rows alone. `s = 5`, `s = 10`: a prior
 at this multiple of the text rows, without class weights. Leads are paired by draw, with 95 % t-intervals of their mean
 and the worst draw. F1: at the thresholds of the head, micro and macro, against OvR at 0.

@@ -110,7 +110,7 @@ class Bench:
         if self.row.head == "lda":
             assert self.features is not None
             shrinkage = "auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage
-            rows = th.lda_weights(self.features, self.targets, shrinkage=shrinkage, centred=self.row.lda_centred)
+            rows = th.lda_weights(self.features, self.targets, shrinkage=shrinkage, centered=self.row.lda_centered)
             make = th.TrainableHead if self.row.train_head else th.FrozenHead
             return make(rows, kind="lda", **inputs.options)
         if self.row.head == "prompt":

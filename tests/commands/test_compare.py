@@ -51,7 +51,7 @@ def test_a_loaded_encoder_and_its_template(images: Path) -> None:
 def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch):
     out, err = compare(images)
     prints(err, 15, 3, 12, "test")
-    methods = ["text-probe", "probe", "zero-shot", "zero-shot-centred"]
+    methods = ["text-probe", "probe", "zero-shot", "zero-shot-centered"]
     prints(out, "text-probe: ", "12 test images are correct")
     prints(out, "in cross-validation", "5 folds")
     assert f"texthead train {images} --out run" in err

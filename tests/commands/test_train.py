@@ -91,7 +91,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["text-probe", "probe", "zero-shot", "zero-shot-centred", "linear head", "text head"])
+@pytest.mark.parametrize("way", ["text-probe", "probe", "zero-shot", "zero-shot-centered", "linear head", "text head"])
 def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: Path, tmp_path: Path) -> None:
     out, data, fine_tune = tmp_path / "run", read_dataset(coloured), way.endswith("head")
     own: Any = {"fine_tune": True, "head": way.split()[0]} if fine_tune else {"method": way}

@@ -594,7 +594,7 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
     assert (views.shape, views.dtype) == ((9, 4, 3, 24, 24), torch.uint8)
     # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
     assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
-    # Left, right and centre crops: x offsets 0, 24 and 12 in a width of 48.
+    # Left, right and center crops: x offsets 0, 24 and 12 in a width of 48.
     assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
     assert (views[:, :, 1, 0, 0] == 4).all()
     image = view_clips([filmed.items[1].path], Views(2, 1))[0]
@@ -603,9 +603,9 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
 
 @pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
 def test_each_frame_is_decoded_once_for_all_views(tmp_path, monkeypatch, length):
-    path, read, pictures = lossless(tmp_path / "a.mkv", [*map(picture, range(length))]), [], Video.pictures
-    monkeypatch.setattr(Video, "pictures", lambda media, wanted: read.append(wanted) or pictures(media, wanted))
-    for views in (Views(), Views(4, 3), Views(10, 1), Views(4, 3, "centre"), Views(2, 3, "dense")):
+    path, read, iter_frames = lossless(tmp_path / "a.mkv", [*map(picture, range(length))]), [], Video.iter_frames
+    monkeypatch.setattr(Video, "iter_frames", lambda media, wanted: read.append(wanted) or iter_frames(media, wanted))
+    for views in (Views(), Views(4, 3), Views(10, 1), Views(4, 3, "center"), Views(2, 3, "dense")):
         cut, wanted = view_clips([path], views)[0], views.frame_indices(length, 4)
         assert read.pop() == {index for clip in wanted for index in clip}
         assert not read

@@ -300,7 +300,10 @@ def test_any_frames_in_any_order(ready: Path) -> None:
             frames = media.frames_at(indices)
             assert torch.equal(frames, whole[list(indices)])
             assert frames.is_contiguous(memory_format=torch.channels_last)
-        assert {index: picture.shape for index, picture in media.pictures({4, 9})} == {4: (48, 48, 3), 9: (48, 48, 3)}
+        assert {index: picture.shape for index, picture in media.iter_frames({4, 9})} == {
+            4: (48, 48, 3),
+            9: (48, 48, 3),
+        }
         for indices in ([], [-1], [32]):
             with pytest.raises(DataError):
                 media.frames_at(indices)

@@ -65,7 +65,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
 
 
-def test_evenly_gives_all_frames_or_segment_centres() -> None:
+def test_evenly_gives_all_frames_or_segment_centers() -> None:
     assert [evenly(*pair) for pair in ((1, 4), (4, 4), (3, 8))] == [[0], [0, 1, 2, 3], [0, 1, 2]]
     assert [evenly(*pair) for pair in ((10, 3), (5, 4))] == [[1, 5, 8], [0, 1, 3, 4]]
     for length, most in itertools.product(range(1, 40), range(1, 20)):

@@ -100,7 +100,7 @@ def _fitted(made: "RunCalibration") -> list[str]:
     assert measured is not None
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
-        away = ~fitted.is_known(scores)
+        away = ~fitted.accepts(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
         items = (measured.unknown_accepted or (0, unknown))[1]

@@ -125,7 +125,7 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
     """
     if not are_unbalanced(counts):
         return ""
-    keep = "equal shares; to keep those of the labels, set `class_shares=labels`"
+    keep = "equal class frequencies; to keep those of the labels, set `class_shares=labels`"
     assumed = keep if shares == "equal" else "the same frequencies"
     return f"training labels are unbalanced, {min(counts)} to {max(counts)} per class; predictions assume {assumed}"
 

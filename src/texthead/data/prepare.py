@@ -48,7 +48,7 @@ class ShardOptions(CheckedFields):
     """How clips are stored.
 
     Attributes:
-        frames: maximum number of frames per clip, evenly spaced (segment centres).
+        frames: maximum number of frames per clip, evenly spaced (segment centers).
         short_side: short side of the frames in pixels; frames are scaled down to it, never up.
         quality: JPEG quality, 1-95.
         clips: clips per shard.

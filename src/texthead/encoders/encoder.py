@@ -30,7 +30,7 @@ ENCODER_FUNCTIONS = ("load", "spec")
 #   load(rest)         returns the pretrained encoder,
 #   spec(rest)         returns the spec of its visual tower, without weights or downloads,
 #   build(spec)        returns the network of a spec, with random weights,
-#   known()            returns (source, location of its weights) of every published encoder,
+#   list_models()      returns (source, location of its weights) of every published encoder,
 #   load_text(rest)    returns the text tower alone, if that is faster than to load both,
 #   familiarity        as in `Encoder`, if its embeddings tell,
 # where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".

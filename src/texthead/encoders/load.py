@@ -215,7 +215,7 @@ def published_encoders() -> list[EncoderFigures]:
     rows: list[EncoderFigures] = []
     for extension in find(ENCODER_GROUP, BUILT_IN).values():
         package = [(f"{extension.name}:...", f"package {extension.package}")]
-        for source, weights in extension.load().known() if extension.ours else package:
+        for source, weights in extension.load().list_models() if extension.ours else package:
             name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
             rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
     return sorted(rows, key=lambda row: not row.here)

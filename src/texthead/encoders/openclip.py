@@ -53,7 +53,7 @@ class ClipModel:
     tokenizer: Callable[[], Callable] = _openai_tokenizer
 
     @classmethod
-    def named(cls, rest: str) -> "ClipModel":
+    def from_name(cls, rest: str) -> "ClipModel":
         """Return the model ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME.
 
         Raises:
@@ -90,7 +90,7 @@ class ClipModel:
         if mode not in ("shortest", "squash"):
             warnings.warn(
                 f"{source}: was trained on images resized by {mode!r}; texthead resizes the short side and crops the "
-                "centre, so it may not reach its published accuracy",
+                "center, so it may not reach its published accuracy",
                 stacklevel=2,
             )
         # The paper's temporal transformer derives its number of heads from the width of the text tower.
@@ -208,7 +208,7 @@ class ClipModel:
 
 def load(rest: str) -> Encoder:
     """Return the encoder ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
-    return ClipModel.named(rest).encoder()
+    return ClipModel.from_name(rest).encoder()
 
 
 def spec(rest: str) -> VisualSpec:
@@ -243,7 +243,7 @@ def build(spec: VisualSpec) -> nn.Module:
         return open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=quick).visual  # pyright: ignore[reportArgumentType]
 
 
-def known() -> list[tuple[str, str]]:
+def list_models() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every architecture and tag of open_clip."""
     import open_clip
 

@@ -166,7 +166,7 @@ class Calibration:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
         return scores.double() / self.temperature
 
-    def is_known(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
+    def accepts(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
         """Return whether each item is accepted; without a threshold all are."""
         if self.threshold is None:
             return torch.ones(len(scores), dtype=torch.bool)
@@ -192,7 +192,7 @@ class Calibration:
         level = self.level
         assert level is not None
         given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
-        return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
+        return given if level.unknown_items else given.masked_fill(~self.accepts(scores), -1)
 
     def answered(self, scores: _Scores, targets: _Targets, groups: _Groups = None) -> Answers | None:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
@@ -319,7 +319,7 @@ def with_level(
             wrong_names = best_wrong(made.apply(unknown.scores).softmax(-1), unknown.right, broader)
             own, other = (max(limit, risk_limit(each, None, unknown.groups, wrong=rate / 2)) for each in wrong_names)
             return replace(made, level=Level(own, other, broader, wrong, rate, len(unknown.scores)))
-    limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, groups, wrong=wrong)
+    limit = risk_limit(risky.masked_fill(~made.accepts(scores), 0.0), weights, groups, wrong=wrong)
     return replace(made, level=Level(limit, limit, broader, wrong))
 
 
@@ -346,8 +346,8 @@ def measure(
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
     accepted = rejected = covered = size = None
     if calibration.threshold:
-        rejected = int((~calibration.is_known(scores)).sum())
-        accepted = None if unknown is None else (int(calibration.is_known(unknown).sum()), len(unknown))
+        rejected = int((~calibration.accepts(scores)).sum())
+        accepted = None if unknown is None else (int(calibration.accepts(unknown).sum()), len(unknown))
     if calibration.coverage:
         covered = int(calibration.covers(scores, targets).sum())
         size = float(calibration.prediction_sets(scores).sum(1).double().mean())

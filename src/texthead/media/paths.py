@@ -297,7 +297,7 @@ class MediaPath:
     def check_windows(self) -> None:
         """Raise MediaError for a prepared clip: it holds only some frames, so windows of frames cannot be chosen."""
         if self.is_member:
-            remedy = "use `stride=0`, `origin=first` or `origin=centre`, or its original"
+            remedy = "use `stride=0`, `origin=first` or `origin=center`, or its original"
             raise MediaError(self.path, f"a prepared clip has no windows: {remedy}")
 
     def frames(self, times: Sequence[float]) -> range:

@@ -28,7 +28,7 @@ def lda_weights(
     labels: Int[Tensor, " items"],
     *,
     shrinkage: Share | Literal["auto"] | None = "auto",
-    centred: bool = True,
+    centered: bool = True,
 ) -> Float[Tensor, "classes dim"]:
     """Return the rows of Fisher's linear discriminant, S_w^-1 (mu_c - mu), one per class; the intercept is dropped.
 
@@ -38,12 +38,12 @@ def lda_weights(
         shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is Ledoit and Wolf's
             estimate from the items of all classes minus their class means; a number in [0, 1] is used as is; None
             uses the plain pseudo-inverse.
-        centred: False gives S_w^-1 mu_c, scikit-learn's `coef_` with solver "lsqr" or "eigen" and the same number as
-            shrinkage. The rows differ from centred ones by the same vector, S_w^-1 mu, which changes their directions.
+        centered: False gives S_w^-1 mu_c, scikit-learn's `coef_` with solver "lsqr" or "eigen" and the same number as
+            shrinkage. The rows differ from centered ones by the same vector, S_w^-1 mu, which changes their directions.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
-    Differs: the paper states neither solver nor shrinkage nor centring; the published code loads a file `lda_0.1.pt`,
-        so its shrinkage may have been 0.1, with either centring. With fewer items than dimensions S_w is singular and
+    Differs: the paper states neither solver nor shrinkage nor centering; the published code loads a file `lda_0.1.pt`,
+        so its shrinkage may have been 0.1, with either centering. With fewer items than dimensions S_w is singular and
         the pseudo-inverse discards every direction without within-class variation, so the default shrinks.
         scikit-learn's own "auto" estimates shrinkage per class, which gives none with two items per class.
 
@@ -68,7 +68,7 @@ def lda_weights(
         within = ledoit_wolf(residuals, assume_centered=True)[0]
     else:
         within = shrunk_covariance(empirical_covariance(residuals, assume_centered=True), shrinkage or 0.0)
-    rows = (means - x.mean(0) if centred else means) @ np.linalg.pinv(within, hermitian=True)
+    rows = (means - x.mean(0) if centered else means) @ np.linalg.pinv(within, hermitian=True)
     return torch.from_numpy(rows).float()
 
 

@@ -48,7 +48,7 @@ def promises(calibration: Calibration, result: Evaluation, new: Evaluation | Non
         return lines
     result = new
     if calibration.threshold and not calibration.level:
-        rejected = ~calibration.is_known(result.scores)
+        rejected = ~calibration.accepts(result.scores)
         right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
             f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "

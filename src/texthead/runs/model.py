@@ -63,7 +63,7 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
         side: of the frames, in pixels.
     """
     visual = model.visual_encoder
-    if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
+    if not model.encodes_frames_independently or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)
     if digest == noted(_files(folder)).get("weights"):

@@ -180,16 +180,16 @@ def feature_clips(
     Raises: MediaError if an item cannot be read.
     """
     items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
-    views = Views(clips=2, stride=recipe.stride if model.sees_clips else 0)
+    views = Views(clips=2, stride=recipe.stride if model.takes_clips else 0)
     clips = Protocol(recipe.frames, model.spec.pixels(recipe), views)
-    choose = None if model.sees_clips else partial(evenly, most=2 * recipe.frames)
+    choose = None if model.takes_clips else partial(evenly, most=2 * recipe.frames)
 
     def readable_entries() -> Iterator[Any]:
         paths = [item.path for item in items]
         for entry in encode(model.visual_encoder, paths, clips, reading, reporter, choose=choose, leave=True):
             if isinstance(entry, MediaError):
                 errors.append(entry)
-            elif model.sees_clips:
+            elif model.takes_clips:
                 yield [*entry] if isinstance(entry, Tensor) else entry
             else:
                 yield entry[0]
@@ -197,9 +197,9 @@ def feature_clips(
     with together():
         for item in items if views.uses_windows else ():
             item.media.check_windows()
-        bank: Sequence[Any] = [*readable_entries()] if model.sees_clips else FrameBank(readable_entries())
+        bank: Sequence[Any] = [*readable_entries()] if model.takes_clips else FrameBank(readable_entries())
     readable(gather_list(errors), skip=False)
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]
-        bank = rows if model.sees_clips else FrameBank(rows)
+        bank = rows if model.takes_clips else FrameBank(rows)
     return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)

@@ -50,7 +50,7 @@ class TextEvidence(NamedTuple):
 def text_evidence(
     rows: Float[Tensor, "classes dim"], features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]
 ) -> TextEvidence:
-    """Weigh zero-shot with centred features against names that tell nothing, on labelled items.
+    """Weigh zero-shot with centered features against names that tell nothing, on labelled items.
 
     Before any item, names help with the probability HELPFUL x the squared mean length of the rows, at one of SCALES. So
     a few items that fit by chance do not make unknown names count, nor do a few that do not fit discredit known ones.

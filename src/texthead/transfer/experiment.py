@@ -157,7 +157,7 @@ class Experiment:
             head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
         else:
             if name != "text-probe":
-                center = class_center(features, targets) if name == "zero-shot-centred" else None
+                center = class_center(features, targets) if name == "zero-shot-centered" else None
                 return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
             rows = self.encoder.familiarity_scaled_rows(self.labels, self.prompts)
             head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)

@@ -41,7 +41,7 @@ USES: dict[MethodName, str] = {
     "text-probe": "names and labels",
     "probe": "labels only",
     "zero-shot": "names only",
-    "zero-shot-centred": "names, centred",
+    "zero-shot-centered": "names, centered",
 }
 
 

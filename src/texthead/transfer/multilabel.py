@@ -46,9 +46,9 @@ def fit_multilabel(
     Raises:
         EncoderError: the method needs text, and the encoder has none.
     """
-    if name in ("zero-shot", "zero-shot-centred"):
+    if name in ("zero-shot", "zero-shot-centered"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
-        if name == "zero-shot-centred" or not encoder.bias:
+        if name == "zero-shot-centered" or not encoder.bias:
             return as_multilabel(head, features, hot)
         return _with_threshold(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
     rows = None if name == "probe" else encoder.familiarity_scaled_rows(names, prompts)

@@ -80,7 +80,7 @@ def refine(
 
     Args:
         scores: scores of any head, at least one row; minus infinity for classes that are never predicted.
-        features: centred and of length 1, as from `Head.directions`.
+        features: centered and of length 1, as from `Head.directions`.
         rows: the head's rows, of any length: directions in which it expects the classes.
         labelled: features of labelled items, likewise; `targets` are their labels.
 

@@ -310,7 +310,7 @@ def with_own_names(folder: Path, video: Path) -> Tensor:
 
 FOUR = ("--frames", 4, "--set", "resize=48")
 FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
-CENTRE = [2, 7, 11, 16]  # the centres of segments of 4.75 frames
+CENTER = [2, 7, 11, 16]  # the centers of segments of 4.75 frames
 MIDDLE = [1, 6, 11, 16]  # the middle frame of each segment
 PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 
@@ -434,7 +434,7 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
     rows = text_rows(text, template)
 
     def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
-        seen = looked_at(video, CENTRE, boxes, 32, IMAGENET_PIXELS, short, antialias=False)
+        seen = looked_at(video, CENTER, boxes, 32, IMAGENET_PIXELS, short, antialias=False)
         features = encode_image(image, seen.flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
         return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
 
@@ -448,7 +448,7 @@ def test_openai(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, path = half(clip(TINY, 0)), tmp_path / "ViT-B-16.pt"
     torch.save({**w, "input_resolution": torch.tensor(32)}, path)
     import_file(path, *FOUR)
-    frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
+    frames = encode_image(w, looked_at(video, CENTER, [(8, 8)], 32, CLIP_PIXELS)[0])
     expected = (np.exp(3.9) * unit(frames.mean(0)) @ text_rows(w, PHOTO).T).softmax(-1)
     assert torch.allclose(predict(), expected, atol=1e-4)
 

@@ -210,7 +210,7 @@ def _encoder(
             )
         if "ln_final.weight" not in tensors:
             return encoder, None
-        first = ClipModel.named(base.removeprefix("openclip:")).tensors()
+        first = ClipModel.from_name(base.removeprefix("openclip:")).tensors()
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
     elif base is not None:
@@ -324,7 +324,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     recipe = Recipe(
         name=f"imported, {kind}",
         frames=visual.spec.frames,
-        origin="centre",
+        origin="center",
         pooling="probabilities",
         temporal="vjepa2" if kind == "vjepa2" else "mean",
     )

@@ -98,7 +98,7 @@ def suspicious_labels(
     Source: the levels are the thresholds of confident learning (Northcutt, Jiang and Chuang, JAIR 2021, eq. 2).
 
     Args:
-        features: of any length; they are centred and normalised.
+        features: of any length; they are centered and normalised.
         targets: class index of each item.
         groups: the group of each item (a scene, a person); None if each item is its own.
         positions: what the result calls each item; None for its number.

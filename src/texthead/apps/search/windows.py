@@ -194,7 +194,7 @@ def windows_of(
 
     They are of similar frames if features are means of frames, else of equal length.
     """
-    means = model.sees_frames_apart and type(model.temporal) is MeanPool
+    means = model.encodes_frames_independently and type(model.temporal) is MeanPool
     cut_and_encode = _of_similar_frames if means else _of_equal_length
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
