@@ -549,20 +549,6 @@ def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
     assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
 
 
-def test_each_repetition_of_an_item_is_drawn_anew(filmed):
-    few = filmed.select([2, 3])
-    clips = train_clips(filmed.select([2, 3] * 6))
-    assert len(clips) == 12
-    # The items repeat in order, and the first round equals the dataset without repetition.
-    assert clips.paths == train_clips(few).paths * 6
-    assert all(torch.equal(clips[4, position][0], train_clips(few)[4, position][0]) for position in range(2))
-    for item in range(2):
-        drawn = [clips[4, position][0] for position in range(item, 12, 2)]
-        assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
-        # The frames differ, not only the crops.
-        assert len({tuple(read_numbers(clip)) for clip in drawn}) > 3
-
-
 def test_draw_ignores_other_state(filmed):
     """Nor other keys; the same in workers: tests/commands/test_train.py."""
     keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
