@@ -77,7 +77,7 @@ class Extension:
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
         problem = f"has no function {' or '.join(missing)}" if missing else ""
         if base is not object and not (isinstance(loaded, type) and issubclass(loaded, base)):
-            problem = f"is no subclass of {base.__name__}"
+            problem = f"is not a subclass of {base.__name__}"
         if problem:
             raise self.error(self.broken(problem))
         return loaded

@@ -276,7 +276,7 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
         form: an example of such a file, for messages.
 
     Raises:
-        DataError: the file is missing, is no YAML mapping, has a key twice, or an alias.
+        DataError: the file is missing, is not a YAML mapping, has a key twice, or an alias.
     """
     import yaml
 

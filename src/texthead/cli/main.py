@@ -98,10 +98,10 @@ def command_of(name: str) -> type:
 
 
 def _loaded(extension: Extension) -> type:
-    """Return the dataclass of an entry; raise RunError if it cannot be imported or is none."""
+    """Return the dataclass of an entry; raise RunError if it cannot be imported or is not one."""
     command = extension.load()
     if not is_dataclass(command) or not isinstance(command, type) or "__call__" not in dir(command):
-        raise RunError(extension.broken("is no dataclass with a method __call__"))
+        raise RunError(extension.broken("is not a dataclass with a method __call__"))
     if not extension.ours:
         command.NAME = extension.name  # pyright: ignore[reportAttributeAccessIssue]
     return command

@@ -254,7 +254,7 @@ class Dataset:
                 None, the tree is read from labels such as `animal/dog/pug`.
 
         Raises:
-            DataError: the file or the folders are no tree of these classes, or the items are multi-label.
+            DataError: the file or the folders are not a tree of these classes, or the items are multi-label.
         """
         if source is None and self.tree is not None:
             return self
@@ -271,7 +271,7 @@ class Dataset:
                 tree = tree.with_labels(classes)
         if tree is None:
             if source == FOLDERS:
-                raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; remove `tree`")
+                raise DataError(f"{self.source}: its folders are not a tree: none contains two classes; remove `tree`")
             return self
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.ancestors(label)]

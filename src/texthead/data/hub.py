@@ -79,7 +79,7 @@ def _load(library: Any, source: str) -> Any:
                 text = form.format(read_text(card)) if card.is_file() else ""
                 configs = repr(import_module("huggingface_hub").DatasetCard(text).data.get("configs")) if text else ""
                 for url in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", configs):  # The library would download it.
-                    raise DataError(f"{card}: {url} is no file of the folder: copy it there")
+                    raise DataError(f"{card}: {url} is not in the folder: copy it there")
             return library.load_from_disk(name) if saved else library.load_dataset(name)
 
 

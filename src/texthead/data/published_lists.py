@@ -71,7 +71,7 @@ def read_list(
 
 def _entries(source: Path) -> list[ListedFile]:
     """Parse the lines; all must have the form of the first."""
-    with raising(DataError, f"{source}: not a readable list", "save it as UTF-8, one item a line"):
+    with raising(DataError, f"{source}: not a readable list", "save it as UTF-8, one item per line"):
         check_lines(source)
         text = read_text(source, most=MAX_BYTES_OF_LISTS)
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

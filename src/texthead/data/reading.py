@@ -184,7 +184,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if len(splits) < len(folders) and sum(bool(_folders(p)) for p in splits) > 1:
         other = next(p for p in folders if p not in splits)
         names = listed([p.name for p in splits])
-        raise DataError(f"{root}: {names} are splits, but {other.name} is none; move it out of the data, or rename it")
+        raise DataError(f"{root}: {names} are splits, but {other.name} is not; move it out of the data, or rename it")
     roots: list[tuple[Path, Split | None]] = [(root, None)]
     if folders and len(splits) == len(folders):
         roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders]
@@ -242,7 +242,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         DataError: there are no items, a path is listed twice, or only some items have a split.
     """
     if wrong := [item for item in dataset.items if not isinstance(item, Item)]:
-        raise DataError(f"{dataset.source}: {wrong[0]!r} is no Item; repair the source")
+        raise DataError(f"{dataset.source}: {wrong[0]!r} is not an Item; repair the source")
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if not dataset.classes:

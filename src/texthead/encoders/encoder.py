@@ -297,7 +297,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self.load_text is None:
-            raise EncoderError(f"'{self.source}' has no text encoder: add one (`text`), or take a head {WITHOUT_TEXT}")
+            raise EncoderError(f"'{self.source}' has no text encoder: add one (`text`), or use a head {WITHOUT_TEXT}")
         text = self._text or self.load_text()
         if self.keep_text:
             self._text = text

@@ -19,7 +19,7 @@ from served_pages import opened as opened_page
 from served_pages import until
 from texthead.apps.label.app import Training, label_app
 from texthead.apps.label.label_file import LabelFile
-from texthead.apps.label.labelling import Pool, items_so_far
+from texthead.apps.label.labelling import Pool
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
@@ -233,11 +233,8 @@ def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path:
     session.label(4)
     fitted(session)
     assert session.next() is not None
-    labelled = items_so_far(tmp_path / "labels.csv", pool.files)
-    assert (labelled.multilabel, [item.path for item in labelled.items]) == (
-        True,
-        [pool.files.items[index].path for index in (3, 4)],
-    )
+    labels = LabelFile(tmp_path / "labels.csv", pool.files)
+    assert (labels.multilabel, pool.state(labels.read()).of) == (True, {3: (), 4: ()})
 
 
 @pytest.mark.slow
@@ -436,4 +433,4 @@ def test_file_names_of_all_kinds(tmp_path: Path) -> None:
             ask(page, "label", key=item["key"], label="red")
         assert begun(page)["run"] == str(folder / "labels-quick")
     assert seen == {*names[:2], "\\u202egnp.exe.png"}
-    assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)
+    assert len(LabelFile(labels_csv, pool.files).read()) == len(read_dataset(labels_csv)) == len(names)

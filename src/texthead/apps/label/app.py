@@ -107,7 +107,7 @@ class _Actions:
         if action in ("skip", "bad", "keep"):
             getattr(session, action)(self.shown.find(key, changed=action != "keep")[0])
         elif action == "label":
-            if session.multilabel:
+            if session.pool.multilabel:
                 names = converted("classes", body.get("classes"), Sequence[str])
             else:
                 names = [converted("label", body.get("label"), str)]
