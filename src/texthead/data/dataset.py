@@ -5,7 +5,7 @@ A dataset holds paths and labels; frames, size and sampling come from the recipe
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -93,17 +93,6 @@ class Dataset:
             join_labels({name for item in self.items for name in item.labels})  # Raises an error for one with ";".
         elif many := [item for item in self.items if len(item.labels) > 1]:
             raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `multilabel=True`")
-
-    @classmethod
-    def from_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
-        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
-
-        For multi-label data, the label of a row is the tuple of their names.
-        """
-        multilabel = any(isinstance(row[1], tuple) for row in rows)
-        labels = (tuple(sorted({*row[1]})) if isinstance(row[1], tuple) else (row[1],) for row in rows)
-        items = tuple(Item(row[0], own, *row[2:]) for row, own in zip(rows, labels, strict=True))
-        return cls(items, str(source), tuple(notes), multilabel)
 
     def __len__(self) -> int:
         return len(self.items)

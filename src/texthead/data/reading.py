@@ -155,6 +155,11 @@ class _Source(NamedTuple):
     read: Callable[..., Dataset]
 
 
+def _read_shards(source: str) -> Dataset:
+    rows, multilabel, notes = read_rows(source)
+    return Dataset(tuple(Item(*row) for row in rows), source, tuple(notes), multilabel)
+
+
 def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
     if (path / "recipe.json").is_file():
@@ -291,7 +296,7 @@ lists = _Source(lambda source: source.lower().endswith(".txt") and not Path(sour
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(
     lambda source: MediaPath(source).has_shards(),
-    lambda source: Dataset.from_rows(source, *read_rows(Path(source))),
+    _read_shards,
 )
 manifests = _Source(lambda source: Path(source).suffix.lower() in SUFFIXES and Path(source).is_file(), read_manifest)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)
