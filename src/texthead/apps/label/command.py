@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Label:
     """Label the files of a folder in the browser, starting with those that help training most.
 
-    Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next there is no page: label prints
+    Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next no page opens: label prints
     the files to label next as CSV (path, guess or with several classes guesses, probability).
 
     Args:
-        data: a folder, or a CSV (path, and if you like start, end, group)
+        data: a folder, or a CSV (path, optionally start, end, group)
         classes: classes to start with: "a, b", names.txt or classes.json
         multilabel: a file may have several classes, or none of them
-        out: CSV file (path,label) to write labels to; those in it are used
+        out: CSV file (path,label) to write labels to; existing labels are kept
         next: number of files to list instead of opening the page
     """
 

@@ -82,7 +82,7 @@ class Marks:
         The CSV is read again under a lock, so that it keeps what others have written.
 
         Raises:
-            DataError: the CSV is no manifest any more.
+            DataError: the CSV is no longer a manifest.
             RunError: the CSV cannot be written.
         """
         if self.csv is not None:
