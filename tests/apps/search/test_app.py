@@ -64,13 +64,20 @@ def test_words_and_examples(client: TestClient, ask: Ask) -> None:
     assert ask("state")["avoid"] == "blue, green", "a page that is loaded again shows its last search"
     assert {*names(found["hits"])} <= {"red", "film.mp4"}
     assert (found["fits"], found["unsure"], found["marks"]["hits"]) == (True, [], 0)
-    # The example of the command, a file of the browser, and more like a hit.
+    # The example of the command, files of the browser of one name, and more like a hit.
     assert names(ask("search", like=True)["hits"])[0] in ("green", "film.mp4")
-    blue = write_image(Path("blue.png"), "blue", seed=77)
-    token = client.post("/upload?name=blue.png", content=blue.read_bytes()).json()["file"]
-    hits = ask("search", like=token)["hits"]
-    assert names(hits)[0] in ("blue", "film.mp4")
+    hits, marked = [], []
+    for colour in ("red", "blue"):
+        picture = write_image(Path("image.png"), colour, seed=77).read_bytes()
+        token = client.post("/upload?name=image.png", content=picture).json()["file"]
+        found = ask("search", like=token)
+        hits, marked = found["hits"], [*marked, found["marks"]["name"]]
+        assert names(hits)[0] in (colour, "film.mp4")
+        ask("mark", key=hits[0]["key"], hit=True)
+    assert marked == ["image", "image again"]
     assert hits[0]["path"] not in [hit["path"] for hit in ask("search", hit=hits[0]["key"])["hits"]]
+    token = client.post("/upload?name=bad.jpg", content=b"no picture").json()["file"]
+    assert ask("search", status=400, like=token)["error"].startswith("bad.jpg: "), "without its folder"
 
 
 def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask) -> None:
@@ -113,8 +120,13 @@ def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path)
     assert len(read_dataset(tmp_path / "marks.csv").items) == len(marked) - 1
     prints(ask("save")["line"], "a-red-thing")
     assert load_run(tmp_path / "here" / "a-red-thing").labels == ("a red thing", "other")
-    # An existing run is not replaced.
+    # An existing run is not replaced, and a name with slashes stays in the folder.
     prints(ask("save")["line"], "a-red-thing-2")
+    hits = ask("search", words="../../red /etc")["hits"]
+    for hit in (hits[0], hits[-1]):
+        ask("mark", key=hit["key"], hit=hit is hits[0])
+    ask("save")
+    assert {*os.listdir(tmp_path / "here")} == {"a-red-thing", "a-red-thing-2", "red-etc"}
 
 
 def test_the_moment_that_is_marked_is_shown_and_exported(index: Index, tmp_path: Path) -> None:
@@ -125,11 +137,6 @@ def test_the_moment_that_is_marked_is_shown_and_exported(index: Index, tmp_path:
     (card,) = session.page(Results([joined], True, ""), [joined])["hits"]
     assert card["path"] == str(media)
     assert (session.shown[0].start, session.shown[0].end) == media.span
-
-
-def test_a_broken_example_is_named_without_its_folder(client: TestClient, ask: Ask) -> None:
-    token = client.post("/upload?name=bad.jpg", content=b"no picture").json()["file"]
-    assert ask("search", status=400, like=token)["error"].startswith("bad.jpg: ")
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -159,14 +166,6 @@ def test_marks_belong_to_their_words(index: Index, tmp_path: Path, kept: bool) -
     if kept:
         assert {path.name for path in tmp_path.glob("*.csv")} == {"marks.csv", "marks-a-blue-thing.csv"}
         assert started().act("state", {})["words"] == "red"
-
-
-def test_a_name_with_slashes_stays_in_the_folder(ask: Ask, tmp_path: Path) -> None:
-    hits = ask("search", words="../../red /etc")["hits"]
-    ask("mark", key=hits[0]["key"], hit=True)
-    ask("mark", key=hits[-1]["key"], hit=False)
-    ask("save")
-    assert os.listdir(tmp_path / "here") == ["red-etc"]
 
 
 def test_hits_or_the_marked_ones_are_exported(
@@ -212,6 +211,16 @@ def test_requests_by_hand_are_refused_in_one_line(ask: Ask, action: str, body: d
     assert ask("state")["marks"]["hits"] == 0
 
 
+def test_marks_need_a_search_of_this_page_and_a_file_that_stays(ask: Ask) -> None:
+    prints(ask("mark", status=400, key="x", hit=True)["error"], "search first")
+    hit = next(hit for hit in ask("search", words="red")["hits"] if hit["path"].endswith(".png"))
+    ask("search", words="blue")
+    prints(ask("mark", status=400, name="red", key=hit["key"], hit=True)["error"], "'blue'", "search again")
+    assert ask("mark", name="blue", key=hit["key"], hit=True)["marks"]["hits"] == 1
+    os.utime(hit["path"], ns=(1, 1))
+    prints(ask("mark", status=400, key=hit["key"], hit=True)["error"], "changed", "reload")
+
+
 @pytest.mark.posix("names of files that are no text")
 def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
@@ -221,30 +230,3 @@ def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, m
         hits = client.post("/api/search", json={"words": "red"}).json()["hits"]
         assert hits[0]["path"].endswith("caf\udce9.png")
         assert client.post("/api/export", json={}).status_code == 200
-
-
-def test_examples_of_one_name_are_told_apart(client: TestClient, ask: Ask, tmp_path: Path) -> None:
-    found: list[Any] = []
-    for colour in ("red", "blue"):
-        picture = write_image(tmp_path / "image.png", colour, seed=78).read_bytes()
-        token = client.post("/upload?name=image.png", content=picture).json()["file"]
-        found.append(ask("search", like=token))
-        ask("mark", key=found[-1]["hits"][0]["key"], hit=True)
-    assert [(names(each["hits"])[0], each["marks"]["name"]) for each in found] == [
-        ("red", "image"),
-        ("blue", "image again"),
-    ]
-
-
-def test_a_page_does_not_mark_what_another_page_has_searched_for(ask: Ask) -> None:
-    key = ask("search", words="red")["hits"][0]["key"]
-    ask("search", words="blue")
-    prints(ask("mark", status=400, name="red", key=key, hit=True)["error"], "'blue'", "search again")
-    assert ask("mark", name="blue", key=key, hit=True)["marks"]["hits"] == 1
-
-
-def test_marks_need_a_search_and_a_file_that_stays(ask: Ask) -> None:
-    prints(ask("mark", status=400, key="x", hit=True)["error"], "search first")
-    hit = next(hit for hit in ask("search", words="red")["hits"] if hit["path"].endswith(".png"))
-    os.utime(hit["path"], ns=(1, 1))
-    prints(ask("mark", status=400, key=hit["key"], hit=True)["error"], "changed", "reload")
