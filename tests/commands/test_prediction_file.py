@@ -12,7 +12,7 @@ from made import write_broken
 from messages import prints, refuses
 from texthead.commands.prediction_file import PredictionFile
 from texthead.errors import DataError
-from texthead.prediction.formats import CSV_COLUMNS, Prediction, csv_rows, json_entry
+from texthead.prediction.predictions import CSV_COLUMNS, Prediction, csv_rows, json_entry
 
 PREDICTIONS = [
     Prediction(Path("a.png"), (("kite", 0.75), ("bird, small", 0.25))),

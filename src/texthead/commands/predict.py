@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
     from texthead.models.recognizer import Recognizer
-    from texthead.prediction.formats import Prediction
+    from texthead.prediction.predictions import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Predict(ModelOptions, ReadingOptions):
         """Return the exit code."""
         from texthead.data.reading import listed_files
         from texthead.media.find import find_names
-        from texthead.runs.model import cache_encoder_graph
+        from texthead.prediction.load import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
         inputs = [file for path in named for file in listed_files(path)]
@@ -139,7 +139,7 @@ class Predict(ModelOptions, ReadingOptions):
         """
         from texthead.commands.prediction_file import PredictionFile
         from texthead.encoders.lazy import weights_key
-        from texthead.prediction.formats import csv_columns
+        from texthead.prediction.predictions import csv_columns
 
         columns = csv_columns(calibration, sets=self.sets, multilabel=model.multilabel)
         digest = weights_key(model.head, f"{model.head} {model.features_digest()}")
@@ -179,7 +179,7 @@ class Predict(ModelOptions, ReadingOptions):
 
     def _write(self, predictions: "Iterator[Prediction]", file: TextIO, calibration: "Calibration | None") -> None:
         """Write each prediction as it comes: as JSON or text; many files as one line each."""
-        from texthead.prediction.formats import json_entry
+        from texthead.prediction.predictions import json_entry
 
         if console.prints_json():
             entries = (

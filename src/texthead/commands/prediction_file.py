@@ -10,7 +10,7 @@ from typing import Any
 from texthead.errors import DataError, raising
 from texthead.evaluation.calibration import Calibration
 from texthead.files import csv_text, read_json, replacing, write_json
-from texthead.prediction.formats import Prediction, csv_rows, json_entry
+from texthead.prediction.predictions import Prediction, csv_rows, json_entry
 
 
 class PredictionFile:

@@ -207,7 +207,7 @@ def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
     from texthead.parallel.distributed import rank
-    from texthead.runs.model import cache_encoder_graph
+    from texthead.prediction.load import cache_encoder_graph
 
     page = None
     if table.rows:

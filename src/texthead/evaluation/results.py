@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
-from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
+from texthead.evaluation.classes import RARE, ClassRow, RareClasses, class_rows, class_weights, rate_among
 from texthead.evaluation.intervals import (
     Rate,
     binomial_interval,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.class_sizes import RareClasses, class_weights
+from texthead.evaluation.classes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
 from texthead.recipes import MethodName

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.evaluation.class_sizes import class_weights
+from texthead.evaluation.classes import class_weights
 from texthead.models.heads import TEXT_AND_ITEMS, ProbeHead
 
 # Inverse penalty of a logistic regression on unit features, as scikit-learn's C. LOG.md, 2026-11-27, has the grid

@@ -12,7 +12,7 @@ from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt, plural
-from texthead.evaluation.class_sizes import RareClasses
+from texthead.evaluation.classes import RareClasses
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.reading import ReadOptions

@@ -12,7 +12,7 @@ from texthead.data.reading import listed_files
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import listed
-from texthead.evaluation.class_sizes import class_weights
+from texthead.evaluation.classes import class_weights
 from texthead.evaluation.intervals import difference_interval, rate_of
 from texthead.evaluation.results import Evaluation, joined
 from texthead.features.frozen import FrozenItems
