@@ -156,30 +156,21 @@ def compare(
             progress(number, len(names))
     if not scores.validated and not scores.tested and "zero-shot" in names:
         scores.unfitted["zero-shot"] = evaluation_of(experiment.fit("zero-shot"), experiment.items)
-    unbalanced = unbalanced_text(experiment.recipe.class_shares, experiment.counts)
-    scores.lines.extend(filter(None, [unbalanced, *lines, *_lines(scores, least)]))
-    return scores
-
-
-def _lines(scores: MethodScores, least: int) -> list[str]:
-    """Return what to know about the folds and the class names.
-
-    Args:
-        least: fewest items of a class that is cross-validated.
-    """
-    experiment, counts, folds, lines = scores.experiment, scores.experiment.counts, scores.folds.pairs, list[str]()
-    if folds and min(counts, default=least) < least:
+    counts = experiment.counts
+    lines = [unbalanced_text(experiment.recipe.class_shares, counts), *lines]
+    if cv.pairs and min(counts, default=least) < least:
         few = f"{sum(count < least for count in counts)} of {len(counts)} classes have fewer"
         lines.append(f"{few} than {least} items: only the others are cross-validated")
-    if folds and least == 2 and counts:
+    if cv.pairs and least == 2 and counts:
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
-    if not folds:
+    if not cv.pairs:
         alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
         lines.append(f"not cross-validated, which takes two classes with 2 or more items{alone}")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")
     if scores.validated and scores.tested:
-        validated, tested = (next(iter(each.values())) for each in (scores.validated, scores.tested))
-        lines.append(methods.near_copies_line(validated, scores.validated_on.items, tested, scores.scored_name))
-    return lines
+        own = scores.validated[default], scores.validated_on.items, scores.tested[default]
+        lines.append(methods.near_copies_line(*own, scores.scored_name))
+    scores.lines.extend(filter(None, lines))
+    return scores

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from texthead.data.labels import weighted_text
 from texthead.data.reading import listed_files
@@ -110,28 +110,20 @@ def folds(items: FrozenItems, *, seed: int, least: int = MIN_ITEMS) -> Folds:
     number = int(min(5, counts[scored].min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups[i] for i in order))}
     keys = [numbers[groups[i]] for i in order]
+
+    def in_order(pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, grouped: bool) -> Folds:
+        """Return the folds as ascending positions of the items; those of small classes are in all training folds."""
+        every = ((np.concatenate([order[train], always]), order[test]) for train, test in pairs)
+        return Folds([(np.sort(train).tolist(), np.sort(test).tolist()) for train, test in every], grouped)
+
     group_folds = min(number, len(set(keys)))
     if group_folds >= 2 and not numbers.keys() & {groups[i] for i in always}:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         usable = [(train, test) for train, test in grouped if len(test)]
         if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= least - 1 for train, _ in usable):
-            return Folds(_sorted(usable, order, always), True)
+            return in_order(usable, grouped=True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
-    return Folds(_sorted(plain, order, always), False)
-
-
-def _sorted(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], order: Int[np.ndarray, " some"], always: Int[np.ndarray, " others"]
-) -> list[tuple[list[int], list[int]]]:
-    """Return the folds of items that were put into an order, as ascending positions in their own order.
-
-    Args:
-        always: positions of further items, which are in all training folds.
-    """
-    return [
-        (np.sort(np.concatenate([order[train], always])).tolist(), np.sort(order[test]).tolist())
-        for train, test in pairs
-    ]
+    return in_order(plain, grouped=False)
 
 
 def cross_validated(experiment: Experiment, name: MethodName, cv: Folds) -> Evaluation:
