@@ -38,11 +38,11 @@ import torch
 
 import texthead as th
 from texthead.apps.demo import drawn_videos
+from texthead.cli.signals import ended_by_signals
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.models.temporal import MeanPool
-from texthead.parallel.signals import ended_by_signals
 from texthead.recipes import Recipe
 from texthead.runs.folder import write_run
 

@@ -143,7 +143,7 @@ class Draw:
     def results(self) -> Iterator[tuple[str, Rates]]:
         """Yield each method and its rates."""
         made, tests = self.calibrated(threshold=True), ("tests", "same", "other")
-        yield "threshold", self.rates(self.best({name: made.is_known(self.scores[name]) for name in tests}))
+        yield "threshold", self.rates(self.best({name: made.accepts(self.scores[name]) for name in tests}))
         for title, strict in (("tree", False), ("tree, strict", True)):
             made = self.calibrated(strict=strict)
             yield title, self.rates({name: made.answers(self.scores[name]) for name in tests})

@@ -115,7 +115,7 @@ class Matching(Objective):
             frozen rows ("offline").
         targets, gather: as in `matching_loss`.
 
-    The model needs a `FrozenHead`; online, it provides the prompts. The head centres the features and provides the
+    The model needs a `FrozenHead`; online, it provides the prompts. The head centers the features and provides the
     logit scale. `train` calls `refresh` after each epoch to copy the tuned text rows to the head, so that the run is
     evaluated and loaded as any other.
 

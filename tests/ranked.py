@@ -285,11 +285,5 @@ def ends(number: int) -> list[int]:
     return gather_list([rank()])
 
 
-def raises(number: int) -> int:
-    if rank() == number:
-        raise ValueError(f"no {number}")
-    return rank()
-
-
 def threads() -> int:
     return torch.get_num_threads()

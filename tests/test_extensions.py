@@ -53,10 +53,9 @@ def install(install: Install) -> Install:
     return write
 
 
-def test_a_command_of_a_package_is_listed_completed_and_run(install: Install, works, wrong) -> None:
+def test_a_command_of_a_package_is_listed_and_run(install: Install, works, wrong) -> None:
     install()
     assert "from packages:\n  shout         print words in capitals\n" in works("--help")[0]
-    assert "--times" in works("--print-completion", "fish")[0]
     assert works("shout", "a", "kite", "--times", "2") == ("A KITE\nA KITE\n", "")
     assert "--times must be a whole number, 1 or more, got 0" in wrong("shout", "a", "--times", "0")
     assert "shout?" in wrong("shuot")
@@ -82,7 +81,6 @@ def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wro
     assert problem in line
     assert "loud" in line
     assert "train" in works("--help")[0]
-    assert "train" in works("--print-completion", "bash")[0]
 
 
 def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> None:

@@ -4,9 +4,10 @@ python -m tools.commands > docs/reference/commands.md
 """
 
 import re
+from typing import Literal, get_args, get_origin
 
 from texthead.cli.main import COMMANDS, command_of
-from texthead.cli.parser import Option, actions_of, description_of, name_of, options_of, usage_of
+from texthead.cli.parser import Option, description_of, name_of, options_of, usage_of
 
 _HEAD = """# Commands
 
@@ -17,9 +18,6 @@ Results go to standard output; progress, notes and the next command to standard 
 errors. `--json` prints one JSON document with the keys listed below, numbers unrounded and null for what is not finite.
 With `NO_COLOR` or `TERM=dumb` there are no colours and no control characters, and a long wait is a plain line every ten
 seconds.
-
-Shells complete commands and options after `eval "$(texthead --print-completion bash)"` (or `zsh`), in fish after
-`texthead --print-completion fish | source`.
 """
 
 
@@ -30,7 +28,8 @@ def escaped(text: str) -> str:
 
 def typed(option: Option) -> str:
     """Return an option as one types it, with its choices or the name of its value."""
-    values = option.choices or (option.metavar or option.name.upper(),)
+    choices = get_args(option.hint) if get_origin(option.hint) is Literal else ()
+    values = choices or (option.metavar or option.name.upper(),)
     value = "" if option.positional or option.is_switch else " or ".join(f"`{value}`" for value in values)
     return f"`{option.label}` {value}".strip()
 
@@ -53,9 +52,7 @@ def section(command: type) -> str:
 
 def page() -> str:
     """Return the page."""
-    commands = [command_of(name) for name in COMMANDS]
-    each = [entry for command in commands for entry in (command, *actions_of(command).values())]
-    return _HEAD + "\n" + "\n".join(map(section, each))
+    return _HEAD + "\n" + "\n".join(section(command_of(name)) for name in COMMANDS)
 
 
 if __name__ == "__main__":

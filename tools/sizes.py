@@ -46,13 +46,11 @@ def surface(root: Path) -> dict[str, int]:
     """Return how much of the installed package a user can meet."""
     import texthead
     from texthead.cli.main import COMMANDS, command_of
-    from texthead.cli.parser import actions_of, options_of
+    from texthead.cli.parser import options_of
     from texthead.recipes import HEADS, EngineName, Recipe
 
     def options(name: str) -> int:
-        command = command_of(name)
-        every = [each for part in (command, *actions_of(command).values()) for each in options_of(part)]
-        return sum(not each.positional and each.name != "print_recipe" for each in every)
+        return sum(not each.positional and each.name != "print_recipe" for each in options_of(command_of(name)))
 
     faces = (root / "src" / "texthead").rglob("*/*.pyi")
     inside = [node for face in faces for node in ast.parse(face.read_text()).body if isinstance(node, ast.ImportFrom)]

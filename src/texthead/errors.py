@@ -240,7 +240,7 @@ def check_as_many(**lists: Sequence[object]) -> None:
     """Raise DataError unless lists have the same length."""
     if len({*map(len, lists.values())}) > 1:
         counts = " and ".join(f"{len(values)} in `{name}`" for name, values in lists.items())
-        raise DataError(f"got {counts}: give one for each")
+        raise DataError(f"got {counts}: pass as many of each")
 
 
 def from_json(kind: Any, values: Mapping[str, Any]) -> Any:

@@ -45,7 +45,7 @@ def test_run_folder_is_whole(world):
     assert [r["epoch"] for r in on_disk(world.run) if r["kind"] == "val"] == [0, 1]
     scores = read_scores(world.run)
     assert scores is not None
-    methods = ["probe", "zero-shot", "zero-shot-centred", "this run (text head)"]
+    methods = ["probe", "zero-shot", "zero-shot-centered", "this run (text head)"]
     assert [score.method.split(",")[0] for score in scores.methods] == methods
     page = (world.run / "report.html").read_text()
     assert_self_contained(page, Page(page))
@@ -114,7 +114,7 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     refused("bad.mp4: cannot be read", *predict[:2], folder / "red" / "bad.mp4")
     refused(("*.jpg", "name the folder"), *predict[:2], folder / "red" / "*.jpg")
     _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
-    assert "note: 1 of 5 unlabelled files cannot be read and are left out" in err.splitlines()
+    assert "note: 1 of 5 unlabelled files cannot be read and are skipped" in err.splitlines()
 
 
 def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused, tmp_path):

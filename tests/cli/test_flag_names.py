@@ -2,7 +2,6 @@
 
 import ast
 import re
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,10 @@ from made import write_image
 from texthead.cli import console, flag_names
 from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.cli.main import COMMANDS, command_of
-from texthead.cli.parser import actions_of, options_of
+from texthead.cli.parser import options_of
 from tools import messages
 
-TYPED = {name: [command_of(name), *actions_of(command_of(name)).values()] for name in COMMANDS}
-JSON = {getattr(command, "JSON", "") for command in chain(*TYPED.values())}
+JSON = {getattr(command_of(name), "JSON", "") for name in COMMANDS}
 STRINGS = [(module, text) for module, text in messages.strings() if text not in JSON]
 
 
@@ -25,8 +23,8 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def labels(name: str) -> set[str]:
-    """Return the flags of a command and its actions."""
-    return {option.label for command in TYPED[name] for option in options_of(command)}
+    """Return the flags of a command."""
+    return {option.label for option in options_of(command_of(name))}
 
 
 def test_parameters_become_flags_of_the_command_or_of_train() -> None:
@@ -57,22 +55,26 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
 
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-OTHERS = {"--help", "--nproc-per-node", "--local-dir", "--version", "--print-completion"}
+OTHERS = {"--help", "--nproc-per-node", "--local-dir", "--version"}
 
 
 def test_what_a_message_says_to_type_works() -> None:
     """A command in it exists and has the flags; others are flags of the command whose module prints it."""
-    modules = {command_of(name).__module__.partition("texthead.")[2].replace(".", "/") + ".py": name for name in TYPED}
+    modules = {
+        command_of(name).__module__.partition("texthead.")[2].replace(".", "/") + ".py": name for name in COMMANDS
+    }
     wrong: list[tuple[str, str]] = []
     for module, text in STRINGS:
         typed = re.findall(
             r"\b(?:texthead|train|or) ([a-z]+)((?: (?!texthead)[\w.{}'\"=/,:-]+)*)", text.replace("`", " ; ")
         )
-        typed = [(name, words) for name, words in typed if name in TYPED]
-        wrong += [(module, f"texthead {name}") for name in re.findall(r"`texthead ([a-z]+)", text) if name not in TYPED]
+        typed = [(name, words) for name, words in typed if name in COMMANDS]
+        wrong += [
+            (module, f"texthead {name}") for name in re.findall(r"`texthead ([a-z]+)", text) if name not in COMMANDS
+        ]
         wrong += [(module, text) for name, words in typed if set(FLAG.findall(words)) - labels(name) - OTHERS]
         rest = FLAG.findall(text) if not typed and "texthead" not in text else []
-        own = labels(modules[module]) if module in modules else set().union(*map(labels, TYPED))
+        own = labels(modules[module]) if module in modules else set().union(*map(labels, COMMANDS))
         wrong += [(module, text) for flag in rest if flag not in own | OTHERS]
     assert not wrong, "\n".join(f"{module}: {text}" for module, text in wrong)
 

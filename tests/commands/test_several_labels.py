@@ -1,4 +1,4 @@
-"""Commands on files with several labels: how they are scored, what a run keeps of them, and what refuses them."""
+"""Commands on multi-label data: how they are scored, what a run keeps of them, and what refuses them."""
 
 import csv
 import json
@@ -67,13 +67,13 @@ def test_labels_that_the_run_lacks_are_not_scored(run: Path, works, refused, tmp
     _, err = works("eval", run, write_rows(tmp_path / "more.csv", rows), *FROZEN)
     prints(err, "2 of 4 all items", "(x)", "not scored")
     one = write_rows(tmp_path / "one.csv", [(path, "red") for path, _ in rows], ("path", "label"))
-    refused(("one.csv", "one label per file", "'labels'"), "eval", run, one, *FROZEN)
-    refused("one label per file", "calibrate", run, "--workers", 0)
+    refused(("one.csv", "single-label", "'labels'"), "eval", run, one, *FROZEN)
+    refused("single-label", "calibrate", run, "--workers", 0)
 
 
 def test_doctor_counts_each_label_of_a_file_and_judges_none(labels: Path, say, tmp_path: Path) -> None:
     _, out, _ = say("doctor", labels, "--workers", 0, "--out", tmp_path / "doctor")
-    prints(out, "labels are not judged", "one label each")
+    prints(out, "labels are not judged", "single-label")
     assert (tmp_path / "doctor" / "doctor.html").is_file()
     report = json.loads((tmp_path / "doctor" / "doctor.json").read_text())
     assert report["classes"] == sorted(COLOURS)
@@ -96,7 +96,7 @@ def test_doctor_counts_each_label_of_a_file_and_judges_none(labels: Path, say, t
 def test_methods_are_compared_by_map(labels: Path, works) -> None:
     out, err = works("compare", labels, "--workers", 0)
     assert all(text in out for text in ("mAP % (95 % CI)", "cross-validated", "text-probe", "zero-shot"))
-    prints(err, "several labels", "yes-or-no question")
+    prints(err, "several labels", "independent binary label")
     assert "top-1" not in out
     out, _ = works("compare", labels, "--workers", 0, "--json")
     for row in json.loads(out)["methods"]:
@@ -143,11 +143,11 @@ def test_a_run_is_scored_and_reported(run: Path, labels: Path, works, tmp_path: 
 def test_what_needs_one_label_is_refused_in_one_line(run: Path, labels: Path, refused, tmp_path: Path) -> None:
     for option in ("--sets", "--unlabelled"):
         value = (run.parent,) if option == "--unlabelled" else ()
-        refused("one label per file", "predict", run, run.parent, option, *value, "--workers", 0)
-    refused("one label per file", "predict", run, run.parent, "--at-least", 0.9, "--workers", 0)
+        refused("single-label", "predict", run, run.parent, option, *value, "--workers", 0)
+    refused("single-label", "predict", run, run.parent, "--at-least", 0.9, "--workers", 0)
     train = ("train", labels, "--out", tmp_path / "out", "--workers", 0)
-    refused("one label each", *train, "--tune", "all", "--head", "lda", "--set", "epochs=1")
-    refused("one label each", *train, "--unlabelled", run.parent)
+    refused("single-label", *train, "--tune", "all", "--head", "lda", "--set", "epochs=1")
+    refused("single-label", *train, "--unlabelled", run.parent)
 
 
 def test_the_estimator_takes_a_table(labels: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_list_and_a_folder_as_splits(tmp_path: Path) -> None:
     data = described(tmp_path, "train: lists/train.csv\ntest: other/test.csv\n")
     names = [("lists/a.png", "dog", "train"), ("other/a.png", "cat; dog", "test"), ("other/b.png", "", "test")]
     assert rows_of(data) == names
-    assert len([note for note in data.notes if "yes-or-no" in note]) == 1
+    assert len([note for note in data.notes if "binary label" in note]) == 1
     for split in ("train", "test"):
         write_image(tmp_path / split / "red" / "a.png", "red")
     data = described(tmp_path, "train: train\ntest: test\n")
@@ -79,7 +79,7 @@ def test_a_tree_in_the_file_or_in_another(tmp_path: Path) -> None:
         ("list: list.csv\ncolumns: {path: image_id}", ["no column 'image_id'"]),
         # A group that is not read would let training items leak into the test.
         ("list: list.csv\ncolumns: {group: Site}", ["no column 'Site'", "name path and label and Site"]),
-        ("list: list.csv\ncolumns: {label: label, group: label}", ["`columns`", "a column of its own"]),
+        ("list: list.csv\ncolumns: {label: label, group: label}", ["`columns`", "a separate column"]),
         ("list: list.csv\nlabels: {cat: a cat}", ["id 'dog'"]),
         ("test: list.csv", ["column split has train", "test"]),
         ("list: *x", ["YAML"]),

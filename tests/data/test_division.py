@@ -123,7 +123,7 @@ def test_a_held_out_class_needs_training_items():
     for split in ("val", "test"):
         rows = [("a0", "a", "train"), ("b0", "b", "train"), ("b1", "b", "test"), ("c0", "c", split), ("d0", "d", split)]
         of = f"2 of {2 + (split == 'test')} {split} items"
-        with refuses(DataError, of, "without training items (c, d)", "leave these items out"):
+        with refuses(DataError, of, "without training items (c, d)", "remove these items"):
             divide(items(*rows), seed=0, held_out=None, k=None)
 
 

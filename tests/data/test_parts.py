@@ -7,7 +7,7 @@ import pytest
 from made import joined_colours, write_frames, write_image
 from messages import refuses
 from texthead import Dataset, Item, Protocol, Views, read_dataset
-from texthead.apps.label.labelling import items_so_far
+from texthead.apps.label.label_file import LabelFile, Mark
 from texthead.data import Pixels, read_files
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.prepare import ShardOptions, prepare
@@ -120,11 +120,10 @@ def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
         prepare(read_dataset(path), tmp_path / "late")
 
 
-def test_files_to_label_can_be_parts(manifest, tmp_path: Path) -> None:
+def test_files_to_label_can_be_parts(manifest) -> None:
     files = read_files(manifest("path,start,end", "a.mkv,0,2", "a.mkv,2,4", "a.png,,", name="files.csv"))
     assert [item.path.name for item in files.items] == ["a.mkv#t=,2", "a.mkv#t=2,4", "a.png"]
-    labels = manifest("path,start,end,label", "a.mkv,2,4,blue")
-    found = items_so_far(labels, files)
-    assert {item.path: item.label for item in found.items} == {tmp_path / "a.mkv#t=2,4": "blue"}
+    labels = LabelFile(manifest("path,start,end,label", "a.mkv,2,4,blue"), files).read()
+    assert labels == {files.items[1].media.resolved(): Mark(("blue",))}
     with refuses(DataError, "a.mkv#t=2,3"):
-        items_so_far(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)
+        LabelFile(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)

@@ -69,7 +69,7 @@ def test_one_label_is_a_tuple_of_one() -> None:
 
 def test_what_needs_one_label_refuses_several() -> None:
     data = toys(["a; b", "b", "c"])
-    with refuses(DataError, "toys.csv: expected one label per file"):
+    with refuses(DataError, "toys.csv: expected single-label data"):
         _ = data.labels
     assert [item.label for item in data.with_classes(["b"]).items] == ["b", "b", ""], "the items stay"
 
@@ -186,7 +186,7 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     prints(everywhere, "all 2 training items have x")
     prints(lost, "2 of 2 test items", "(w, z)", "not scored")
     data = multilabel(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
-    with refuses(DataError, "none of its 2 test items", "leave them out"):
+    with refuses(DataError, "none of its 2 test items", "remove them"):
         divide(data, seed=0, held_out=None, k=None)
     with refuses(DataError, "all 2 training items", "'x, y'"):
         divide(multilabel(("a", "x; y", None), ("b", "y; x", None)), seed=0, held_out=0.0, k=None)

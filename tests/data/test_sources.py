@@ -39,7 +39,7 @@ def test_a_package_reads_data_in_its_own_form(listed: Path, tmp_path: Path, inst
     (tmp_path / "names.csv").write_text("id,name\n0,a kite\n1,a bird\n")
     named = th.read_dataset(listed, labels=tmp_path / "names.csv", root=tmp_path / "moved")
     assert (named.items[0].label, named.items[0].path) == ("a kite", tmp_path / "moved" / "0.png")
-    with refuses(DataError, "suffix", "'.avi'", "leave it out"):
+    with refuses(DataError, "suffix", "'.avi'", "remove `suffix`"):
         th.read_dataset(listed, suffix=".avi")
     listed.write_text(listed.read_text() + "\n" + listed.read_text().splitlines()[0])
     with refuses(DataError, listed, "listed 2 times"):
@@ -82,7 +82,7 @@ def test_items_of_a_package_are_checked(install: Install) -> None:
     code = "import texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
     code += "def read(source):\n    data = th.Dataset((), source)\n    vars(data)['items'] = (3,)\n    return data"
     install("shop", GROUP, "shop = shop", code)
-    with refuses(DataError, "shop:photos", "3 is no Item"):
+    with refuses(DataError, "shop:photos", "3 is not an Item"):
         th.read_dataset("shop:photos")
     for name, value in (("split", "testing"), ("path", "a.png"), ("labels", None)):
         item = th.Item(Path("a.png"), ("a",))

@@ -98,7 +98,7 @@ def test_too_few_items_of_a_class():
     ("draw", "parameter", "value"),
     [
         *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
-        *((hold_out, "share", value) for value in (0.0, 1.0, -0.5, float("nan"))),
+        *((hold_out, "held_out", value) for value in (0.0, 1.0, -0.5, float("nan"))),
         *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),
         *((lambda _, value, seed: half_classes(value, seed), "classes", value) for value in (0, 1, -3)),
         (lambda _, value, seed: k_shot_per_process(LABELS, 1, processes=value, seed=seed), "processes", 0),
@@ -194,7 +194,7 @@ def test_another_process_draws_the_same():
         "L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
         "D = Dataset(tuple(Item(Path(f'{i}.mp4'), (name,)) for i, name in enumerate(L)))\n"
         "print(*(d.paths for d in (D.k_shot(3, seed=5), D.at_most(3, seed=5), fraction(D, .2, seed=5))))\n"
-        "print(hold_out(L, .2, names=D.names, groups=G, seed=5), unseen_classes(L[:7], 3, seed=5))\n"
+        "print(hold_out(L, .2, names=D.item_names, groups=G, seed=5), unseen_classes(L[:7], 3, seed=5))\n"
         "print(k_shot_per_process(D, 2, processes=3, seed=5).paths, half_classes(7, 5))"
     )
     with contextlib.redirect_stdout(io.StringIO()) as here:

@@ -56,7 +56,7 @@ def test_wrong_answers_to_new_items_stay_below_the_share():
         given = made.answers(scores[99:])
         shares.append(float(((given >= 0) & ~members(BROADER, 4)[given, targets[99:]]).float().mean()))
     assert 0.05 < sum(shares) / len(shares) < 0.105
-    with refuses(DataError, "a share of wrong answers", "at least 99 items"):
+    with refuses(DataError, "a fraction of wrong answers", "at least 99 items"):
         with_level(made, scores[:50], targets[:50], BROADER, wrong=0.01)
 
 
@@ -75,14 +75,14 @@ def test_wrong_answers_to_unknown_items_stay_below_the_share():
         any_name.append(float((given >= 0).float().mean()))
         strict = with_level(plain, scores, targets, BROADER, wrong=0.5)
         assert (strict.level.false_accept, strict.level.unknown_items) == (None, 0)
-        assert not (strict.answers(scores) >= 0)[~strict.is_known(scores)].any()
+        assert not (strict.answers(scores) >= 0)[~strict.accepts(scores)].any()
     assert 0.03 < sum(shares) / len(shares) < 0.105
     assert sum(any_name) > sum(shares)
 
 
 def test_answers_are_counted_at_each_level():
     rows = answer_rows(torch.tensor([0, 5, 4, -1, 0]), torch.tensor([0, 1, 3, 3, 1]), BROADER, 4)
-    assert [(row.answer, row.items, row.right and row.right[0]) for row in rows] == [
+    assert [(row.answer, row.items, row.correct and row.correct[0]) for row in rows] == [
         ("class", 2, 50),
         ("broader name", 1, 100),
         ("2 steps broader", 1, 0),
@@ -90,7 +90,7 @@ def test_answers_are_counted_at_each_level():
         ("none of these", 1, None),
         ("correct answer", 2, None),
     ]
-    assert rows[-1].share[0] == 40
+    assert rows[-1].fraction[0] == 40
 
 
 def test_a_calibration_with_a_level_is_saved_and_can_be_replaced():

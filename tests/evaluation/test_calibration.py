@@ -289,7 +289,7 @@ def test_a_calibration_comes_back_from_json():
     assert made.coverage is not None
     bare = calibration.calibrate(SCORES, TARGETS, coverage=None)
     assert (bare.threshold, bare.coverage) == (None, None)
-    assert bare.is_known(SCORES).all()
+    assert bare.accepts(SCORES).all()
     assert calibration.Calibration.from_json(bare.to_json()) == bare
     without = made.temperature_only()
     assert (without.temperature, without.threshold) == (made.temperature, None)
@@ -305,7 +305,7 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert result.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
     # At 10 %, the threshold is value ceil(41 x 0.9) = 37 of 40, so 3 pass.
     assert result.unknown_accepted == (3, 40)
-    assert result.known_rejected == int((~made.is_known(SCORES)).sum())
+    assert result.known_rejected == int((~made.accepts(SCORES)).sum())
     # At 90 %, the limit is gap ceil(61 x 0.9) = 55 of 60.
     assert result.covered == 55
     kept = replace(made, measured=result)

@@ -1,4 +1,4 @@
-"""Metrics of items with several labels, and of classes of different sizes."""
+"""Metrics of multi-label items, and of classes of different sizes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_classes_are_rated_at_their_thresholds() -> None:
 def test_a_head_of_one_class_cannot_score_several_labels() -> None:
     head = FrozenHead(torch.eye(3), names=["a", "b", "c"])
     items, hot = Dataset((Item(Path("a"), ("a", "b")),), multilabel=True), torch.tensor([[True, True, False]])
-    with pytest.raises(DataError, match="the items have several labels, and the model chooses one class"):
+    with pytest.raises(DataError, match="the items are multi-label, and the model chooses one class"):
         evaluation_for(head, items, hot, torch.zeros(1, 3), [])
     own = MultiLabelHead(head, bias=torch.zeros(3), thresholds=torch.ones(3))
     result = evaluation_for(own, items, hot, torch.tensor([[2.0, 0.5, 0.0]]), [])
@@ -148,7 +148,7 @@ def test_few_labels_and_a_single_group_have_wide_intervals() -> None:
 def test_several_labels_have_no_top1() -> None:
     result = evaluation()
     for ask in (lambda: result.top1, lambda: result.top5, result.confusion):
-        with pytest.raises(DataError, match="is for files with one label each|is of files with one label each"):
+        with pytest.raises(DataError, match="is for single-label data"):
             ask()
     assert (result.rate[0], *result.interval) == result.class_mean == result.rate
 
@@ -220,10 +220,10 @@ CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
 
 def test_rates_by_hand():
     a, b, c = class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), ["a", "b", "c"])
-    assert (a.name, a.items, a.predicted, a.taken_for) == ("a", 10, 9, ("b", 2))
+    assert (a.name, a.items, a.predicted, a.confused_with) == ("a", 10, 9, ("b", 2))
     assert a.recall == (80.0, *binomial_interval(8, 10))
     assert a.precision == (pytest.approx(100 * 8 / 9), *binomial_interval(8, 9))
-    assert (b.recall, b.predicted, b.taken_for) == ((40.0, *binomial_interval(4, 10)), 6, ("c", 5))
+    assert (b.recall, b.predicted, b.confused_with) == ((40.0, *binomial_interval(4, 10)), 6, ("c", 5))
     # There are no items of c, but items of b were predicted as c.
     assert c == ("c", 0, None, 5, (0.0, *binomial_interval(0, 5)), None)
     # Nothing was predicted as b.

@@ -12,7 +12,7 @@ from messages import refuses
 from run_folders import changed
 from texthead import read_dataset
 from texthead.errors import MediaError
-from texthead.media import MediaPath, find_names
+from texthead.media import MediaPath, find_media
 from texthead.media.addresses import address
 
 
@@ -82,13 +82,13 @@ def test_an_argument_is_read(server, asked, tmp_path):
 
 def test_any_file_system_of_fsspec(tmp_path):
     fsspec.filesystem("memory").pipe_file("/photos/a.png", write_image(tmp_path / "b.png", "red").read_bytes())
-    (name,) = find_names("memory://photos/a.png")
+    (name,) = find_media("memory://photos/a.png")
     assert Path(name).read_bytes() == (tmp_path / "b.png").read_bytes()
     assert MediaPath(name).original == "memory://photos/a.png"
     with refuses(MediaError, Path("memory:/photos/none.png"), "FileNotFoundError", "download the file"):
-        find_names("memory://photos/none.png")
+        find_media("memory://photos/none.png")
     with refuses(MediaError, Path("nowhere:/a.png")):
-        find_names("nowhere://a.png")
+        find_media("nowhere://a.png")
     with pytest.raises(Exception, match="no such file"):
         read_dataset("memory://photos")
 

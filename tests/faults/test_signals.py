@@ -25,7 +25,7 @@ TRAIN = (*QUICK, "--set", "epochs=2000", "--workers", 2, "--out", "run")
 ALONE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs of a shell ignore it.
-from texthead.parallel.signals import ended_by_signals
+from texthead.cli.signals import ended_by_signals
 with ended_by_signals(lambda: "stuck") as ending:
     try:
         print("ready", flush=True)

@@ -65,7 +65,7 @@ def test_what_a_name_tells_of_a_part(video: Path) -> None:
     with refuses(MediaError, named_so, "rename"):
         MediaPath(named_so).open()
     assert MediaPath(video.with_name("b.mp4#t=1,2")).missing_locally()
-    assert find_media([part.path]) == [part.path]
+    assert find_media([part.path]) == [str(part.path)]
     link = video.with_name("link.mp4")
     symlink(link, video)
     assert MediaPath(link).part(Span(0.5, 2)).resolved() == part.resolved()

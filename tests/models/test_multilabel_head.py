@@ -1,4 +1,4 @@
-"""The head of several labels: any head inside, log-odds, thresholds; saved, restored, edited."""
+"""The multi-label head: any head inside, log-odds, thresholds; saved, restored, edited."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_probabilities_do_not_compete() -> None:
 
 
 def heads() -> dict[str, Head]:
-    """Return a head of every kind that a run of several labels can have inside."""
+    """Return a head of every kind that a multi-label run can have inside."""
     rows, center, prompts = noise(3, SPEC.dim), noise(SPEC.dim, seed=1), [f"a {name}" for name in NAMES]
     return {
         "frozen": FrozenHead(rows, names=NAMES, scale=20.0, center=center, prompts=prompts),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from texthead.parallel.startup import limit_openmp_spinning
+from texthead.cli.system import limit_openmp_spinning
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def run(program: str, *words: str) -> str:
 
 IMPORTS = """
 import gc, weakref
-from texthead.parallel.startup import freeze_imports
+from texthead.cli.system import freeze_imports
 freeze_imports()
 import torch
 gc.collect()

@@ -1,4 +1,4 @@
-"""Fine-tuning on files with several labels: binary cross-entropy, and the same promises as with one label."""
+"""Fine-tuning on multi-label data: binary cross-entropy, and the same promises as with one label."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -80,8 +80,8 @@ def test_the_threshold_is_that_of_items_after_training(data: Dataset, tmp_path: 
 
 
 def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
-    with refuses(DataError, "several labels", "one label each"):
+    with refuses(DataError, "multi-label", "single-label"):
         fine_tune(make_model(), data, None, SHORT, out=tmp_path / "run")
     single = replace(data, multilabel=False, items=tuple(replace(item, labels=("red",)) for item in data.items))
-    with refuses(DataError, "one label each", "several labels"):
+    with refuses(DataError, "single-label", "multi-label"):
         fine_tune(model(), single, None, SHORT, out=tmp_path / "run")

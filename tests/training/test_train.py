@@ -669,7 +669,7 @@ def test_the_folder_holds_what_prediction_needs(
     monkeypatch.setattr(training, "evaluate", watched)
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
     model = make_model(head=head)
-    recipe = replace(ONE, origin="centre")
+    recipe = replace(ONE, origin="center")
     records = fine_tune(model, data, val, recipe, out=tmp_path, info=RunInfo(["Blue", "Red"], val))
     run = load_run(tmp_path)
     assert (run.recipe, run.spec, run.pixels, run.labels) == (replace(recipe, precision="fp32"), SPEC, PIXELS, NAMES)
@@ -678,7 +678,7 @@ def test_the_folder_holds_what_prediction_needs(
     split, classes = (json.loads((tmp_path / name).read_text()) for name in ("split.json", "classes.json"))
     assert (split["source"], split["train_labels"]) == ("made here", data.labels)
     assert classes["classes"][1] == {"label": "red", "name": "Red", "prompt": "a red thing"}
-    protocol = Protocol(2, PIXELS, Views(origin="centre"))
+    protocol = Protocol(2, PIXELS, Views(origin="center"))
     scored, expected = evaluate(run.model, val, protocol), evaluate(model, val, protocol)
     assert torch.equal(scored.scores, expected.scores)
     last = timeless(records)[-1]

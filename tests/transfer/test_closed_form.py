@@ -124,9 +124,9 @@ def test_the_probe_is_scikit_learns() -> None:
 
 
 def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
-    centres = noise(max(classes) + 1, 16, seed=99)
+    centers = noise(max(classes) + 1, 16, seed=99)
     targets = torch.tensor(classes).repeat_interleave(each)
-    return centres[targets] + spread * noise(len(targets), 16, seed=seed), targets
+    return centers[targets] + spread * noise(len(targets), 16, seed=seed), targets
 
 
 def logistic_scores(train: torch.Tensor, targets: torch.Tensor, test: torch.Tensor, classes: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Heads of several labels: the fit, its folds, its probabilities and thresholds."""
+"""Multi-label heads: the fit, its folds, its probabilities and thresholds."""
 
 from typing import get_args
 

@@ -9,7 +9,8 @@ console      print results, notes, JSON and the next command
 outputs      checks of output paths before a command runs
 status_line  progress on a terminal
 score_table  the scores of a run, and those of the baselines of a trained one
-system       streams, file names, and errors of the operating system
+signals      make SIGTERM and SIGHUP end the program as Ctrl-C does
+system       streams, imports, child processes, and errors of the operating system
 model        the model of a command
 """
 

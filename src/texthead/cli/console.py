@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,9 @@ from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.prediction.run import Run
+
+
+_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 @dataclass
@@ -228,10 +232,15 @@ class CommandOutput:
 
             lost = residual(run.encoder().text, run.head.text_map.cpu(), prompts.flat(by_class))
             source = run.head.text_source
-            self.notes().print(f"text encoder {source}: the map of the run loses {lost:.2f} of the new names' length")
-        doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
+            self.notes().print(
+                f"text encoder {source}: the run's text projection drops a part of norm {lost:.2f} of the new class "
+                "embeddings, which have length 1"
+            )
+        doubled = [prompt for prompt in prompts.flat(by_class) if _ARTICLES.search(prompt)]
         if doubled:
-            self.say_notes(f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
+            self.say_notes(
+                f"{len(doubled)} prompts have two articles ({doubled[0]!r}): remove the articles from the names"
+            )
         if all(isinstance(prompt, str) for prompt in by_class):
             more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
             self.remarks().print(f"prompt: {by_class[0]!r}{more}")

@@ -13,12 +13,12 @@ from typing import Any
 
 from texthead.cli import parser, system
 from texthead.cli.flag_names import set_active_commands, with_flags
-from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, either, line_of, printable
-from texthead.extensions import Extension, find, package_of
+from texthead.cli.signals import Ending, ended_by_signals
+from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, line_of, printable
+from texthead.extensions import Extension, find
 from texthead.extras import extra_of, missing
 from texthead.media.limits import watch
-from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, limit_openmp_spinning
+from texthead.parallel.startup import keep_freed_memory
 
 # In the order of `texthead --help`.
 GROUPS = {
@@ -53,8 +53,6 @@ GROUPS = {
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
-
-SHELLS = ("bash", "zsh", "fish")
 
 FIRST_SCREEN = """\
 texthead trains a classifier for videos and images from class names.
@@ -100,10 +98,10 @@ def command_of(name: str) -> type:
 
 
 def _loaded(extension: Extension) -> type:
-    """Return the dataclass of an entry; raise RunError if it cannot be imported or is none."""
+    """Return the dataclass of an entry; raise RunError if it cannot be imported or is not one."""
     command = extension.load()
     if not is_dataclass(command) or not isinstance(command, type) or "__call__" not in dir(command):
-        raise RunError(extension.broken("is no dataclass with a method __call__"))
+        raise RunError(extension.broken("is not a dataclass with a method __call__"))
     if not extension.ours:
         command.NAME = extension.name  # pyright: ignore[reportAttributeAccessIssue]
     return command
@@ -123,29 +121,8 @@ def full_help() -> str:
                 text = str(error)
             more = wrap(text, 64) or [""]
             lines += [f"  {name:<14}{more[0]}", *(f"{'':16}{line}" for line in more[1:])]
-    lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
-    lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
-    return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
-
-
-def top_parser() -> parser.Parser:
-    """Return the parser of `texthead` without a command."""
-    top = parser.Parser(prog="texthead", description="Class names in, classifier out.")
-    top.add_argument("--version", action="store_true", help="print the version")
-    top.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
-    return top
-
-
-def completion(shell: str) -> str:
-    """Return the script that completes commands and options in a shell."""
-    import shtab
-
-    top = top_parser()
-    inner = top.add_subparsers(parser_class=parser.Parser)
-    for name, command in commands().items():
-        with suppress(RunError):  # a broken package
-            parser.add_command(inner, name, _loaded(command), shtab.FILE)
-    return shtab.complete(top, shell)
+    lines += ["", "options:", "  --help        print this", "  --version     print the version"]
+    return "\n".join([*lines, "", "texthead COMMAND --help lists the options of a command."])
 
 
 def _run(name: str, command: type, values: dict[str, Any]) -> int:
@@ -204,8 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         # Apple's GPU lacks some operations, which the CPU then computes.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        limit_openmp_spinning()
-        freeze_imports()
+        system.limit_openmp_spinning()
+        system.freeze_imports()
     system.prepare_streams()
     set_active_commands()
     with ended_by_signals(_interrupted) as ending:
@@ -222,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
                 if argv is None:
-                    end_processes()
+                    system.end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
                 with suppress(OSError):  # The terminal may be gone.
                     sys.stderr.write(f"{ending.line()}\n")  # One write: ranks share the terminal.
@@ -235,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 remedy = "use a smaller `batch` or `size`, fewer `frames`, or less data"
                 line = f"not enough memory ({line_of(error)}); {remedy}"
             elif not isinstance(error, TextheadError | OSError):
-                package = package_of(error)
+                package = system.package_of(error)
                 if package is None or sys.flags.dev_mode:
                     raise
                 problem = line_of(error, kind=True)
@@ -252,17 +229,13 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if arguments in (["-h"], ["--help"], ["help"]):
         print(full_help())
         return 0
-    if arguments[0].startswith("-"):
-        options, unknown = top_parser().parse_known_args(arguments)
-        if unknown or not (options.version or options.print_completion):
-            raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
-        if options.version:
-            from texthead import __version__
+    if arguments == ["--version"]:
+        from texthead import __version__
 
-            print(f"texthead {__version__}")
-        else:
-            print(completion(options.print_completion), end="")
+        print(f"texthead {__version__}")
         return 0
+    if arguments[0].startswith("-"):
+        raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
     values = parser.read_words(command, words)
@@ -272,9 +245,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
         print(recipe_text(command.from_values({"data": "", "out": "", **values}).chosen), end="")
         return 0
     parser.check_required(command, values)
-    set_active_commands(
-        lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train")
-    )
+    set_active_commands(lambda: command, lambda: command_of("train"))
     ending.line = partial(_interrupted, name, values)
     return _run(name, command, values)
 

@@ -54,14 +54,14 @@ class ModelOptions:
         elif self.classes is None:
             check_run_exists(first)
             problem = f"{first} is not a run (no recipe.json in it), so --classes is required"
-            raise DataError(f"{problem}; give a run first, or --classes")
+            raise DataError(f"{problem}; name a run first, or pass --classes")
         if not files:
             raise DataError(f"{run} is a run: name the {what} after it")
         for path in files:
             MediaPath(path).check()
         if one and len(files) > 1:
             problem = f"{name_of(type(self))} takes one {what}, got {len(files)}, and {files[0]} is not a run"
-            raise DataError(f"{problem} (no recipe.json in it): give one")
+            raise DataError(f"{problem} (no recipe.json in it): name one {what}")
         return run, files
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run":

@@ -119,7 +119,7 @@ def check_no_encoder(command: object, run: str) -> None:
     """Raise DataError if a command names an encoder with a run, which has its own."""
     for name in ("encoder", "text"):
         if value := getattr(command, name, None):
-            raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
+            raise DataError(f"--{name} {value}: run {run} has its own encoder; remove --{name}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from docstring_parser.google import parse
 
-from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words
+from texthead.errors import DataError, RunError, converted, did_you_mean, in_words
 from texthead.recipes import Recipe
 
 
@@ -81,10 +81,7 @@ def option(
 
 
 def extra(default: Any = dataclasses.MISSING) -> Any:
-    """Return a field that is no option, with a function for its default; `build` takes it by name.
-
-    In a command with ACTIONS, `build` sets the field `action` to the chosen action.
-    """
+    """Return a field that is not an option, with a function for its default; `build` takes it by name."""
     return dataclasses.field(default_factory=default, metadata={"extra": True})
 
 
@@ -149,11 +146,6 @@ class Option:
         return self.hint is bool and not self.positional
 
     @property
-    def choices(self) -> tuple[str, ...]:
-        """The values of an option that takes one of a few."""
-        return get_args(self.hint) if get_origin(self.hint) is Literal else ()
-
-    @property
     def many(self) -> bool:
         """Whether the value is a list."""
         return self.repeated or self.nargs in ("*", "+")
@@ -173,7 +165,7 @@ class Option:
         if text is SUPPRESS:  # Python 3.11 reads the default of an argument that is left out.
             return text
         if self.hint is str and not text:
-            raise ArgumentTypeError("is empty: give it a value, or leave it out")
+            raise ArgumentTypeError("is empty: add a value, or remove the option")
         if text == "null" and self.optional and self.hint is not str:
             return None
         try:
@@ -217,9 +209,8 @@ def options_of(command: type) -> list[Option]:
         more = {**metadata, "text": texts.get(field.name, metadata.get("text", ""))}
         options.append(Option.from_hint(field.name, hints[field.name], default=default, **more))
     switch = partial(Option, hint=bool, default=False)
-    if not hasattr(command, "ACTIONS"):  # Actions have their own.
-        options.append(switch(name="quiet", text="print only results and errors"))
-        options.append(switch(name="verbose", text="also print settings, prompts and tables"))
+    options.append(switch(name="quiet", text="print only results and errors"))
+    options.append(switch(name="verbose", text="also print settings, prompts and tables"))
     if hasattr(command, "JSON"):
         options.append(switch(name="json", text="print the result as one JSON document"))
     return options
@@ -244,13 +235,8 @@ def description_of(command: type) -> str:
 
 
 def name_of(command: type) -> str:
-    """Return the name of a command, as `train` or `classes RUN add`: NAME, else the class name without "Command"."""
+    """Return the name of a command: NAME, which a package's has, else the class name without "Command"."""
     return getattr(command, "NAME", command.__name__.removesuffix("Command").lower())
-
-
-def actions_of(command: type) -> dict[str, type]:
-    """Return the actions of a command by the words that choose them."""
-    return {name_of(action).rpartition(" ")[2]: action for action in getattr(command, "ACTIONS", ())}
 
 
 def usage_of(command: type) -> str:
@@ -274,8 +260,6 @@ def usage_of(command: type) -> str:
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are DataErrors, and that does not accept abbreviated options."""
 
-    actions: Sequence[str] = ()
-
     def __init__(self, **options: Any):
         form = partial(argparse.RawTextHelpFormatter, max_help_position=_INDENT, width=_width())
         super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=form, **options)
@@ -289,8 +273,6 @@ class Parser(argparse.ArgumentParser):
         try:
             return super().parse_known_args(*args, **options)
         except argparse.ArgumentError as error:
-            if error.argument_name == "ACTION":
-                self.error(f"ACTION must be {either(self.actions)}")
             ours = isinstance(error.__context__, ArgumentTypeError)  # a sentence that lacks its first word
             self.error(f"{error.argument_name}{'' if ours else ':'} {error.message}")
 
@@ -299,20 +281,17 @@ class Parser(argparse.ArgumentParser):
         raise DataError(f"{message} (see {self.prog} --help)")
 
 
-def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any = None) -> Parser:
-    """Return the argparse parser of a command and its actions; options that are not typed are not in its result.
-
-    Args:
-        make: makes the parser, such as `add_parser` of the subparsers of another one.
-        complete: shtab's completion of options that take any text.
-    """
-    parser = make(
+def parser_of(command: type) -> Parser:
+    """Return the argparse parser of a command; options that are not typed are not in its result."""
+    parser = Parser(
         prog=f"texthead {name_of(command)}",
         usage=usage_of(command).replace("%", "%%"),
         description=_wrapped(description_of(command)),
     )
-    sections = {title: parser.add_argument_group(title) for title in getattr(command, "SECTIONS", ())}
-    section_of = {name: sections[title] for title, names in getattr(command, "SECTIONS", {}).items() for name in names}
+    sections = getattr(command, "SECTIONS", {})
+    groups = {
+        name: group for title in sections for group in [parser.add_argument_group(title)] for name in sections[title]
+    }
     for each in options_of(command):
         text = each.text + (f" (default: {each.shown_default})" if each.shown_default else "")
         form: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
@@ -320,28 +299,18 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any
         if each.positional:
             form |= {"nargs": each.nargs}
         else:
-            kind = "store_true" if each.is_switch else "append" if each.repeated else "store"
-            form |= {"dest": each.name, "action": kind, **({"choices": each.choices} if each.choices else {})}
+            form |= {
+                "dest": each.name,
+                "action": "store_true" if each.is_switch else "append" if each.repeated else "store",
+            }
         try:
-            add = section_of.get(each.name, parser).add_argument
+            add = groups.get(each.name, parser).add_argument
             action = add(each.name if each.positional else each.label, **form)
         except argparse.ArgumentError as error:
             raise RunError(f"{command.__module__}.{command.__qualname__}: {error}; rename the field") from None
         if each.positional:
             action.required = False  # `check_required` looks.
-        if complete is not None and not each.choices and not each.is_switch:
-            action.complete = complete  # pyright: ignore[reportAttributeAccessIssue]
-    if actions := actions_of(command):
-        parser.actions = [*actions]
-        inner = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", parser_class=Parser)
-        for word, action in actions.items():
-            add_command(inner, word, action, complete)
     return parser
-
-
-def add_command(commands: Any, word: str, command: type, complete: Any = None) -> None:
-    """Add a command or an action to the subparsers of a parser."""
-    parser_of(command, partial(commands.add_parser, word, help=_wrapped(summary_of(command), _INDENT)), complete)
 
 
 def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
@@ -359,7 +328,6 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         parsed, unknown = parser_of(command).parse_known_intermixed_args(words)  # Files on both sides of an option.
     values = vars(parsed)
     if unknown:
-        command = actions_of(command).get(values.get("action", ""), command)
         line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
         if unknown[0].startswith("-"):
             flags = [each.label for each in options_of(command) if not each.positional]
@@ -388,26 +356,19 @@ def values_of(command: Any) -> dict[str, Any]:
 
 
 def check_required(command: type, values: Mapping[str, Any]) -> None:
-    """Raise DataError if a required option, or the action, is not given."""
-    name, actions = name_of(command), actions_of(command)
+    """Raise DataError if a required option is not given."""
+    name = name_of(command)
     for each in options_of(command):
         if each.default is dataclasses.MISSING and each.name not in values:
             raise DataError(f"{name} needs {each.label} (see texthead {name} --help)")
-    if actions and not values.get("action"):
-        about = usage_of(command).removeprefix("texthead ").removesuffix(" [options]")
-        raise DataError(f"{about} needs {either([*actions])} (see texthead {name} --help)")
-    if actions:
-        check_required(actions[values["action"]], values)
 
 
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     """Return the command with its options; those without a value have their defaults.
 
     Args:
-        more: fields that are no options.
+        more: fields that are not options.
     """
-    if actions := actions_of(command):
-        more["action"] = build(actions[values["action"]], values)
     fields = {}
     for field in dataclasses.fields(command):
         name = field.name.removesuffix("_")

@@ -61,7 +61,7 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "split": table.division.scored_name,
         "methods": [score_of(method, result)._asdict() for method, result in table.rows],
         "rare": table.rare and row_json(table.rare, "recall"),
-        "classes": [row_json(row, "recall", "precision", without="taken_for") for row in classes],
+        "classes": [row_json(row, "recall", "precision", without="confused_with") for row in classes],
         "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(table)],
         "notes": table.lines,
     }
@@ -92,9 +92,9 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
 
 def show_answers(answers: Answers) -> None:
     """Print how many items are answered at each level of the tree, and how many of these answers are right."""
-    table = Table("answer", "items", "share (95 % CI)", "correct", title=answers.rule)
+    table = Table("answer", "items", "% of items (95 % CI)", "% correct (95 % CI)", title=answers.rule)
     for row in answers.rows:
-        table.add_row(row.answer, str(row.items), _rate_text(row.share), _rate_text(row.right))
+        table.add_row(row.answer, str(row.items), _rate_text(row.fraction), _rate_text(row.correct))
     console.results().print(table)
 
 
@@ -124,7 +124,7 @@ def show_classes(result: Evaluation) -> None:
 
 
 def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    """Write one CSV line per item: path, label, the best class, its probability; for multi-label data, all chosen."""
     multilabel = isinstance(result, MultiLabelEvaluation)
     values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
     true, said = (

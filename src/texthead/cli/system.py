@@ -1,7 +1,9 @@
-"""Streams, encodings of file names, the current folder, and errors of the operating system."""
+"""The process of a command: its streams, its imports, its child processes, and errors of the operating system."""
 
+import atexit
 import codecs
 import errno
+import gc
 import json
 import os
 import sys
@@ -9,6 +11,8 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from texthead.errors import RunError, printable, raising
+from texthead.extensions import KINDS, OURS, find
+from texthead.platform import START_METHOD, kill
 
 
 def prepare_streams() -> None:
@@ -34,9 +38,7 @@ def check_process() -> None:
     """Raise RunError if libraries will fail: docstrings are dropped, or the current folder is gone."""
     if sys.flags.optimize > 1:
         why = "drops the docstrings that the help and the library transformers need"
-        raise RunError(
-            f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: leave it out, or use -O or 1"
-        )
+        raise RunError(f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: remove it, or use -O or 1")
     with raising(RunError, "the current folder cannot be used", "change to another"):
         Path.cwd()
 
@@ -73,3 +75,58 @@ def os_error_message(error: OSError) -> str:
     about = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")
     return printable(f"{about}{error.strerror or error}; {remedy}")
+
+
+def limit_openmp_spinning() -> None:
+    """Let OpenMP threads spin only shortly while they wait for each other, unless the environment says otherwise.
+
+    By default libgomp spins for milliseconds. If another program needs the core, each small operation then waits for
+    that program: on two busy cores a transformer layer took up to 90 ms in place of 0.3 (LOG.md). libgomp reads this
+    when torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def freeze_imports() -> None:
+    """Keep imported modules out of garbage collections, which are a third of the time of `import torch`.
+
+    A full collection goes through all objects, and finds none of a module's to free. So while modules are being
+    imported, all objects are frozen instead, that is, left out of this collection and the following ones.
+    """
+    imported = 0
+
+    def freeze(phase: str, about: dict[str, int]) -> None:
+        nonlocal imported
+        if phase == "start" and about["generation"] == 2 and len(sys.modules) >= imported + 20:
+            gc.freeze()
+            imported = len(sys.modules)
+
+    gc.callbacks.append(freeze)
+    atexit.register(gc.freeze)  # The last collection is at the end of the program.
+
+
+def end_processes() -> None:
+    """Kill the fork server and all child processes of `multiprocessing`, when this process ends.
+
+    Those that are still starting would print errors about semaphores that no longer exist.
+    """
+    from multiprocessing import active_children
+
+    processes = [process.pid for process in active_children()]
+    if START_METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        processes.insert(0, getattr(forkserver._forkserver, "_forkserver_pid", None))  # pyright: ignore
+    for process in filter(None, processes):
+        kill(process)
+
+
+def package_of(error: BaseException) -> str | None:
+    """Return the installed package whose code raised an error, if it has entry points of texthead's; else None."""
+    from traceback import walk_tb
+
+    entries = [entry for kind in KINDS for entry in find(f"{OURS}.{kind}").values() if not entry.ours]
+    packages = {entry.value.partition(":")[0].partition(".")[0]: entry.package for entry in entries}
+    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    return next((packages[module] for module in reversed(modules) if module in packages), None)

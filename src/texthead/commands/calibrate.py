@@ -1,6 +1,7 @@
 """`texthead calibrate`: fit temperature, rejection threshold and prediction sets on held-out items."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
@@ -9,6 +10,7 @@ from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed, plural
 
 if TYPE_CHECKING:
+    from texthead.data.dataset import Dataset
     from texthead.prediction.run import RunCalibration
 
 
@@ -22,9 +24,9 @@ class Calibrate(LabelledRun):
     Args:
         split: train, val or test (default: val, else test, else held out); of train, the items that --k left out
         unknown: files of other classes than the run's: a folder, CSV or YAML file
-        false_accept: share of unknown items that may get a class
-        coverage: share of prediction sets that must hold the class
-        wrong: share of wrong answers, with broader names
+        false_accept: fraction of unknown items that may get a class
+        coverage: fraction of prediction sets that must contain the true class
+        wrong: highest fraction of wrong answers, for runs with broader names
     """
 
     JSON: ClassVar = (
@@ -42,11 +44,10 @@ class Calibrate(LabelledRun):
     def __call__(self) -> None:
         from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
-        from texthead.data.reading import read_unknown
         from texthead.runs.folder import CALIBRATION
 
         run, items = self.load()
-        plan = run.calibration_items(items, None if self.unknown is None else read_unknown(self.unknown), self.split)
+        plan = run.calibration_items(items, None if self.unknown is None else _unknown(self.unknown), self.split)
         count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
         console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
         console.say_notes(*plan.notes)
@@ -54,7 +55,7 @@ class Calibrate(LabelledRun):
             classes = listed(plan.unknown.classes)
             console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}")
         if plan.copies:
-            console.say_notes(f"left out as copies of other items: {plan.copies}")
+            console.say_notes(f"excluded as copies of other items: {plan.copies}")
         protocol, reading = run.protocol.with_views(self.views), self.reading(items.paths)
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
@@ -68,7 +69,7 @@ class Calibrate(LabelledRun):
         if splits_of(made.items):
             items = f"{len(made.items)} items ({made.split})"
             console.say_notes(
-                f"these {items} cannot test the calibration, which is fitted to them: give others to eval and report"
+                f"these {items} cannot test the calibration, which is fitted to them: pass others to eval and report"
             )
         if made.split == "val" and self.data:  # The data has other items, which can test the calibration.
             views = ["--views", self.views] if self.views != "1x1" else []
@@ -99,14 +100,14 @@ def _fitted(made: "RunCalibration") -> list[str]:
     assert measured is not None
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
-        away = ~fitted.is_known(scores)
+        away = ~fitted.accepts(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
         items = (measured.unknown_accepted or (0, unknown))[1]
         of_groups = f" of {plural(unknown, 'group')}" if unknown < items else ""
         lines.append(
             f"threshold {limit:.3f} from {plural(items, 'unknown item')}{of_groups}: at most {100 * rate:g} % of "
-            f"unknown items like these get a class (on average over such draws; up to {100 * worst:.1f} % in 9 of 10)"
+            f"unknown items like these get a class (on average; at most {100 * worst:.1f} % with 90 % confidence)"
         )
         lines.append(
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
@@ -119,7 +120,19 @@ def _fitted(made: "RunCalibration") -> list[str]:
             )
     if fitted.coverage:
         lines.append(
-            f"prediction sets that hold the label in {100 * fitted.coverage.level:g} % of cases: "
-            f"{measured.mean_set_size:.2f} labels on average"
+            f"prediction sets that contain the true class in {100 * fitted.coverage.level:g} % of cases: "
+            f"{measured.mean_set_size:.2f} classes on average"
         )
     return lines
+
+
+def _unknown(source: str) -> "Dataset":
+    """Return labelled files, as `read_dataset`; those of a folder of files are of one class, named like the folder."""
+    from texthead.data.manifest import SUFFIXES
+    from texthead.data.reading import read_dataset, read_files
+
+    folder, described = Path(source), (*SUFFIXES, ".json")
+    if not folder.is_dir() or any(p.is_dir() or p.suffix.lower() in described for p in folder.iterdir()):
+        return read_dataset(source)
+    files, name = read_files(source), folder.resolve().name
+    return replace(files, items=tuple(replace(item, labels=(name,)) for item in files.items))

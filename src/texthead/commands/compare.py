@@ -31,8 +31,9 @@ class Compare(TrainingData, ReadingOptions):
 
     JSON: ClassVar = (
         "data, encoder, engine, items, split, methods [method, cross_validated, labelled and scored [items, top1, low, "
-        "high, class_mean, top5, calibration_error]], rare [names, least, most, items, recall]; rates in percent, "
-        "class_mean [percent, low, high]; with several labels per file mean_ap, item_ap, f1, macro_f1, exact in place "
+        "high, class_mean, top5, calibration_error]], rare [names, min_items, max_items, items, "
+        "recall]; rates in percent, "
+        "class_mean [percent, low, high]; for multi-label data mean_ap, item_ap, f1, macro_f1, exact in place "
         "of top1, class_mean, top5"
     )
 

@@ -15,7 +15,7 @@ class Eval(LabelledRun):
     """Score a run on labelled data.
 
     Args:
-        mix: share of the trained encoder in its mean with the pretrained one
+        mix: weight of the trained encoder when interpolating with the pretrained one (WiSE-FT)
         per_class: also print each class, and confused pairs
         out: also write a CSV file with one line per item
     """
@@ -23,12 +23,13 @@ class Eval(LabelledRun):
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = (
         "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], rare "
-        "[names, least, most, items, recall], answers [rule, rows [answer, items, share, right]], classes [name, "
-        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]; with "
-        "several labels per file mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
+        "[names, min_items, max_items, items, recall], answers [rule, rows [answer, items, fraction, "
+        "correct]], classes [name, "
+        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]; for "
+        "multi-label data mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
     )
 
-    mix: Share = option(1.0, "SHARE")
+    mix: Share = option(1.0, "FRACTION")
     per_class: bool = False
     out: str | None = option(None, "FILE", writes=".csv")
     split: SplitName | None = common("split")
@@ -62,7 +63,7 @@ class Eval(LabelledRun):
             show_classes(scores.result)
         answers = scores.answers and {
             "rule": scores.answers.rule,
-            "rows": [row_json(row, "share", "right") for row in scores.answers.rows],
+            "rows": [row_json(row, "fraction", "correct") for row in scores.answers.rows],
         }
         console.show_json({"run": self.run, "engine": scores.engine, **scores_json(scores), "answers": answers})
         if self.out and rank() == 0:

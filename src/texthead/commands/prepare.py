@@ -26,7 +26,7 @@ class Prepare:
         quality: JPEG quality, 1-95
     """
 
-    JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
+    JSON: ClassVar = "shards, clips, bytes, num_shards, finished_before, unreadable [path, error]"
 
     data: str = common("data")
     out: str = option(metavar="SHARDS", writes="/")
@@ -64,6 +64,6 @@ class Prepare:
             f"in {plural(done.shards, 'shard')}{before}{lost}: {out / INDEX}"
         )
         unreadable = [{"path": str(error.path), "error": error.problem} for error in done.unreadable]
-        counts = {"clips": done.clips, "bytes": done.bytes, "parts": done.shards, "finished_before": done.skipped}
+        counts = {"clips": done.clips, "bytes": done.bytes, "num_shards": done.shards, "finished_before": done.skipped}
         console.show_json({"shards": out, **counts, "unreadable": unreadable})
         console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))

@@ -40,7 +40,7 @@ class Train(TrainingData, ReadingOptions):
     Args:
         out: run folder to create
         val: labelled files to score on; DATA only trains
-        held_out: share of each class to score on (default: 0.2)
+        held_out: fraction of each class to score on (default: 0.2)
         tune: weights to fine-tune: none (default), all, lora, norm
         head: text, linear, cosine or lda
         recipe: small, paper, text4vis or a YAML file
@@ -64,7 +64,7 @@ class Train(TrainingData, ReadingOptions):
 
     out: str = option(metavar="RUN", writes="/")
     val: str | None = option(None, "DATA2")
-    held_out: Share | None = option(None, "SHARE")
+    held_out: Share | None = option(None, "FRACTION")
     tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
     head: str = option("text", "NAME")
     recipe: str = option("small", "NAME")
@@ -132,7 +132,7 @@ class Train(TrainingData, ReadingOptions):
         console.status(f"reading {self.data}")
         dataset = read_dataset(self.data)
         if self.val is not None and self.held_out is not None:
-            problem = f"--val {self.val} names the held-out items; give one of them"
+            problem = f"--val {self.val} names the held-out items; use one of the two"
             raise DataError(f"--held-out {self.held_out}: {problem}")
         if self.val is not None:
             dataset = dataset.with_validation(read_dataset(self.val))
@@ -170,7 +170,9 @@ class Train(TrainingData, ReadingOptions):
         wrong = bool(table.rows) and table.result.rate[0] < NEARLY_ALL
         if not self.fine_tunes and wrong and each >= MANY and not train_set.multilabel:
             line = f"texthead train {shlex.quote(self.data)} --tune all --out {unused(run.folder)}"
-            console.say_notes(f"with {each} training files a class, fine-tuning {run.spec.source} may gain: `{line}`")
+            console.say_notes(
+                f"with {each} training files per class, fine-tuning {run.spec.source} may improve accuracy: `{line}`"
+            )
         _show(run, table, Path(self.out), tuned=self.fine_tunes)
 
     def _say_plan(self, plan: "Experiment") -> None:
@@ -256,7 +258,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     for key in saved.keys() & given.keys():
         if key != "skip_unreadable" and given[key] != saved[key]:
-            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: leave it out to resume")
+            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: remove `{key}` to resume")
         saved[key] = given[key]
     try:
         for key in ("val", "unlabelled"):
@@ -270,5 +272,5 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
     for key, value in choose_recipe(name, given.get("set", ())).values.items():
         if (key, value) not in chosen.values.items():
-            raise RunError(f"{out}: was started without --set {key}={value}: leave it out to resume")
+            raise RunError(f"{out}: was started without --set {key}={value}: remove it to resume")
     return {**options, "chosen": chosen}

@@ -33,7 +33,7 @@ _Text = Annotated[str, "text", str.strip]
 
 _Columns = Annotated[
     Mapping[str, str],
-    f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a column of its own",
+    f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a separate column",
     lambda names: names.keys() <= {*ROW_COLUMNS} and len({*names.values()}) == len(names),
 ]
 
@@ -73,7 +73,7 @@ def read(source: str) -> Dataset:
     lists = {key: values[key] for key in ("list", *_SPLITS) if key in values}
     if not lists or ("list" in lists and len(lists) > 1):
         raise DataError(
-            f"{path}: needs the key list, or train and if wanted val and test, got {', '.join(lists) or 'none'}"
+            f"{path}: needs the key list, or train and optionally val and test, got {', '.join(lists) or 'none'}"
         )
 
     def below(name: str) -> Path:
@@ -104,7 +104,7 @@ def read(source: str) -> Dataset:
             name = item.name if key == "list" else item_name(item.path, options["root"] or path.parent)
             items.append(replace(item, split=item.split if key == "list" else key, name=name))
     if len({part.multilabel for part in parts}) > 1:
-        raise DataError(f"{path}: files have one label each in one list and several in another; write them alike")
+        raise DataError(f"{path}: one list is single-label, another multi-label; use one format in all lists")
     notes = [note for part in parts for note in part.notes if not part.multilabel or note != multilabel_note(part)]
     tree = next((part.tree for part in parts if part.tree), None)
     return Dataset(tuple(items), source, tuple(notes), multilabel=parts[0].multilabel, tree=tree)

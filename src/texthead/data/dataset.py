@@ -5,7 +5,7 @@ A dataset holds paths and labels; frames, size and sampling come from the recipe
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -94,17 +94,6 @@ class Dataset:
         elif many := [item for item in self.items if len(item.labels) > 1]:
             raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `multilabel=True`")
 
-    @classmethod
-    def from_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
-        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
-
-        With several labels, the label of a row is the tuple of their names.
-        """
-        multilabel = any(isinstance(row[1], tuple) for row in rows)
-        labels = (tuple(sorted({*row[1]})) if isinstance(row[1], tuple) else (row[1],) for row in rows)
-        items = tuple(Item(row[0], own, *row[2:]) for row, own in zip(rows, labels, strict=True))
-        return cls(items, str(source), tuple(notes), multilabel)
-
     def __len__(self) -> int:
         return len(self.items)
 
@@ -113,7 +102,7 @@ class Dataset:
         """The label of each item.
 
         Raises:
-            DataError: the items have several labels.
+            DataError: the items are multi-label.
         """
         self.check_one_label()
         return [item.label for item in self.items]
@@ -135,7 +124,7 @@ class Dataset:
         return [min(own, key=lambda name: (counts[name], name), default="") for own in self.label_sets]
 
     def targets(self, names: Sequence[str]) -> Targets:
-        """Return the index of each item's label; with several labels, whether each item has each class.
+        """Return the index of each item's label; for multi-label data, whether each item has each class.
 
         Raises:
             DataError: a label is not in `names`.
@@ -143,9 +132,9 @@ class Dataset:
         return Task(names, self.multilabel).targets(self.label_sets, self.source)
 
     def check_one_label(self) -> None:
-        """Raise DataError if the items have several labels."""
+        """Raise DataError if the items are multi-label."""
         if self.multilabel:
-            raise DataError(f"{self.source}: expected one label per file, but its files have several")
+            raise DataError(f"{self.source}: expected single-label data, but files have several labels")
 
     @property
     def item_names(self) -> list[str]:
@@ -189,13 +178,13 @@ class Dataset:
         return replace(self, items=tuple(self.items[position] for position in indices))
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
-        """Return the items whose label is one of the names; with several labels, all items without other labels."""
+        """Return the items whose label is one of the names; for multi-label data, all items without other labels."""
         known = {*names}
         items = (item.renamed({name: None for name in item.labels if name not in known}) for item in self.items)
         return replace(self, items=tuple(item for item in items if item.labels or self.multilabel))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
-        """Return exactly k items per class, or with several labels as few as hold at least k.
+        """Return exactly k items per class, or for multi-label data as few as hold at least k.
 
         The draw depends on the seed and the items' names, not on their order.
         """
@@ -210,7 +199,7 @@ class Dataset:
         return splits.shuffled(self.strata, self.item_names, *seeds)
 
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
-        """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
+        """Return the items with a held-out fraction of each class as "val" and the rest as "train"; groups stay whole.
 
         A class with only one item or one group is used for training only, with a note. If all items are of one group,
         such as the parts of one film, it is divided, with a note.
@@ -240,7 +229,7 @@ class Dataset:
             what = f"only one {unit}" if most == 1 else f"no {unit} that can be held out"
             lack = f"{what} (the first: {alone[0]!r})"
             if not chosen:
-                rest = f"add {unit}s, give splits in a column 'split', or train on all (`held_out=0`)"
+                rest = f"add {unit}s, add a column 'split', or train on all (`held_out=0`)"
                 raise DataError(f"no items can be held out: every class has {lack}; {rest}")
             notes.append(f"{len(alone)} of {len(self.classes)} classes have {lack}: used for training, not scored")
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
@@ -254,13 +243,13 @@ class Dataset:
                 None, the tree is read from labels such as `animal/dog/pug`.
 
         Raises:
-            DataError: the file or the folders are no tree of these classes, or the items have several labels.
+            DataError: the file or the folders are not a tree of these classes, or the items are multi-label.
         """
         if source is None and self.tree is not None:
             return self
         if self.multilabel:
             if source is not None:
-                raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
+                raise DataError(f"{self.source}: a tree is for single-label data, and these files have several labels")
             return self
         classes = self.classes
         with naming(self.source):
@@ -271,7 +260,7 @@ class Dataset:
                 tree = tree.with_labels(classes)
         if tree is None:
             if source == FOLDERS:
-                raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")
+                raise DataError(f"{self.source}: its folders are not a tree: none contains two classes; remove `tree`")
             return self
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.ancestors(label)]
@@ -292,7 +281,7 @@ class Dataset:
             own = splits_of(dataset)
             if own and (len(own) > 1 or not set(own) <= alone):
                 problem = f"has its own splits {own}, so it cannot be {role} data next to another source"
-                raise DataError(f"{dataset.source}: {problem}; leave one out")
+                raise DataError(f"{dataset.source}: {problem}; remove one of the two")
         trained = spans_by_file(item.media.resolved() for item in self.items)
         both = [item for item in other.items if item.media.resolved().shares_frames(trained)]
         if both:

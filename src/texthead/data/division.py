@@ -28,7 +28,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     """Divide by the data's own splits, or by a drawn one: seeded, stratified, groups whole.
 
     Args:
-        held_out: share of each class to hold out if the data has no splits; None for 0.2, 0 to train on all items.
+        held_out: fraction of each class to hold out if the data has no splits; None for 0.2, 0 to train on all items.
         k: training items per class; None for all.
 
     Raises:
@@ -42,7 +42,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     if not own:
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
-        raise DataError(f"`held_out={held_out}`: {dataset.source} has its own splits {own}; leave out `held_out`")
+        raise DataError(f"`held_out={held_out}`: {dataset.source} has its own splits {own}; remove `held_out`")
     train, counts = dataset.split("train"), splits_of(dataset)
     if k is not None:
         train = train.k_shot(k, seed=seed)
@@ -72,7 +72,7 @@ def _check_classes(train: Dataset) -> list[str]:
 
 
 def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
-    """Return a note if some items with several labels have one of no class, which is not scored.
+    """Return a note if some multi-label items have a label of no class, which is not scored.
 
     Args:
         name: name of the items, such as "test".
@@ -85,13 +85,13 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
     others = [other for names in held_out.label_sets if (other := {*names} - known)]
     if held_out.multilabel and known.isdisjoint(held_out.classes):
         problem = f"none of its {len(held_out)} {name} items has a label with training items"
-        raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")
+        raise DataError(f"{held_out.source}: {problem}; label some of them with these classes, or remove them")
     if not others:
         return []
     count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)), known=[*known])
     if not held_out.multilabel:
         problem = f"{count} are of classes without training items ({lost})"
-        raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or leave these items out")
+        raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or remove these items")
     return [f"{count} have labels that are not among the classes ({lost}): these labels are not scored"]
 
 

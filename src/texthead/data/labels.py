@@ -18,7 +18,7 @@ Targets = Int[Tensor, " items"] | Bool[Tensor, "items classes"]
 
 @dataclass(frozen=True)
 class Task:
-    """The classes, and whether a file has any number of them, each a yes-or-no question; else it has exactly one."""
+    """The classes, and whether a file has any number of them, each a binary label; else it has exactly one."""
 
     names: Sequence[str]
     multilabel: bool = False
@@ -38,7 +38,7 @@ class Task:
         if wrong:
             unknown = sorted({name for own in wrong for name in own} - number_of.keys())
             some = f"{len(wrong)} of {len(sets)} items have labels that are not among the {len(number_of)} classes"
-            remedy = "make a new head for other class names (`classes`), rename the labels, or leave these items out"
+            remedy = "make a new head for other class names (`classes`), rename the labels, or remove these items"
             raise DataError(f"{source}: {some} ({listed(unknown)}); {remedy}")
         if not self.multilabel:
             return torch.tensor([number_of[name] for (name,) in sets], dtype=torch.long)
@@ -125,9 +125,9 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
     """
     if not are_unbalanced(counts):
         return ""
-    keep = "equal shares; to keep those of the labels, set `class_shares=labels`"
-    assumed = keep if shares == "equal" else "the same shares"
-    return f"training labels are unbalanced, {min(counts)} to {max(counts)} a class; predictions assume {assumed}"
+    keep = "equal class frequencies; to keep those of the labels, set `class_shares=labels`"
+    assumed = keep if shares == "equal" else "the same frequencies"
+    return f"training labels are unbalanced, {min(counts)} to {max(counts)} per class; predictions assume {assumed}"
 
 
 def weighted_text(weights: Float[np.ndarray, " items"]) -> str:

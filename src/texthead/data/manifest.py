@@ -24,7 +24,7 @@ SUFFIXES = {".csv": ",", ".tsv": "\t"}
 # The known columns of a manifest.
 ROW_COLUMNS = ("path", "label", "labels", "split", "group", "start", "end")
 
-_SEVERAL_LABELS = "; several labels go into a column 'labels', such as 'dog; frisbee'"
+_SEVERAL_LABELS = "; for multi-label data, a column 'labels' such as 'dog; frisbee'"
 
 _OWN_NAMES = "; a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
 
@@ -116,8 +116,8 @@ class Row(NamedTuple):
             return path.clip().path
         where = f"{self.manifest}:{self.line}"
         if path.is_part and (start or end):
-            raise DataError(f"{where}: times are in the path '{name}' and in start and end; leave one out")
-        remedy = "give seconds from the first frame, or leave the column empty"
+            raise DataError(f"{where}: times are in the path '{name}' and in start and end; remove one of the two")
+        remedy = "write seconds from the first frame, or leave the column empty"
         with naming(where), raising(DataError, f"'{name}' has no such part", remedy):
             part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
             part.check_part()

@@ -48,7 +48,7 @@ class ShardOptions(CheckedFields):
     """How clips are stored.
 
     Attributes:
-        frames: maximum number of frames per clip, evenly spaced (segment centres).
+        frames: maximum number of frames per clip, evenly spaced (segment centers).
         short_side: short side of the frames in pixels; frames are scaled down to it, never up.
         quality: JPEG quality, 1-95.
         clips: clips per shard.
@@ -127,12 +127,12 @@ def prepare(
     """
     options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
     if url := address(out):
-        raise DataError(f"{out}: must be a local folder; give one, and copy it to {url} afterwards")
+        raise DataError(f"{out}: must be a local folder; use one, and copy it to {url} afterwards")
     if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; give a new or empty folder")
+        raise DataError(f"{out}: contains {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
     files = [str(item.media.resolved().file) for item in dataset.items]
     often = Counter(files)
     # Parts and copies of a file have it as their group.
@@ -158,7 +158,7 @@ def prepare(
         lost = [MediaError(*entry) for shard in shards for entry in shard["unreadable"]]
         if lost and not skip_unreadable:
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-            problem = f"{lost[0].problem}{more}; all other files are prepared: `skip_unreadable` leaves such files out"
+            problem = f"{lost[0].problem}{more}; all other files are prepared: `skip_unreadable` skips such files"
             raise MediaError(lost[0].path, problem)
         about = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": len(lost)}
         about |= {"several": True} if dataset.multilabel else {}
@@ -206,7 +206,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     mark = out / MARK
     if mark.is_file():
         if read_json(mark).get("of") != digest:
-            raise DataError(f"{out}: holds shards of other data or with other options; give the same, or a new folder")
+            raise DataError(f"{out}: holds shards of other data or options; pass the same ones, or use a new folder")
         return
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 

@@ -94,7 +94,7 @@ def read_dataset(
     for option, value in options.items():
         if option not in (*used, "labels"):
             kind = "class folders" if option == "tree" else "lists (.csv, .tsv, .txt)"
-            raise DataError(f"`{option}` '{value}' is for {kind}, but {source} is none; leave it out")
+            raise DataError(f"`{option}` '{value}' is for {kind}, and {source} is not; remove `{option}`")
     if folder is not None and entry.ours and not folder.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} start from")
     with entry.faults():
@@ -133,21 +133,12 @@ def read_files(source: str | Path) -> Dataset:
     if manifest.suffix.lower() not in SUFFIXES:
         notes: list[str] = []
         paths = find_media([manifest], Reporter(note=notes.append))
-        return Dataset(tuple(Item(path, ()) for path in paths), str(source), tuple(notes))
+        return Dataset(tuple(Item(Path(path), ()) for path in paths), str(source), tuple(notes))
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
-        raise DataError(f"{source}: lists no file; give one path per line")
+        raise DataError(f"{source}: lists no files; write one path per line")
     items = (Item(row.path(), (), group=row.cells.get("group") or None) for row in rows)
     return Dataset(tuple(items), str(source))
-
-
-def read_unknown(source: str | Path) -> Dataset:
-    """Return labelled files, as `read_dataset`; those of a folder of files are of one class, named like the folder."""
-    folder, described = Path(source), (*SUFFIXES, ".json")
-    if not folder.is_dir() or any(p.is_dir() or p.suffix.lower() in described for p in folder.iterdir()):
-        return read_dataset(source)
-    files, name = read_files(source), folder.resolve().name
-    return replace(files, items=tuple(replace(item, labels=(name,)) for item in files.items))
 
 
 def listed_files(path: str | Path) -> list[str | Path]:
@@ -162,6 +153,11 @@ class _Source(NamedTuple):
 
     accepts: Callable[[str], bool]
     read: Callable[..., Dataset]
+
+
+def _read_shards(source: str) -> Dataset:
+    rows, multilabel, notes = read_rows(source)
+    return Dataset(tuple(Item(*row) for row in rows), source, tuple(notes), multilabel)
 
 
 def _read_folder(source: str, tree: str | None = None) -> Dataset:
@@ -182,7 +178,7 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
 
     dataset = read_manifest(str(manifests[0]))
     own = {normal(item.media.file.parent if item.media.is_template else item.media.file) for item in dataset.items}
-    others = sum(own.isdisjoint((file, file.parent)) for file in map(normal, media_below(path)))
+    others = sum(own.isdisjoint((file, file.parent)) for file in map(normal, media_below(path)[0]))
     unlisted = f", which does not list {others} of its media files" if others else ""
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}{unlisted}", *dataset.notes))
 
@@ -193,7 +189,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if len(splits) < len(folders) and sum(bool(_folders(p)) for p in splits) > 1:
         other = next(p for p in folders if p not in splits)
         names = listed([p.name for p in splits])
-        raise DataError(f"{root}: {names} are splits, but {other.name} is none; move it out of the data, or rename it")
+        raise DataError(f"{root}: {names} are splits, but {other.name} is not; move it out of the data, or rename it")
     roots: list[tuple[Path, Split | None]] = [(root, None)]
     if folders and len(splits) == len(folders):
         roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders]
@@ -204,7 +200,8 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     empty: list[str] = []
     for folder, split in roots:
         for class_folder in _folders(folder):
-            inside = [*map(Path, media_below(class_folder, others))]
+            below, skipped = media_below(class_folder)
+            inside, others = [*map(Path, below)], others + skipped
             media = [p for p in inside if p.is_file()]
             if not media and not (class_folder / "recipe.json").is_file():  # A run is no class.
                 empty.append(str(class_folder))
@@ -250,7 +247,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         DataError: there are no items, a path is listed twice, or only some items have a split.
     """
     if wrong := [item for item in dataset.items if not isinstance(item, Item)]:
-        raise DataError(f"{dataset.source}: {wrong[0]!r} is no Item; repair the source")
+        raise DataError(f"{dataset.source}: {wrong[0]!r} is not an Item; repair the source")
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if not dataset.classes:
@@ -273,7 +270,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
         count = f"{without} of {len(dataset)} items have no split"
-        raise DataError(f"{dataset.source}: {count}; give all items a split, or none")
+        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
     items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
     notes = (*dataset.notes, multilabel_note(dataset)) if dataset.multilabel else dataset.notes
     return replace(dataset, items=items, notes=notes)
@@ -285,7 +282,7 @@ def multilabel_note(dataset: Dataset) -> str:
     most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""
     first = f" (at most {most}, as {dataset.items[sizes.index(most)].path})" if most > 1 else ""
     about = f"{sum(size > 1 for size in sizes)} of {len(sizes)} files have several labels{first}{none}"
-    return f"{dataset.source}: {about}: each class is a yes-or-no question"
+    return f"{dataset.source}: {about}: each class is an independent binary label"
 
 
 def item_name(path: Path, root: Path) -> str:
@@ -299,7 +296,7 @@ lists = _Source(lambda source: source.lower().endswith(".txt") and not Path(sour
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(
     lambda source: MediaPath(source).has_shards(),
-    lambda source: Dataset.from_rows(source, *read_rows(Path(source))),
+    _read_shards,
 )
 manifests = _Source(lambda source: Path(source).suffix.lower() in SUFFIXES and Path(source).is_file(), read_manifest)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

@@ -73,13 +73,13 @@ def hold_out(
     """Draw about `share` of each class's items to hold out of training; return ascending positions.
 
     Each class has at least one training item, and one that has others a held-out item, unless they are of groups that
-    other classes need. A group is held out whole or not at all, so the held-out share is approximate.
+    other classes need. A group is held out whole or not at all, so the held-out fraction is approximate.
 
     Raises:
         DataError: `share` is outside (0, 1).
     """
     if not 0 < share < 1:
-        raise DataError(f"held-out share must be between 0 and 1, got {share}")
+        raise DataError(f"`held_out` must be between 0 and 1, got {share}")
     group_labels: dict[Hashable, set[str]] = defaultdict(set)
     for group, label in zip(groups, labels, strict=True):
         group_labels[group].add(label)

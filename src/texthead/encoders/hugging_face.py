@@ -95,7 +95,7 @@ def build(spec: VisualSpec) -> hf.Tower:
         return hf.Tower(AutoModel.from_config(config), spec)
 
 
-def known() -> list[tuple[str, str]]:
+def list_models() -> list[tuple[str, str]]:
     """Return the hub models in `figures.csv`; there is no complete list."""
     return [
         (source, location(source.removeprefix("hf:"))) for source in published_figures() if source.startswith("hf:")
@@ -177,8 +177,8 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     greys: list[list[float]] = []
     for value in (0, 255):
         pixels = _processed(processor, torch.full((3, 64, 64), value, dtype=torch.uint8))
-        centre = pixels[0, :3] if pixels.ndim == 2 else pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2]
-        greys.append(centre.tolist())
+        center = pixels[0, :3] if pixels.ndim == 2 else pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2]
+        greys.append(center.tolist())
     mean = tuple(round((0 - low) / (high - low), 7) for low, high in zip(*greys, strict=True))
     std = tuple(round(1 / (high - low), 7) for low, high in zip(*greys, strict=True))
     processed = _processed(processor, coordinate_picture())
@@ -304,7 +304,7 @@ def load_classifier(source: str) -> Classifier:
     """Return the classifier in `hf:FOLDER` or `hf:ORG/NAME`.
 
     Raises:
-        EncoderError: it is no classifier of clips, or its folder is incomplete.
+        EncoderError: it is not a classifier of clips, or its folder is incomplete.
     """
     rest = source.removeprefix("hf:")
     with faults(source, hf.REMEDY):

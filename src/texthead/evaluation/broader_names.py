@@ -75,14 +75,14 @@ class AnswerRow(NamedTuple):
     Attributes:
         answer: "class", "broader name", "2 steps broader" ..., "none of these", or all with a right answer.
         items: number of items with such an answer.
-        share: of all items, in percent, with its interval.
-        right: percent of these answers that are the item's class or a name above it; None if there are none.
+        fraction: percentage of all items, with its interval.
+        correct: percentage of these answers that are the item's class or a name above it; None if there are none.
     """
 
     answer: str
     items: int
-    share: Rate
-    right: Rate | None = None
+    fraction: Rate
+    correct: Rate | None = None
 
 
 class Answers(NamedTuple):

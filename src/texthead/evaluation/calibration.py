@@ -76,8 +76,8 @@ class Level(NamedTuple):
         probability: for a class.
         broader_probability: for a broader name.
         broader: positions of the classes below each broader name.
-        wrong: bound (0-1) of the expected share of items with a wrong answer; None if the level was given, not fitted.
-        false_accept: bound of that share of unknown items; None if the threshold rejects them.
+        wrong: bound (0-1) of the expected fraction of wrong answers; None if the level was given, not fitted.
+        false_accept: bound of that fraction of unknown items; None if the threshold rejects them.
         unknown_items: number of unknown items that the bound was set on.
     """
 
@@ -114,7 +114,7 @@ class Measured(NamedTuple):
         before, after: reliability before and after the temperature.
         unknown_accepted: (unknown items accepted, unknown items); None without a threshold or such items.
         known_rejected: number of items of the known classes that are rejected; None without a threshold.
-        covered: number of prediction sets that hold the label; None without sets.
+        covered: number of prediction sets that contain the true class; None without sets.
         mean_set_size: mean number of labels in a set; None without sets.
     """
 
@@ -166,7 +166,7 @@ class Calibration:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
         return scores.double() / self.temperature
 
-    def is_known(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
+    def accepts(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
         """Return whether each item is accepted; without a threshold all are."""
         if self.threshold is None:
             return torch.ones(len(scores), dtype=torch.bool)
@@ -184,7 +184,7 @@ class Calibration:
         return table.amax(1, keepdim=True) - table <= self.coverage.quantile
 
     def covers(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
-        """Return whether each item's set holds its label, for a calibration with a coverage."""
+        """Return whether each item's set contains its label, for a calibration with a coverage."""
         return self.prediction_sets(scores).gather(1, targets[:, None].long())[:, 0]
 
     def answers(self, scores: Float[Tensor, "items classes"]) -> Int[Tensor, " items"]:
@@ -192,7 +192,7 @@ class Calibration:
         level = self.level
         assert level is not None
         given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
-        return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
+        return given if level.unknown_items else given.masked_fill(~self.accepts(scores), -1)
 
     def answered(self, scores: _Scores, targets: _Targets, groups: _Groups = None) -> Answers | None:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
@@ -267,7 +267,7 @@ def calibrate(
     Args:
         unknown: items of none of the classes; without them no threshold is set.
         false_accept: highest rate (0-1) at which such items may be accepted.
-        coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
+        coverage: lowest rate (0-1) at which the sets must contain the true class; None for no sets.
         temperature: divisor of the scores; None to fit it.
         weights: what each item counts; None if all count the same.
         groups: the group of each item, which counts as one item; None if all are independent.
@@ -300,14 +300,14 @@ def with_level(
     """Return a calibration with a level of answers that is fitted to the same items.
 
     Args:
-        wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
+        wrong: highest expected fraction (0-1) of items whose answer is neither their class nor a name above it.
         weights, groups: as for `calibrate`.
         unknown: the unknown items that the threshold was set on. If most of them have a name above, the level keeps
             wrong answers to unknown items at the threshold's rate; it needs twice as many items. Else the threshold
             rejects unknown items.
 
     Raises:
-        DataError: too few items for the share.
+        DataError: too few items for the fraction.
     """
     right = members(broader, scores.shape[1])[:, targets.long()].T
     risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
@@ -319,7 +319,7 @@ def with_level(
             wrong_names = best_wrong(made.apply(unknown.scores).softmax(-1), unknown.right, broader)
             own, other = (max(limit, risk_limit(each, None, unknown.groups, wrong=rate / 2)) for each in wrong_names)
             return replace(made, level=Level(own, other, broader, wrong, rate, len(unknown.scores)))
-    limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, groups, wrong=wrong)
+    limit = risk_limit(risky.masked_fill(~made.accepts(scores), 0.0), weights, groups, wrong=wrong)
     return replace(made, level=Level(limit, limit, broader, wrong))
 
 
@@ -346,8 +346,8 @@ def measure(
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
     accepted = rejected = covered = size = None
     if calibration.threshold:
-        rejected = int((~calibration.is_known(scores)).sum())
-        accepted = None if unknown is None else (int(calibration.is_known(unknown).sum()), len(unknown))
+        rejected = int((~calibration.accepts(scores)).sum())
+        accepted = None if unknown is None else (int(calibration.accepts(unknown).sum()), len(unknown))
     if calibration.coverage:
         covered = int(calibration.covers(scores, targets).sum())
         size = float(calibration.prediction_sets(scores).sum(1).double().mean())
@@ -373,7 +373,7 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
     if not true.isfinite().all():
         raise DataError(
             f"label {int(targets[~true.isfinite()][0])} can never be predicted (its score is {true.min()}); "
-            "leave out its items"
+            "remove its items"
         )
     if bool((table.argmax(1) == targets).all()):
         return 1.0
@@ -408,7 +408,7 @@ def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *
         DataError: fewer than two items.
     """
     if len(scores) < 2:
-        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
+        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; pass more")
     # Groups are numbered by their scores, so that neither the order of the items nor that of the classes matters.
     ranked = np.lexsort(scores.double().sort(1).values.T.numpy())
     numbers = np.empty(len(scores), dtype=np.int64)
@@ -462,9 +462,9 @@ class Rates(NamedTuple):
     """What a calibration promises, each 0-1.
 
     Attributes:
-        false_accept: share of unknown items that may get a class.
-        coverage: share of prediction sets that must contain the correct class.
-        wrong: share of items that may get a wrong answer, with broader names.
+        false_accept: fraction of unknown items that may get a class.
+        coverage: fraction of prediction sets that must contain the true class.
+        wrong: fraction of items that may get a wrong answer, with broader names.
     """
 
     false_accept: float
@@ -490,7 +490,7 @@ def missing_guarantees(
     missing: dict[str, str] = {}
     if not unknown:
         missing["threshold"] = (
-            f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some as `unknown`"
+            f"no threshold for {NONE!r}: it needs items of other classes than the run's; pass some as `unknown`"
         )
     elif unknown < least_unknown:
         missing["threshold"] = (
@@ -556,7 +556,7 @@ def conformal_quantile(
     """Return how far below the best score a label may be and still be in the set.
 
     This is the ceil((n + 1) coverage)-th smallest gap between the best score and the label's. The set of a new item,
-    exchangeable with these n, holds its label at least at rate `coverage`. The order of the gaps does not depend on
+    exchangeable with these n, contains its label at least at rate `coverage`. The order of the gaps does not depend on
     the temperature, so the temperature can be fitted to the same items.
 
     Args:
@@ -566,7 +566,7 @@ def conformal_quantile(
 
     Source: Vovk et al., split conformal prediction; with weights, Tibshirani et al. 2019, Podkopaev and Ramdas 2021;
         with groups, Lee, Barber and Willett 2023 (hierarchical conformal prediction).
-    Differs: usual sets threshold the probability and can be empty; these always hold the best label.
+    Differs: usual sets threshold the probability and can be empty; these always contain the best label.
 
     Raises:
         DataError: too few items for that coverage.
@@ -607,7 +607,7 @@ def _quantile(values: Float[Tensor, " items"], weights: _Weights, groups: _Group
 def risk_limit(
     best_wrong: Float[Tensor, " items"], weights: _Weights, groups: _Groups = None, *, wrong: float
 ) -> float:
-    """Return the lowest level (0-1) at which the expected share of new items with a wrong answer is at most `wrong`.
+    """Return the lowest level (0-1) at which the expected fraction of new items with a wrong answer is at most `wrong`.
 
     Above the probability of an item's best wrong name its answer is not wrong: the item's class, a name above it, or
     none of these. So the limit is a rank of these probabilities. The items must be exchangeable with new ones.
@@ -616,7 +616,7 @@ def risk_limit(
     level. Differs: with weights, the new item counts as the heaviest, as in `conformal_quantile`.
 
     Raises:
-        DataError: too few items for that share.
+        DataError: too few items for that fraction.
     """
-    limit = torch.tensor(_quantile(best_wrong, weights, groups, wrong, "a share of wrong answers")).double()
+    limit = torch.tensor(_quantile(best_wrong, weights, groups, wrong, "a fraction of wrong answers")).double()
     return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())

@@ -17,10 +17,10 @@ class ClassRow(NamedTuple):
 
     Attributes:
         items: number of items of the class.
-        recall: share of these that were predicted as the class.
+        recall: fraction of these that were predicted as the class.
         predicted: number of items predicted as the class.
-        precision: share of these that are of the class.
-        taken_for: (the class that its items were most often mistaken for, how many); None with several labels.
+        precision: fraction of these that are of the class.
+        confused_with: (the class that its items were most often mistaken for, how many); None for multi-label data.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ClassRow(NamedTuple):
     recall: Rate | None
     predicted: int
     precision: Rate | None
-    taken_for: tuple[str, int] | None
+    confused_with: tuple[str, int] | None
 
 
 def class_rows(
@@ -49,9 +49,9 @@ def class_rows(
         actual, assigned = (each[:, index] if multilabel else each == index for each in (truth, predicted))
         others = np.bincount([] if multilabel else predicted[actual & ~assigned], minlength=len(names))
         most = int(others.argmax())
-        taken_for = (names[most], int(others[most])) if others[most] else None
+        confused_with = (names[most], int(others[most])) if others[most] else None
         recall, precision = rate_among(assigned, actual, groups), rate_among(actual, assigned, groups)
-        rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, taken_for))
+        rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, confused_with))
     return rows
 
 
@@ -72,7 +72,7 @@ def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-# A class is rare if it has at most this share of the mean number of training items.
+# A class is rare if it has at most this fraction of the mean number of training items.
 RARE = 1 / 3
 
 
@@ -87,20 +87,20 @@ class RareClasses(NamedTuple):
 
     Attributes:
         names: of those with a scored item; of all if none has one.
-        least, most: training items of the rarest and of the most frequent of them.
+        min_items, max_items: training items of the rarest and of the most frequent of them.
         items: number of scored items of these classes.
-        recall: share of these that are correct; None without any.
+        recall: fraction of these that are correct; None without any.
     """
 
     names: tuple[str, ...]
-    least: int
-    most: int
+    min_items: int
+    max_items: int
     items: int
     recall: Rate | None
 
     def __str__(self) -> str:
-        counts = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
-        about = f"rare classes ({counts} training item{'s' * (self.most > 1)}: {listed(self.names)})"
+        counts = f"{self.min_items}" if self.min_items == self.max_items else f"{self.min_items} to {self.max_items}"
+        about = f"rare classes ({counts} training item{'s' * (self.max_items > 1)}: {listed(self.names)})"
         if self.recall is None:
             return f"{about}: no item to score"
         recall = "{:.1f} % (95 % CI {:.1f}-{:.1f})".format(*self.recall)

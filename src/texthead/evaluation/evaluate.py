@@ -28,7 +28,7 @@ def average_views(
     """Return the scores of each item from the features of its views.
 
     "features" averages before the head, as the published code does; "logits" and "probabilities" average after it
-    (probabilities are returned as logarithms, so that softmax of the result gives them; with several labels as
+    (probabilities are returned as logarithms, so that softmax of the result gives them; for multi-label data as
     log-odds, so that its sigmoid does).
 
     Source: Sec. 4.1, multiple views; Tables 5 and 7.

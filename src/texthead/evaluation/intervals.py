@@ -147,7 +147,7 @@ def lead_interval(
     It is the `paired_interval` of as many `independent_items`; without groups, as in `grouped_interval`.
 
     Args:
-        only_first, only_second: whether only that one was right on each item; for several draws, the share (0-1).
+        only_first, only_second: whether only that one was right on each item; for several draws, the fraction (0-1).
         weights: what each item counts in the mean; None if all count the same.
     """
     if len(set(groups)) == len(only_first):
@@ -183,5 +183,5 @@ def difference_interval(first: Rate, second: Rate) -> tuple[float, float]:
 
 
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
-    """Format the share of hits in percent with its 95 % interval, as `80.0 % (44.4-97.5)`."""
+    """Format the rate of hits in percent with its 95 % interval, as `80.0 % (44.4-97.5)`."""
     return "{:.1f} % ({:.1f}-{:.1f})".format(*rate_of(hits.numpy(), groups))

@@ -104,7 +104,7 @@ class Evaluation:
 
     @property
     def predicted(self) -> Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"]:
-        """The index of the best score of each item; with several labels, which classes it is assigned."""
+        """The index of the best score of each item; for multi-label data, which classes it is assigned."""
         return self.scores.argmax(1).numpy()
 
     @property
@@ -146,7 +146,7 @@ class Evaluation:
 
     @property
     def classes(self) -> list[ClassRow]:
-        """Results of each class, in the order of `names`; with several labels at its threshold."""
+        """Results of each class, in the order of `names`; for multi-label data at its threshold."""
         return class_rows(self.targets.numpy(), self.predicted, self.names, self.groups)
 
     @property
@@ -227,7 +227,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class MultiLabelEvaluation(Evaluation):
-    """The same for items with several labels: `targets` says which classes an item has, `scores` are log-odds.
+    """The same for multi-label items: `targets` says which classes an item has, `scores` are log-odds.
 
     Args:
         thresholds: log-odds from which on an item is assigned a class.
@@ -307,7 +307,7 @@ class MultiLabelEvaluation(Evaluation):
 
     @cached_property
     def f1(self) -> Rate:
-        """F1 of all yes-or-no answers together (micro) in percent, at the thresholds."""
+        """F1 of all binary labels together (micro) in percent, at the thresholds."""
         has, said = self.targets.numpy(), self.predicted
         return self._f1(*(each.sum(1, keepdims=True) for each in (has & said, has + 1 * said, has | said)))
 
@@ -333,11 +333,11 @@ class MultiLabelEvaluation(Evaluation):
 
     def top(self, k: int) -> float:
         """Raise DataError: there is no single label of an item."""
-        raise DataError(f"top-{k} is for files with one label each, and these have several: see rate, f1 and exact")
+        raise DataError(f"top-{k} is for single-label data; these items are multi-label: use rate, f1 or exact")
 
     def confusion(self) -> np.ndarray:
         """Raise DataError: there is no single label of an item."""
-        raise DataError("a confusion is of files with one label each, and these have several: see classes")
+        raise DataError("a confusion matrix is for single-label data; these items are multi-label: use classes")
 
     @property
     def class_mean(self) -> Rate:
@@ -355,7 +355,7 @@ class MultiLabelEvaluation(Evaluation):
 
     @property
     def calibration_error(self) -> float:
-        """The expected calibration error of all yes-or-no answers together, in points 0-100."""
+        """The expected calibration error of all binary labels together, in points 0-100."""
         sure = self.scores.double().sigmoid()
         return expected_calibration_error(
             torch.maximum(sure, 1 - sure).flatten().numpy(), ((sure >= 0.5) == self.targets).flatten().numpy()
@@ -387,7 +387,7 @@ def evaluation_for(
     """Return the evaluation of a head's scores.
 
     Raises:
-        DataError: the items have several labels, and the head chooses one class.
+        DataError: the items are multi-label, and the head chooses one class.
     """
     names: tuple[str, ...] = head.names  # pyright: ignore[reportAssignmentType]
     if getattr(head, "multilabel", False):
@@ -395,6 +395,6 @@ def evaluation_for(
         thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
         return MultiLabelEvaluation(names, items.paths, hot, scores, skipped, items.groups, thresholds.cpu())
     if targets.ndim == 2:
-        problem = "the items have several labels, and the model chooses one class per file"
+        problem = "the items are multi-label, and the model chooses one class per file"
         raise DataError(f"{problem}: train a run on such data")
     return Evaluation(names, items.paths, targets, scores, skipped, items.groups)

@@ -9,7 +9,7 @@ from texthead.evaluation.classes import wrong_pairs
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.media.paths import MediaPath
 
-# A confusion is frequent if it has at least two items and this share of the class.
+# A confusion is frequent if it has at least two items and this fraction of the class.
 OFTEN = 0.1
 
 

@@ -91,7 +91,7 @@ class Engine:
         """Return the features of frames or clips on the encoder's device, some at a time.
 
         Raises:
-            RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
+            RunError: the wanted engine cannot run this encoder here, or not enough GPU memory for a single frame.
         """
         most = self._most or max(1, frames_at_once(frames.device) // frames.shape[1:-3].numel())
         try:
@@ -101,10 +101,10 @@ class Engine:
             pass  # Handled below, after the exception has released its tensors.
         count = min(len(frames), most)
         if count == 1:
-            raise RunError("the GPU has no memory for one frame; use `device=cpu`, or a smaller encoder")
+            raise RunError("not enough GPU memory for one frame; use `device=cpu`, or a smaller encoder")
         self._most = count // 2
         self._reporter.note(
-            f"the GPU has no memory for {count} frames at once; encoding {self._most} at once from now on"
+            f"not enough GPU memory for {count} frames at once; encoding {self._most} at a time from now on"
         )
         return self(frames)
 

@@ -52,7 +52,7 @@ class FrozenItems:
     Attributes:
         data: the readable items.
         features: the mean feature of each, not normalised.
-        targets: the label index of each; with several labels, which classes it has.
+        targets: the label index of each; for multi-label data, which classes it has.
         skipped: errors of unreadable files, which are not among the items.
     """
 
@@ -66,7 +66,7 @@ class FrozenItems:
 
     @property
     def multilabel(self) -> bool:
-        """Whether the items have several labels."""
+        """Whether the items are multi-label."""
         return self.targets.ndim == 2
 
     @property
@@ -121,7 +121,7 @@ class FrozenEncoder:
         for path, entry in zip(paths, entries, strict=True):
             if isinstance(entry, Tensor) and not entry.isfinite().all():
                 problem = f"features of '{self.encoder.source}' are not finite"
-                raise EncoderError(f"{path}: {problem}: check the encoder, or leave out the file")
+                raise EncoderError(f"{path}: {problem}: check the encoder, or remove the file")
         positions, errors = readable(entries, skip=self.reading.skip_unreadable)
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)

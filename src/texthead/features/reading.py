@@ -65,4 +65,4 @@ def check_any(paths: Sequence[str | Path], positions: Sequence[int], errors: Seq
     """Raise DataError if none of the files could be read."""
     if not positions:
         none = f"none of {len(paths)} files can be read: " if len(paths) != 1 else ""
-        raise DataError(f"{none}{errors[0] if errors else 'no files given'}")
+        raise DataError(f"{none}{errors[0] if errors else 'no files'}")

@@ -42,9 +42,9 @@ def item_features(
     """
     model.eval()
     # All tokens of an imported classifier would fill the disk.
-    few = not model.sees_clips or model.spec.tokens <= math.prod(ATTENDED)
-    cached = bool(reading.cache) and few and (model.sees_frames_apart or model.sees_clips)
-    apart = model.sees_frames_apart and isinstance(model.visual, VisualEncoder)
+    few = not model.takes_clips or model.spec.tokens <= math.prod(ATTENDED)
+    cached = bool(reading.cache) and few and (model.encodes_frames_independently or model.takes_clips)
+    apart = model.encodes_frames_independently and isinstance(model.visual, VisualEncoder)
     network = model.visual_encoder if apart or cached else model
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.

@@ -1,7 +1,7 @@
 """Find media files below a folder."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from texthead.errors import DataError, listed, plural
@@ -31,45 +31,38 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _OF_SYSTEM
 
 
-def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
-    """Yield the names of the videos and images in a folder and its subfolders, sorted, without hidden ones (`.name`).
+def media_below(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the videos and images in a folder and its subfolders, sorted, and the names of the others.
 
-    Links that are broken or may not be followed are included, and `folder/*` of a folder without read permission:
-    reading them raises an error later. Links to folders are not followed.
-
-    Args:
-        others: gets the names of the files that are not media, without hidden ones and those of the system, and of the
-            folders that a system added and of links to folders, with a slash at the end.
+    Left out are hidden files and folders (`.name`). Links that are broken or may not be followed are included, and
+    `folder/*` of a folder without read permission: reading them raises an error later. Links to folders are not
+    followed. The others are files that are not media, and with a slash at the end, folders that a system added and
+    links to folders.
     """
     from texthead.media.open import media_suffixes
 
     suffixes = media_suffixes()  # A `MediaPath` for each of a hundred thousand names takes a second.
-    files: list[str] = []
-    folders: set[str] = set()
+    media: list[str] = []
+    others: list[str] = []
     try:
-        entries = [*os.scandir(folder)]
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError:
-        yield str(folder / EVERY)
-        return
+        return [str(folder / EVERY)], []
     for entry in entries:
-        if entry.name.startswith("."):
+        name, is_folder = entry.name, entry.is_dir(follow_symlinks=False)
+        if name.startswith("."):
             continue
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if is_folder and not is_system_folder(entry.name):
-            folders.add(entry.name)
+        if is_folder and not is_system_folder(name):
+            inside, skipped = media_below(folder / name)
+            media += inside
+            others += skipped
         elif is_folder or (entry.is_symlink() and os.path.isdir(entry)):  # noqa: PTH112
-            if others is not None:
-                others.append(f"{entry.name}/")
-        elif os.path.splitext(entry.name)[1].lower() in suffixes or MediaPath(entry.name).is_media:  # noqa: PTH122
-            files.append(entry.name)
-        elif others is not None and os.path.isfile(entry) and not is_hidden(entry.name):  # noqa: PTH113
-            others.append(entry.name)
-    for name in sorted([*files, *folders]):
-        path = folder / name
-        if name in folders:
-            yield from media_below(path, others)
-        else:
-            yield str(path)
+            others.append(f"{name}/")
+        elif os.path.splitext(name)[1].lower() in suffixes or MediaPath(name).is_media:  # noqa: PTH122
+            media.append(str(folder / name))
+        elif os.path.isfile(entry) and not is_hidden(name):  # noqa: PTH113
+            others.append(name)
+    return media, others
 
 
 def skipped_note(others: Sequence[str]) -> list[str]:
@@ -84,16 +77,7 @@ def skipped_note(others: Sequence[str]) -> list[str]:
     return notes
 
 
-def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[Path]:
-    """Return the paths of `find_names`.
-
-    Raises:
-        DataError: as there.
-    """
-    return [Path(name) for name in find_names(inputs, reporter)]
-
-
-def find_names(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[str]:
+def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[str]:
     """Return the files among the inputs, one or several, and the videos and images below the folders, sorted.
 
     They are strings, since a `Path` takes four times the memory.
@@ -116,10 +100,11 @@ def find_names(inputs: str | Path | Sequence[str | Path], reporter: Reporter = R
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]
         elif path.is_dir():
-            inside = [*media_below(path, others)]
+            inside, skipped = media_below(path)
             if not inside:
                 raise DataError(f"{path}: folder has no video or image; name files or another folder")
             names += inside
+            others += skipped
         elif media.exists():
             names.append(str(path))
         else:

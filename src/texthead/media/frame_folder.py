@@ -59,7 +59,9 @@ def frame_files(path: Path) -> list[Path]:
     suffixes = sorted({Path(name).suffix.lower() for name in frames.values()})
     if len(suffixes) > 1:
         kinds = ", ".join(suffixes)
-        raise MediaError(path, f"its folder has several image suffixes ({kinds}); give a template, as img_{{:05d}}.jpg")
+        raise MediaError(
+            path, f"its folder has several image suffixes ({kinds}); pass a template such as img_{{:05d}}.jpg"
+        )
     first, last = min(frames), max(frames)
     if first > 1:
         raise MediaError(path, f"its first frame is {frames[first]}; number frames from 0 or 1")

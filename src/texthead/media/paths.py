@@ -280,7 +280,7 @@ class MediaPath:
             raise MediaError(self.path, problem)
         reader = self.reader
         if not reader.one_file or self.is_image:
-            problem = f"only videos have parts, and this is of kind {reader.kind!r}; leave out its times"
+            problem = f"only videos have parts, and this is of kind {reader.kind!r}; remove the times"
             raise MediaError(self.path, problem)
         if self.is_member:
             raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
@@ -297,7 +297,7 @@ class MediaPath:
     def check_windows(self) -> None:
         """Raise MediaError for a prepared clip: it holds only some frames, so windows of frames cannot be chosen."""
         if self.is_member:
-            remedy = "use `stride=0`, `origin=first` or `origin=centre`, or its original"
+            remedy = "use `stride=0`, `origin=first` or `origin=center`, or its original"
             raise MediaError(self.path, f"a prepared clip has no windows: {remedy}")
 
     def frames(self, times: Sequence[float]) -> range:

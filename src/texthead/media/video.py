@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 
 from texthead.errors import MediaError
 from texthead.media.limits import Clock, check_frames
-from texthead.media.reader import Media, Picture, Take
+from texthead.media.reader import Frame, Media, Take
 from texthead.media.video_stream import VideoStream, decoder_faults
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
@@ -54,7 +54,7 @@ class Video(Media):
                 raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
             self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
             self.num_frames, self.offset_seconds = len(ticks), self._video.offset_seconds
-            self.listed_frames = self._video.stream.frames
+            self.header_frames = self._video.stream.frames
             last = self._entries[self._order[-1] if self._order else -1].duration
             if last and self._video.stream.time_base:
                 last_seconds = self._video.seconds(last)
@@ -65,16 +65,16 @@ class Video(Media):
             self.close()
             raise
 
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame, in decoding order.
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield (index, frame) of each wanted frame, in decoding order.
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
         self._clock = Clock(self.path)
         yield from ((index, self._video.rgb(frame)) for index, frame in self._frames(wanted))
 
-    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Decode every frame of the file once and yield (index, picture) of each wanted one, in order.
+    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Decode every frame of the file once and yield (index, frame) of each wanted one, in order.
 
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
@@ -86,26 +86,10 @@ class Video(Media):
             if index in wanted:
                 yield index, self._video.rgb(frame)
 
-    def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
+    def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, function that returns the frame) of a range of frames, in presentation order.
 
         The time limit is per frame here, since the caller works between frames.
-
-        Raises: MediaError for the first fault, when the iteration reaches it.
-        """
-        self._clock = Clock(self.path)
-        for index, frame in self._all_frames():
-            if index < self.num_frames:
-                if self._order is not None and frame.pts != self._pts(self._order[index]):
-                    problem = f"frame {index} has another time than listed; its time stamps are out of order"
-                    raise MediaError(self.path, f"{problem}: encode it again", "damaged")
-                yield self.times[index], partial(self._video.rgb, frame)
-            self._clock = Clock(self.path)
-
-    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, function that returns the picture) of a range of frames, in presentation order.
-
-        The time limit is per frame, as in `in_order`.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """

@@ -29,7 +29,6 @@ from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError, raising
 from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_pixels
-from texthead.media.reader import Closing
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -43,7 +42,7 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
 
-class VideoStream(Closing):
+class VideoStream(AbstractContextManager["VideoStream"]):
     """The best video stream of a file: its packets in stored order, and what the decoder makes of them.
 
     The decoder has one thread and a limit on the frame size. Cover art does not count as video.
@@ -88,7 +87,7 @@ class VideoStream(Closing):
         if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
             fault: Fault = "sound only" if self.container.streams.audio else "unreadable"
             content = fault if fault == "sound only" else "nothing to play"
-            problem = f"no video stream, it has {content}; leave it out or download it again"
+            problem = f"no video stream, it has {content}; remove the file or download it again"
             raise MediaError(self.path, problem, fault)
         if stream.codec_context is None:
             raise MediaError(self.path, "this FFmpeg does not know its codec; encode it as h264")
@@ -181,6 +180,9 @@ class VideoStream(Closing):
     def close(self) -> None:
         """Close the container."""
         self.container.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class UprightRgb:

@@ -4,7 +4,7 @@ recognizer    encoder, temporal module and head: the model
 heads         FrozenHead, TrainableHead, LinearHead, ProbeHead
 head_rows     rows of a head: text, random, orthogonal, LDA
 head_table    the heads by name, and those of installed packages
-multilabel_head  a head of several labels: each class is a yes-or-no question
+multilabel_head  a multi-label head: each class is a binary label
 temporal      frames -> one feature: mean, transformer, attentive probes, convolutions inside the encoder
 build         build the parts of a model from a recipe
 """

@@ -35,7 +35,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     rows, entry = head_kind(kind)
     if isinstance(rows, type):
         if trainable:
-            raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; leave it out")
+            raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; remove it")
         with entry.faults():
             head = rows.start(inputs)
         if not entry.ours:

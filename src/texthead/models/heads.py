@@ -13,7 +13,7 @@ from texthead.encoders.encoder import Encoder, Prompts
 from texthead.errors import DataError, PositiveFloat, RunError, checked
 from texthead.models.head_rows import RowInputs
 from texthead.text.class_names import check_names
-from texthead.text.prompts import fill_templates
+from texthead.text.prompts import class_prompts
 
 Names = Sequence[str]
 
@@ -33,7 +33,7 @@ class Head(nn.Module):
         of_text: whether `start` needs a text encoder.
         items: training items per class whose features `start` needs.
         frozen: whether the rows stay fixed in training.
-        multilabel: whether each class is a yes-or-no question (`MultiLabelHead`); else a file has one class.
+        multilabel: whether each class is a binary label (`MultiLabelHead`); else a file has one class.
         weight: one row per class.
         center: subtracted from the features before they are normalised, without a gradient; None subtracts nothing.
         names: the class names, in row order.
@@ -69,7 +69,7 @@ class Head(nn.Module):
         super().__init__()
         check_names(names)
         if len(names) != len(weight):
-            raise DataError(f"{len(names)} class names for {len(weight)} rows of the head; give one name per row")
+            raise DataError(f"{len(names)} class names for {len(weight)} rows of the head; pass one name per row")
         self.names = tuple(names)
         self.kind = kind
         self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
@@ -367,7 +367,7 @@ def text_head(
         prompts: one or more prompts per name, used instead of the template.
     """
     check_names(names)
-    prompts = fill_templates(template, names) if prompts is None else prompts
+    prompts = class_prompts(template, names) if prompts is None else prompts
     return FrozenHead(
         encoder.text_rows(prompts),
         names=names if labels is None else labels,

@@ -1,4 +1,4 @@
-"""A head of several labels: each class is a yes-or-no question."""
+"""A multi-label head: each class is a binary label."""
 
 from typing import Any
 

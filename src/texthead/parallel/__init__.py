@@ -2,8 +2,7 @@
 
 distributed  ranks, shares, gathers and sums over a process group
 loaders      data loaders, errors for workers that die or hang
-startup      the server that forks loader workers; what a command sets in its process
-signals      make SIGTERM and SIGHUP end a program as Ctrl-C does
+startup      the server that forks loader workers; freed memory
 caller       leave a caller's random state, default dtype and environment as they were
 device       choose and check a device
 progress     progress, messages and metrics for the caller

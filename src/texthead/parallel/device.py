@@ -13,7 +13,7 @@ def pick_device(name: str) -> torch.device:
         RunError: the device does not exist, or several processes would share one GPU.
     """
     if ranks() > 1 and name.startswith("cuda:"):
-        raise RunError(f"`device={name}`: each of {ranks()} processes uses its own GPU: leave it out")
+        raise RunError(f"`device={name}`: each of {ranks()} processes uses its own GPU: remove `device`")
     if name == "auto":
         gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
         return torch.device(gpu or "cpu")

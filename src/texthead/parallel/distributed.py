@@ -93,7 +93,7 @@ def check_same(what: str, value: object) -> None:
         return
     digests = gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
     if len(set(digests)) > 1:
-        raise RunError(f"{len(digests)} processes have different {what}: give all of them the same")
+        raise RunError(f"{len(digests)} processes have different {what}: start all with the same")
 
 
 @contextmanager

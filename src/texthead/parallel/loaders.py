@@ -4,6 +4,7 @@ import atexit
 import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
@@ -16,9 +17,8 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
 from texthead.errors import LostWorkerError, MediaError
-from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
-from texthead.platform import START_METHOD, interrupts_blocked, unblock_interrupts
+from texthead.platform import ENDING, START_METHOD, interrupts_blocked, unblock_interrupts
 
 # Files that torch sends to a worker in advance; files that may be lost, if all are.
 _PREFETCHED, _MAX_LOST = 2, 3
@@ -98,7 +98,7 @@ def read_each(files: FileDataset, workers: int, **options: Any) -> Iterator[Any 
             if lost == done + 1 >= _MAX_LOST:
                 raise
             problem = "reading it takes too long, crashes, or needs too much memory"
-            yield MediaError(files.rows[done][0], f"{problem}; leave it out or save it again")
+            yield MediaError(files.rows[done][0], f"{problem}; remove the file or save it again")
             done += 1
 
 
@@ -114,6 +114,26 @@ class _Loader(DataLoader):
         spawns = START_METHOD == "spawn" and self.num_workers > 0
         with interrupts_held(), interrupts_blocked() if spawns else nullcontext():
             return super().__iter__()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Delay interrupts until the end of the block, so that processes it starts are complete and can be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+    acting = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in acting:
+        signal.signal(number, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in acting.items():
+            signal.signal(number, handler)
+        for number in arrived[:1]:
+            acting[number](number, None)
 
 
 def _await_feeders() -> None:

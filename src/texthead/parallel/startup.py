@@ -1,12 +1,10 @@
-"""The fork server of data-loader workers, started without importing torch here."""
+"""The fork server of data-loader workers, started without importing torch here; and freed memory."""
 
-import atexit
-import gc
 import os
 import sys
 import tempfile
 
-from texthead.platform import START_METHOD, interrupts_blocked, kill, set_malloc
+from texthead.platform import START_METHOD, interrupts_blocked, set_malloc
 
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -58,51 +56,6 @@ def begin_tracker() -> None:
 
     with interrupts_blocked(and_ctrl_c=False):
         resource_tracker.ensure_running()
-
-
-def end_processes() -> None:
-    """Kill the fork server and all child processes of `multiprocessing`, when this process ends.
-
-    Those that are still starting would print errors about semaphores that no longer exist.
-    """
-    from multiprocessing import active_children
-
-    processes = [process.pid for process in active_children()]
-    if START_METHOD == "forkserver":
-        from multiprocessing import forkserver
-
-        processes.insert(0, getattr(forkserver._forkserver, "_forkserver_pid", None))  # pyright: ignore
-    for process in filter(None, processes):
-        kill(process)
-
-
-def limit_openmp_spinning() -> None:
-    """Let OpenMP threads spin only shortly while they wait for each other, unless the environment says otherwise.
-
-    By default libgomp spins for milliseconds. If another program needs the core, each small operation then waits for
-    that program: on two busy cores a transformer layer took up to 90 ms in place of 0.3 (LOG.md). libgomp reads this
-    when torch is imported.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-
-def freeze_imports() -> None:
-    """Keep imported modules out of garbage collections, which are a third of the time of `import torch`.
-
-    A full collection goes through all objects, and finds none of a module's to free. So while modules are being
-    imported, all objects are frozen instead, that is, left out of this collection and the following ones.
-    """
-    imported = 0
-
-    def freeze(phase: str, about: dict[str, int]) -> None:
-        nonlocal imported
-        if phase == "start" and about["generation"] == 2 and len(sys.modules) >= imported + 20:
-            gc.freeze()
-            imported = len(sys.modules)
-
-    gc.callbacks.append(freeze)
-    atexit.register(gc.freeze)  # The last collection is at the end of the program.
 
 
 def keep_freed_memory(most: int = 1 << 30) -> bool:

@@ -124,7 +124,7 @@ def zero_shot(
     """
     options = EncoderOptions.from_encoder(encoder)
     names = clean_names(labels) if names is None else names
-    filled = class_prompts(options.template or "{}", names, prompts or [None] * len(names))
+    filled = class_prompts(options.template or "{}", names, prompts)
     loaded = options.load(filled)
     # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
     lengths = loaded.familiarity_scaled_rows(names, [flat([prompt]) for prompt in filled]).norm(dim=1)
@@ -179,7 +179,7 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
         side: of the frames, in pixels.
     """
     visual = model.visual_encoder
-    if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
+    if not model.encodes_frames_independently or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)
     if digest == noted(_files(folder)).get("weights"):

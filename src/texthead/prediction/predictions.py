@@ -27,36 +27,36 @@ CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 class Prediction:
     """The top classes of one file with their probabilities (0-1), best first; or an error if it could not be read.
 
-    With a rejection threshold, `known` is False if the highest probability is not above it. With a level, `answer` is
-    the most specific name that reaches it, with its probability, and `known` is False if none does. The prediction set,
-    if requested, is the first `set_size` names of `top`. With several labels per file, the first `chosen` names of
-    `top`, which may be none, are those above their thresholds.
+    With a rejection threshold, `accepted` is False if the highest probability is not above it. With a level, `answer`
+    is the most specific name that reaches it, with its probability, and `accepted` is False if none does. The
+    prediction set, if requested, is the first `set_size` names of `top`. For multi-label data, the first `num_labels`
+    names of `top`, which may be none, are those above their thresholds.
     """
 
     path: Path
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
-    known: bool = True
+    accepted: bool = True
     set_size: int | None = None
-    chosen: int | None = None
+    num_labels: int | None = None
     answer: tuple[str, float] | None = None
 
     @property
-    def named(self) -> str | None:
+    def answer_name(self) -> str | None:
         """The answer: a broader name, or the best class; None for none of these."""
-        return (self.answer or self.top[0])[0] if self.known and self.top and self.chosen != 0 else None
+        return (self.answer or self.top[0])[0] if self.accepted and self.top and self.num_labels != 0 else None
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:
         """The classes that the file is assigned, with their probabilities: none for a broader name."""
-        if self.chosen is not None:
-            return self.top[: self.chosen]
+        if self.num_labels is not None:
+            return self.top[: self.num_labels]
         return () if self.displayed_answer else self.top[:1]
 
     @property
     def displayed_answer(self) -> str:
         """The text that replaces the best class as the answer: none of these, or a broader name; empty if none does."""
-        if not self.known or self.chosen == 0:
+        if not self.accepted or self.num_labels == 0:
             return NONE
         if self.answer is None or self.answer[0] == self.top[0][0]:
             return ""
@@ -75,10 +75,10 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
     if calibration is not None:
         entry |= {"temperature": calibration.temperature} if calibration.items else {}
         if calibration.answers_differ:
-            entry["answer"] = prediction.named
+            entry["answer"] = prediction.answer_name
         if prediction.answer is not None:
             entry["answer_probability"] = prediction.answer[1]
-    if prediction.chosen is not None:
+    if prediction.num_labels is not None:
         entry["labels"] = [name for name, _ in prediction.labels]
     if prediction.set_size is not None:
         entry["set"] = [name for name, _ in prediction.top[: prediction.set_size]]
@@ -103,9 +103,9 @@ def csv_rows(prediction: Prediction, columns: Sequence[str]) -> list[tuple[objec
     rows = [{"error": prediction.error}] if prediction.error else []
     for rank, (name, probability) in enumerate(prediction.top, 1):
         row = {"rank": rank, "name": name, "probability": f"{probability:.6f}"}
-        row["answer"] = "" if rank > 1 else prediction.named or NONE
+        row["answer"] = "" if rank > 1 else prediction.answer_name or NONE
         row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
-        row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
+        row["chosen"] = "yes" if rank <= (prediction.num_labels or 0) else "no"
         rows.append(row)
     return [tuple({"path": prediction.path, **row}.get(column, "") for column in columns) for row in rows]
 
@@ -162,31 +162,31 @@ def predictions_of(
     """Return the prediction of each file from its scores or its problem.
 
     Args:
-        thresholds: with several labels per file, the log-odds from which on it has a class.
+        thresholds: for multi-label data, the smallest log-odds at which it has a class.
     """
     probabilities = (scores if calibration is None else calibration.apply(scores)).softmax(dim=-1)
-    known = [True] * len(paths) if calibration is None else calibration.is_known(scores).tolist()
+    accepted = [True] * len(paths) if calibration is None else calibration.accepts(scores).tolist()
     answers: list[tuple[str, float] | None] = [None] * len(paths)
     if calibration and calibration.level:
         every, given = (*names, *calibration.level.broader), calibration.answers(scores).tolist()
         values = name_probabilities(probabilities, calibration.level.broader)
         answers = [(every[name], float(values[i, name])) if name >= 0 else None for i, name in enumerate(given)]
-        known = [answer is not None for answer in answers]
+        accepted = [answer is not None for answer in answers]
     sizes = calibration.prediction_sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
     order = scores.argsort(dim=-1, descending=True, stable=True)
-    chosen: list[int | None] = [None] * len(paths)
+    num_labels: list[int | None] = [None] * len(paths)
     if thresholds is not None:
         # The classes above their thresholds first.
         yes, probabilities = scores >= thresholds, scores.sigmoid()
         order = order.gather(1, yes.gather(1, order).int().argsort(dim=-1, descending=True, stable=True))
-        chosen = yes.sum(1).tolist()
+        num_labels = yes.sum(1).tolist()
     result: list[Prediction] = []
     for i, (path, problem) in enumerate(zip(paths, problems, strict=True)):
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        indices = order[i, : max(top, sizes[i] or 0, chosen[i] or 0)].tolist()
+        indices = order[i, : max(top, sizes[i] or 0, num_labels[i] or 0)].tolist()
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
-        result.append(Prediction(path, pairs, None, known[i], sizes[i], chosen[i], answers[i]))
+        result.append(Prediction(path, pairs, None, accepted[i], sizes[i], num_labels[i], answers[i]))
     return result

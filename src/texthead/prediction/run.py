@@ -39,7 +39,7 @@ from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
-from texthead.media.find import find_names
+from texthead.media.find import find_media
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.models.head_table import as_head
 from texthead.models.heads import Head
@@ -118,7 +118,7 @@ class Run:
         calibration: the content of `calibration.json`; `calibration_for` returns the part that is valid.
         edits: class edits since the run was loaded, which `save` writes to a new folder.
         allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
-        mix: the share of the trained encoder in its weights; the rest is the pretrained one.
+        mix: the weight of the trained encoder, interpolated with the pretrained one.
         scores: of a run that `train` returns, its scores beside baselines, which have no rows if no item was held out.
     """
 
@@ -191,7 +191,7 @@ class Run:
             if not self.split.held_out:
                 how = f"calibrate {name} DATA does that on labelled data"
             own = f"probabilities of {name} are not calibrated; texthead {how}"
-            # Those of several labels come from cross-validated items.
+            # Those of multi-label runs come from cross-validated items.
             return None, None if self.classes is None or self.model.multilabel else own
         if calibration.classes != rows_digest(self.head.weight):
             reason = "the classes have been edited since"
@@ -217,13 +217,13 @@ class Run:
             refined: the scores were refined with unlabelled files, for which no calibration is valid.
 
         Raises:
-            DataError: the level is not a probability, files have several labels, or there are no prediction sets.
+            DataError: the level is not a probability, the run is multi-label, or there are no prediction sets.
         """
         for option, value in (("sets", sets), ("unlabelled", refined), ("at_least", at_least is not None)):
             if value:
                 self._check_one_label(option)
         if sets and refined:
-            raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
+            raise DataError("prediction sets are not valid with unlabelled files; remove `sets` or `unlabelled`")
         calibration = None if refined else self.calibration_for(protocol)[0]
         if at_least is not None:
             broader = self.tree.broader(self.labels) if self.tree else {}
@@ -236,7 +236,7 @@ class Run:
 
     def _check_one_label(self, option: str) -> None:
         if self.model.multilabel:
-            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
+            raise DataError(f"`{option}` is for single-label runs, and this run is multi-label: remove `{option}`")
 
     @property
     def head(self) -> Head:
@@ -266,11 +266,11 @@ class Run:
         A level for other broader names is dropped.
 
         Raises:
-            DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
+            DataError: other classes replaced the run's, none of them is in the tree, or the run is multi-label.
         """
         self._check_one_label("tree")
         if self.classes is None:
-            raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
+            raise DataError("a tree is for the run's own classes: remove `tree` or `classes`")
         tree, calibration = tree.with_labels(self.labels), self.calibration
         if calibration and calibration.level and calibration.level.broader != tree.broader(self.labels):
             calibration = replace(calibration, level=None)
@@ -332,8 +332,8 @@ class Run:
             RunError: the text encoder was trained with the run and not saved.
         """
         self.check_text_saved()
-        encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
-        filled = class_prompts(template or self.recipe.template, names, own_prompts)
+        encoder, names = encoder or self.encoder(), names or labels
+        filled = class_prompts(template or self.recipe.template, names, prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
@@ -350,7 +350,7 @@ class Run:
             EncoderError: the pretrained encoder cannot be loaded.
         """
         if self.carries_encoder:
-            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: leave out `mix`")
+            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: remove `mix`")
         model = copy.deepcopy(self.model)
         pretrained = load_encoder(self.spec.source, allow_download=self.allow_download).visual.state_dict()
         with torch.no_grad():
@@ -450,11 +450,11 @@ class Run:
         """Yield what `predict` returns, as it comes."""
         model, protocol = self.model, self.protocol_for(protocol)
         calibration = self.answering(protocol, at_least, sets=sets, refined=bool(unlabelled))
-        names = find_names(inputs, reporter)
+        names = find_media(inputs, reporter)
         others: list[str] = []
         if unlabelled:
             own = {MediaPath(name).resolved() for name in names}
-            others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in own]
+            others = [name for name in find_media(unlabelled, reporter) if MediaPath(name).resolved() not in own]
         features = item_features(model, names + others, protocol, reading, reporter, "predict")
         size = len(names + others) if unlabelled else FILES_OF_CHUNK
         errors: list[MediaError] = []
@@ -465,7 +465,7 @@ class Run:
             if unlabelled:
                 check_any(names + others, range(len(entries) - len(errors)), errors)
                 if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
-                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
+                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are skipped")
                 scores = refined_scores(model, entries, scores, self.answering(protocol, at_least), reporter)
             paths = [Path(name) for name in names[start : start + len(entries)]]
             rows = self.labels, paths, scores[: len(paths)], problems[: len(paths)]
@@ -614,13 +614,13 @@ class Run:
             split: train, val or test; None for val, else test, else the items that the run held out.
 
         Raises:
-            DataError: no such split, the run was trained on the items, or its files have several labels.
+            DataError: no such split, the run was trained on the items, or is multi-label.
             RunError: the run has no folder, one with other classes or weights, or one in the hub's cache.
         """
         if self.model.multilabel:
             raise DataError(
-                f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
-                "this one come from its cross-validated training items"
+                f"{self.folder}: calibrate is for single-label runs; the probabilities and thresholds of a "
+                "multi-label run come from its cross-validated training items"
             )
         self.check_saved()
         dataset = None if dataset is None else as_dataset(dataset)
@@ -648,9 +648,9 @@ class Run:
         Args:
             items: what `calibration_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
-            false_accept: share of unknown items that may get a class, 0-1.
-            coverage: share of prediction sets that must contain the correct class, 0-1.
-            wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
+            false_accept: fraction of unknown items that may get a class, 0-1.
+            coverage: fraction of prediction sets that must contain the true class, 0-1.
+            wrong: fraction of items that may get a wrong answer if the run has a tree, 0-1.
             reporter: gets progress, messages and skipped files.
 
         Raises:
@@ -695,7 +695,7 @@ class Run:
             lines.insert(
                 0,
                 f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
-                f"({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
+                f"({min(sizes)} to {max(sizes)} per class): for the sets, the {len(targets)} items are worth {alike}",
             )
         strange = None
         if unknown and "threshold" not in missing:
@@ -742,7 +742,7 @@ def _looks(protocol: Protocol, own: Protocol, mix: float) -> str:
 
     Args:
         own: the run's own protocol.
-        mix: share of the trained encoder.
+        mix: weight of the trained encoder.
     """
     now, before = protocol.views, own.views
     pairs = (
@@ -769,7 +769,9 @@ def _promises(calibration: Calibration, result: Evaluation, new: Evaluation | No
     if new is not result:
         left = new.count if new else 0
         rest = (
-            f"rates of threshold, sets and answers are those of the other {left}" if new else "give others to test it"
+            f"rates of threshold, sets and answers are those of the other {left}"
+            if new
+            else "use other items to test it"
         )
         seen = f"{result.count - left} of these {result.count} items"
         lines.append(f"the calibration was fitted to {seen}, for which its ECE is too low: {rest}")
@@ -777,7 +779,7 @@ def _promises(calibration: Calibration, result: Evaluation, new: Evaluation | No
         return lines
     result = new
     if calibration.threshold and not calibration.level:
-        rejected = ~calibration.is_known(result.scores)
+        rejected = ~calibration.accepts(result.scores)
         right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
             f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "
@@ -786,8 +788,8 @@ def _promises(calibration: Calibration, result: Evaluation, new: Evaluation | No
     if calibration.coverage:
         sets, held = calibration.prediction_sets(result.scores), calibration.covers(result.scores, result.targets)
         lines.append(
-            f"prediction sets: {rate_text(held, result.groups)} hold the label "
-            f"({100 * calibration.coverage.level:g} % promised), "
-            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
+            f"prediction sets: {rate_text(held, result.groups)} contain the true class "
+            f"(target {100 * calibration.coverage.level:g} %), "
+            f"{float(sets.sum(1).float().mean()):.2f} classes on average"
         )
     return lines

@@ -74,7 +74,7 @@ def train(
         encoder: an encoder, its name, or options that also say its template and device.
         classes: file of class names or prompts for the labels, as in `read_classes`.
         k: training items drawn for each class; all if None.
-        held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
+        held_out: fraction of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
         method: method to fit on the frozen encoder; None for the default one.
         fine_tune: whether to fine-tune the encoder instead of fitting a head to frozen features.
         head: kind of the fine-tuned run's head.
@@ -97,7 +97,7 @@ def train(
     tunes, make = resume or fine_tune or ranks() > 1, RECIPES[recipe]
     for name, value in (("method", method), ("unlabelled", unlabelled)):
         if value and tunes:
-            remedy = "leave it out, or `fine_tune`, `resume` and torchrun"
+            remedy = "remove it, or remove `fine_tune` and `resume` and start without torchrun"
             raise DataError(f"`{name}` {value} is for a head on the frozen encoder: {remedy}")
     out, options = Path(out), EncoderOptions.from_encoder(encoder)
     check_out(out, resume=resume)
@@ -137,7 +137,7 @@ def _fit(
     name = experiment.check_method(method)
     probe = name in ("text-probe", "probe")
     if unlabelled and not probe:
-        raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
+        raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: remove one of the two")
     experiment, lines = suited(experiment, name, unlabelled)
     items, tests, division = experiment.items, experiment.tests, experiment.division
     # A run keeps the items that could be read.
@@ -233,7 +233,7 @@ def _fine_tune(
         # The cache holds features of the encoder before training.
         reading = reading if recipe.frozen else replace(reading, cache=False)
         scored = evaluate(model, division.scored, frozen.protocol, reading, reporter=reporter)
-        # Validation items set the threshold of several labels.
+        # Validation items set the threshold of a multi-label head.
         chose = scored.metric != "top-1" and division.scored_name == "val"
         table.rows.append((f"this run ({head} head){', threshold set on these items' * chose}", scored))
         if rank() == 0:
@@ -245,11 +245,8 @@ def _check_head(kind: str, experiment: Experiment) -> None:
     """Raise DataError unless training can start with this kind of head on the items and the encoder."""
     rows, encoder = head_kind(kind)[0], experiment.encoder
     if experiment.division.train.multilabel and rows.items:
-        raise DataError(
-            f"head {kind} is fitted to files with one label each, and these have several: take another head"
-        )
+        raise DataError(f"head {kind} is for single-label data, and these files have several labels: use another head")
     if rows.of_text and not encoder.has_text:
         raise DataError(
-            f"head {kind}: {encoder.source} has no text encoder: give it one (`text`), or take another head: "
-            f"{WITHOUT_TEXT}"
+            f"head {kind}: {encoder.source} has no text encoder: add one (`text`), or use another head: {WITHOUT_TEXT}"
         )

@@ -40,7 +40,7 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
 def most_confident(result: Evaluation, hits: int = _HITS) -> list[int]:
     """Return the indices of the most confident wrong predictions, then of the correct ones.
 
-    With several labels, a prediction is as sure as its surest wrong answer, or as its least sure one if all are right.
+    For multi-label data, a prediction is as sure as its surest wrong answer, or as its least sure one if all are right.
     """
     wrong = torch.from_numpy(~result.right)
     if isinstance(result, MultiLabelEvaluation):
@@ -76,7 +76,7 @@ def mistake_strips(
     """
     strips = []
     chosen = most_confident(result, hits)
-    if model is not None and model.sees_clips:
+    if model is not None and model.takes_clips:
         passes = steps_of(model, protocol.frames) * CLIP_GRID**2
         reporter.note(f"each saliency map encodes its clip {passes} times")
     with reporter.bar("draw examples", "clips") as progress:
@@ -100,7 +100,7 @@ def item_strip(
 
     Args:
         result: scores that are divided by `temperature`.
-        model: explains the prediction by saliency maps, unless items have several labels; None for none.
+        model: explains the prediction by saliency maps, unless items are multi-label; None for none.
         engine: runs the encoder for these.
 
     Raises:

@@ -87,7 +87,7 @@ def calibration_report(
     calibration: Calibration | None = None,
     lines: Sequence[str] = (),
 ) -> CalibrationReport | None:
-    """Measure the run's probabilities on the items of its page; None if these have several labels.
+    """Measure the run's probabilities on the items of its page; None if these are multi-label.
 
     Args:
         calibration: the parts that are valid for these scores.
@@ -109,7 +109,7 @@ def calibration_report(
     if new:
         here = measure(calibration, new.scores, new.targets, groups=new.groups)
         if calibration.threshold:
-            intervals[REJECTED] = grouped_interval(~calibration.is_known(new.scores).numpy(), new.groups)
+            intervals[REJECTED] = grouped_interval(~calibration.accepts(new.scores).numpy(), new.groups)
         if calibration.coverage:
             intervals[COVERED] = grouped_interval(calibration.covers(new.scores, new.targets).numpy(), new.groups)
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))

@@ -34,7 +34,7 @@ class Strip(NamedTuple):
         top: the predicted classes and the next ones with their probabilities 0..1, best first; then true classes that
             rank lower.
         truth: the true classes.
-        rank: rank of the only true class by probability, from 1; None with several labels.
+        rank: rank of the only true class by probability, from 1; None for multi-label data.
         num_predicted: how many classes are predicted, the first of `top`.
         heats: saliency maps 0..1 by title.
         note: text below the heat maps.

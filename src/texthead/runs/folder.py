@@ -183,7 +183,7 @@ def opened(path: Path) -> Iterator[Any]:
 def check_resumable(folder: Path) -> None:
     """Raise RunError if a folder holds no run, or the run's classes were edited after training."""
     if not is_run(folder):
-        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out `resume` to start one")
+        raise RunError(f"{folder}: no run to resume (no recipe.json in it); remove `resume` to start one")
     if read_json(folder / "classes.json").get("edited"):
         raise RunError(
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "

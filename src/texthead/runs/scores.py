@@ -40,7 +40,7 @@ class Score(NamedTuple):
 
 
 class MultiLabelScore(NamedTuple):
-    """The score of one method on files with several labels, in percent; the calibration error in points.
+    """The score of one method on multi-label data, in percent; the calibration error in points.
 
     Attributes:
         items: number of scored items.

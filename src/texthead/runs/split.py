@@ -102,12 +102,12 @@ class RunSplit:
         """
         items = self.items("held_out")
         if not len(items):
-            raise DataError(f"{self.folder}: has no held-out items of its classes; give labelled data after the run")
+            raise DataError(f"{self.folder}: has no held-out items of its classes; name labelled data after the run")
         missing = [item.path for item in items.items if not item.media.exists()]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(items)} held-out items of {self.folder} are missing (the first: "
-                f"{missing[0]}): give the folder where they are now after the run"
+                f"{missing[0]}): name the folder where they are now after the run"
             )
         removed = len(self.lists["held_out"]) - len(items)
         notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
@@ -117,18 +117,16 @@ class RunSplit:
         """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
 
         Args:
-            multilabel: whether the run takes several labels per file.
+            multilabel: whether the run is multi-label.
 
         Raises:
             DataError: no such split, the run was trained on some of the items and `split` is not train, or the items
-                have one label each and the run is of several, or the other way round.
+                are single-label and the run is multi-label, or the other way round.
         """
         if not multilabel:
             dataset.check_one_label()
         elif not dataset.multilabel:
-            raise DataError(
-                f"{dataset.source}: has one label per file, but the run takes several: name a column 'labels'"
-            )
+            raise DataError(f"{dataset.source}: is single-label, but the run is multi-label: name the column 'labels'")
         counts = splits_of(dataset)
 
         def items_where(condition: Callable[[Path], bool]) -> Dataset:
@@ -139,7 +137,7 @@ class RunSplit:
         elif split:
             chosen, name = items_where(self.was_trained_on if split == "train" else lambda _: False), "training"
             if not len(chosen):
-                why = "since the data has no splits; leave out `split` to score the run's held-out items"
+                why = "since the data has no splits; remove `split` to score the run's held-out items"
                 raise DataError(f"{dataset.source}: no item has split {split!r}, {why}")
         elif counts:
             if not counts.keys() & {"test", "val"}:
@@ -158,7 +156,7 @@ class RunSplit:
         if seen and split != "train":
             raise DataError(
                 f"the run was trained on {len(seen)} of {len(chosen)} items or copies of them (the first: "
-                f"{seen[0].path}): give other data, or pass `split=train` to score training items"
+                f"{seen[0].path}): use other data, or pass `split=train` to score training items"
             )
         return chosen, name
 
@@ -208,7 +206,7 @@ class RunSplit:
             if not len(chosen):
                 raise DataError(
                     f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "
-                    "calibration needs unseen ones; give held-out items"
+                    "calibration needs unseen ones; use held-out items"
                 )
             name, notes = "train, not drawn", shared_groups(drawn, chosen, "undrawn training")
         else:
@@ -216,7 +214,7 @@ class RunSplit:
             notes = shared_groups(self.items("train").with_classes(labels), chosen, name)
         known = chosen.with_classes(labels)
         if not len(known):
-            raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; give others")
+            raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; use other data")
         missing = [label for label in labels if label not in known.classes]
         if missing:
             notes.append(f"no items of {listed(missing)}: the calibration's rates do not hold for these classes")
@@ -226,7 +224,7 @@ class RunSplit:
         if own or seen:
             trained_on = f"the run was trained on {len(seen)} items (the first: {(own + seen)[0].path})"
             problem = f"{len(own)} items have a class of the run ({own[0].label!r})" if own else trained_on
-            raise DataError(f"`unknown` {others and others.source}: {problem}: leave them out")
+            raise DataError(f"`unknown` {others and others.source}: {problem}: remove them")
         items = [*(item for item in chosen.items if item.label not in labels), *more]
         kept, unknown = _without_copies(known.items), _without_copies(items)
         copies = len(known) - len(kept) + len(items) - len(unknown)
@@ -239,7 +237,7 @@ class RunSplit:
 
         Args:
             edits: for each edit, the label that replaces each removed label; None if the class was removed.
-            multilabel: whether the run takes several labels per file.
+            multilabel: whether the run is multi-label.
         """
         lists = {**self.lists}
         for key in ("train_labels", "held_out_labels"):

@@ -34,11 +34,11 @@ class ClassTree:
             for parent, name in pairwise(("", *names)):
                 if parents.setdefault(name, parent) != parent:
                     both = " and ".join(repr(each) if each else "no name" for each in (parents[name], parent))
-                    raise DataError(f"the name {name!r} is below {both}: give each name one place in the tree")
+                    raise DataError(f"the name {name!r} is below {both}: list each name once in the tree")
         if broader := {name for names in self.above.values() for name in names}:
             check_names(sorted(broader))
         if both := [name for name in parents if name in self.above]:
-            raise DataError(f"{both[0]!r} is a class and a name above classes: give the class a place below it")
+            raise DataError(f"{both[0]!r} is a class and a superclass: list the class below it")
 
     @classmethod
     def from_labels(cls, labels: Iterable[str]) -> "ClassTree | None":
@@ -106,7 +106,7 @@ def tree_of(value: Mapping[str, Any], path: Path) -> ClassTree:
     pairs = [*_ancestors_of(value, ())]
     labels = [label for label, _ in pairs]
     if twice := [label for label, count in Counter(labels).items() if count > 1]:
-        raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: give it one place")
+        raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: list it once")
     with naming(path):
         return ClassTree(dict(pairs))
 

@@ -1,7 +1,6 @@
 """Make prompts from templates, class names and sentences. Imports no torch."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +8,6 @@ from typing import NamedTuple
 from texthead.errors import DataError, check_as_many, listed, naming, raising
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
-
-_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 def check_template(template: str) -> None:
@@ -32,26 +29,6 @@ def fill_template(template: str, names: Sequence[str]) -> list[str]:
     return [f"{before}{name}{after}" for name in names]
 
 
-def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[str | tuple[str, ...]]:
-    """Return the prompt of each name; with several templates, a tuple with one prompt per template.
-
-    Source: Table 4, "multiple fixed templates".
-
-    Raises:
-        DataError: there is no template, one occurs twice, or one does not contain exactly one `{}`.
-    """
-    if isinstance(template, str):
-        return [*fill_template(template, names)]
-    if not template or len(set(template)) < len(template):
-        raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
-    return list(zip(*(fill_template(one, names) for one in template), strict=True))
-
-
-def has_two_articles(prompt: str) -> bool:
-    """Return whether a prompt has two articles in a row, from template and name: "a photo of a a bird"."""
-    return bool(_ARTICLES.search(prompt))
-
-
 def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:
     """Return all prompts of all classes as one list, in order."""
     return [prompt for one_class in prompts for prompt in ([one_class] if isinstance(one_class, str) else one_class)]
@@ -67,30 +44,47 @@ def read_template(text: str) -> str | tuple[str, ...]:
         check_template(text)
         return text
     lines = tuple(line for line in text_lines(Path(text), "templates") if line)
-    fill_templates(lines, ["x"])
+    class_prompts(lines, ["x"])
     return lines
 
 
 def class_prompts(
-    template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
+    template: str | Sequence[str],
+    names: Sequence[str],
+    sentences: Sequence[str | Sequence[str] | None] | None = None,
 ) -> list[str | tuple[str, ...]]:
     """Return the prompt or prompts of each class: its own sentences if it has any, else the filled template.
 
     class_prompts("a {}.", ["cat", "dog"], [None, ("a hound", "a puppy")]) is ["a cat.", ("a hound", "a puppy")].
 
+    Args:
+        template: with several templates, a class has a prompt per template.
+        sentences: for each class its own sentences, or None for the template.
+
+    Source: Table 4, "multiple fixed templates".
+
     Raises:
-        DataError: the template does not contain exactly one `{}`, or a class has an empty sentence or an empty list.
+        DataError: there is no template, one occurs twice, or one does not contain exactly one `{}`; or a class has an
+            empty sentence or an empty list.
     """
+    prompts: list[str | tuple[str, ...]]
+    if isinstance(template, str):
+        prompts = [*fill_template(template, names)]
+    else:
+        if not template or len(set(template)) < len(template):
+            raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
+        prompts = [*zip(*(fill_template(one, names) for one in template), strict=True)]
+    if sentences is None:
+        return prompts
     check_as_many(names=names, prompts=sentences)
-    filled = fill_templates(template, names)
-    own_prompts = [own if own is None else tuple(flat([own])) for own in sentences]
-    for name, own in zip(names, own_prompts, strict=True):
-        if own is not None and not (own and all(sentence.strip() for sentence in own)):
+    for i, (name, own) in enumerate(zip(names, sentences, strict=True)):
+        if own is None:
+            continue
+        own = flat([own])
+        if not (own and all(sentence.strip() for sentence in own)):
             raise DataError(f"class {name!r} has an empty sentence or an empty list: add one, or use the template")
-    return [
-        prompt if own is None else own[0] if len(own) == 1 else own
-        for prompt, own in zip(filled, own_prompts, strict=True)
-    ]
+        prompts[i] = own[0] if len(own) == 1 else tuple(own)
+    return prompts
 
 
 class LabelledClasses(NamedTuple):
@@ -125,7 +119,7 @@ def labelled_classes(
     if file is None:
         return LabelledClasses(originals, names, [None] * len(names))
     if template is not None and classes and None not in classes.values():
-        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; leave it out")
+        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; remove `template`")
     index_of = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(originals)}
     data_labels = list(originals)
     taken: dict[int, str] = {}
@@ -140,7 +134,7 @@ def labelled_classes(
         if index in taken:
             raise DataError(
                 f"{source}: labels {taken[index]!r} and {label!r} both match {originals[index]!r} in `classes`: "
-                "give each its own class, or merge them in the data"
+                "add a class for each, or merge them in the data"
             )
         taken[index] = data_labels[index] = label
     return LabelledClasses(data_labels, names, list(classes.values()))

@@ -45,15 +45,15 @@ def adapt_recipe(
         )
     if recipe.stride and recipe.frozen and spec.unit == "frame":
         why = "with a frozen encoder, frames are spread evenly over the video"
-        raise RunError(f"`stride={recipe.stride}`: {why}: leave out `stride` or `tune=none`")
+        raise RunError(f"`stride={recipe.stride}`: {why}: remove `stride` or `tune=none`")
     if spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
-            raise RunError(f"`frames={recipe.frames}`: all items are images, of one frame; leave out `frames`")
+            raise RunError(f"`frames={recipe.frames}`: all items are images, of one frame; remove `frames`")
         values["frames"] = 1
         notes.append("all items are images: 1 frame per clip, mean pooling")
     if recipe.temporal != "mean" and values.get("frames", recipe.frames) == 1:
         if "temporal" in overrides:
-            raise RunError(f"`temporal={recipe.temporal}`: clips have only one frame; leave out `temporal`")
+            raise RunError(f"`temporal={recipe.temporal}`: clips have only one frame; remove `temporal`")
         values["temporal"] = "mean"
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in overrides:
         values["size"] = spec.size

@@ -45,10 +45,10 @@ class RunInfo:
 def loss_shift(
     model: Recognizer, train_set: Dataset, val_set: Dataset | None, recipe: Recipe
 ) -> Float[Tensor, " classes"]:
-    """Return log(label share / class share), which the loss adds to the logits, after validating the items.
+    """Return log(label frequency / class share), which the loss adds to the logits, after validating the items.
 
     So the logits themselves become those of items that are as frequent as `class_shares` says. It is zero for "labels",
-    as in the paper, and with several labels, where classes are no shares of a whole.
+    as in the paper, and for multi-label data, where class frequencies do not add up to 1.
 
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
 
@@ -58,11 +58,9 @@ def loss_shift(
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
     if train_set.multilabel != model.multilabel:
-        kinds = ("several labels", "one label each")
+        kinds = ("multi-label", "single-label")
         files, head = kinds if train_set.multilabel else reversed(kinds)
-        raise DataError(
-            f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
-        )
+        raise DataError(f"{train_set.source}: its files are {files}, and the head is {head}: change one of the two")
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         dataset.targets(model.names)  # Checks that the head has all labels.
     counts, shares = train_set.counts, "labels" if train_set.multilabel else recipe.class_shares
@@ -107,7 +105,7 @@ def run_folder(
                     state = load_state(out)
                 elif is_run(out):
                     raise RunError(
-                        f"{out}: already holds a run; pass `resume` to continue it, or choose another folder"
+                        f"{out}: already contains a run; pass `resume` to continue it, or choose another folder"
                     )
                 if state is None:
                     write_json(out / "split.json", split)

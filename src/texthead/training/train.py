@@ -33,7 +33,7 @@ from texthead.training.start import RunInfo, engine_of, loss_shift, record_engin
 from texthead.training.step import ParallelModel, Trained, precision_on
 from texthead.training.tune import tuned
 
-# Training items that the threshold of several labels is chosen on, if there are no validation items.
+# Training items that a multi-label head's threshold is chosen on, if there are no validation items.
 MAX_THRESHOLD_ITEMS = 1000
 
 
@@ -63,10 +63,10 @@ def fine_tune(
     folder; to resume, all read it. An error in one process stops all.
 
     Args:
-        val_set: scored after every epoch; selects nothing but, with several labels, the head's threshold for yes. None:
-            that is chosen on training items, at most 1,000.
+        val_set: scored after every epoch; used for selection only of a multi-label head's threshold. None: the
+            threshold is chosen on at most 1,000 training items.
         objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
-            of the logits, or with several labels the sum of the binary cross-entropies of the classes.
+            of the logits, or for multi-label data the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
         reading: how files are read; cache and engine are those of a frozen encoder. Unreadable files are errors.
         checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
@@ -77,7 +77,7 @@ def fine_tune(
     Source: Eq. 3, Sec. 4.1.
 
     Raises:
-        RunError: the folder already holds a run (with `resume`: holds none or another one), the loss is not finite,
+        RunError: the folder already contains a run (with `resume`: holds none or another one), the loss is not finite,
             or the disk is full; the last checkpoint is kept.
         MediaError: an item cannot be read.
         EncoderError: the encoder does not have the part that `tune` selects.
@@ -158,7 +158,9 @@ def fine_tune(
             known = replace(train_set, items=train_set.items[:: math.ceil(len(train_set) / MAX_THRESHOLD_ITEMS)])
             scored = evaluate(model, known, protocol, reading, reporter=Reporter().counting(silent))
             model.head.fit_threshold(scored.scores, scored.targets)
-            reporter.say("no validation items: the threshold for yes is the best for training items, so a little high")
+            reporter.say(
+                "no validation items: the decision threshold is chosen on training items, so it is a little high"
+            )
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
@@ -178,16 +180,16 @@ def feature_clips(
     Raises: MediaError if an item cannot be read.
     """
     items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
-    views = Views(clips=2, stride=recipe.stride if model.sees_clips else 0)
+    views = Views(clips=2, stride=recipe.stride if model.takes_clips else 0)
     clips = Protocol(recipe.frames, model.spec.pixels(recipe), views)
-    choose = None if model.sees_clips else partial(evenly, most=2 * recipe.frames)
+    choose = None if model.takes_clips else partial(evenly, most=2 * recipe.frames)
 
     def readable_entries() -> Iterator[Any]:
         paths = [item.path for item in items]
         for entry in encode(model.visual_encoder, paths, clips, reading, reporter, choose=choose, leave=True):
             if isinstance(entry, MediaError):
                 errors.append(entry)
-            elif model.sees_clips:
+            elif model.takes_clips:
                 yield [*entry] if isinstance(entry, Tensor) else entry
             else:
                 yield entry[0]
@@ -195,9 +197,9 @@ def feature_clips(
     with together():
         for item in items if views.uses_windows else ():
             item.media.check_windows()
-        bank: Sequence[Any] = [*readable_entries()] if model.sees_clips else FrameBank(readable_entries())
+        bank: Sequence[Any] = [*readable_entries()] if model.takes_clips else FrameBank(readable_entries())
     readable(gather_list(errors), skip=False)
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]
-        bank = rows if model.sees_clips else FrameBank(rows)
+        bank = rows if model.takes_clips else FrameBank(rows)
     return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)

@@ -40,7 +40,7 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
     if (switch := getattr(visual.net, "set_grad_checkpointing", None)) is not None:
         switch(recipe.grad_checkpointing)
     if recipe.grad_checkpointing and not any(getattr(each, "grad_checkpointing", False) for each in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: remove `grad_checkpointing`")
     for name in ("patch_dropout", "patch_drop"):
         if hasattr(getattr(net, name, None), "prob"):
             getattr(net, name).prob = 0.0

@@ -1,7 +1,7 @@
 """Classifiers from few labels on a frozen encoder.
 
 closed_form   linear heads without a training loop: a logistic probe, and text rows with labelled items
-multilabel    heads of several labels: fit, probabilities, threshold
+multilabel    multi-label heads: fit, probabilities, threshold
 experiment    items, a frozen encoder, class names and a recipe; methods are fitted and scored on them
 methods       cross-validation of the methods, and what suits the items
 baselines     score zero-shot and a probe as baselines of a run

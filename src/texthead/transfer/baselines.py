@@ -70,7 +70,7 @@ class ScoreTable:
         *others, (title, run) = self.rows
         methods = dict(others)
         if "zero-shot" in methods:  # The line names only the plain one of the two.
-            methods.pop("zero-shot-centred", None)
+            methods.pop("zero-shot-centered", None)
         by_use = {USES[method]: methods[method] for method in reversed(USES) if method in methods}
         name = self.division.scored_name
         where = {"all": "labelled", "val": "held-out"}.get(name, name)
@@ -102,9 +102,9 @@ class ScoreTable:
 def add_baselines(table: ScoreTable, experiment: Experiment) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
-    The probe has the penalty that suits the items, as `train` and `compare` have it. If the recipe centres features,
-    also add centred zero-shot.
+    The probe has the penalty that suits the items, as `train` and `compare` have it. If the recipe centers features,
+    also add centered zero-shot.
     """
-    others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centred"}
+    others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centered"}
     experiment, _ = choose_penalty(experiment, experiment.methods[0])
     table.add_methods(experiment, [name for name in experiment.methods if name not in others])

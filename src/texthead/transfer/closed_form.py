@@ -50,7 +50,7 @@ class TextEvidence(NamedTuple):
 def text_evidence(
     rows: Float[Tensor, "classes dim"], features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]
 ) -> TextEvidence:
-    """Weigh zero-shot with centred features against names that tell nothing, on labelled items.
+    """Weigh zero-shot with centered features against names that tell nothing, on labelled items.
 
     Before any item, names help with the probability HELPFUL x the squared mean length of the rows, at one of SCALES. So
     a few items that fit by chance do not make unknown names count, nor do a few that do not fit discredit known ones.
@@ -126,7 +126,7 @@ def text_probe_head(
     weight is 0.
 
     The scores are those of classes that are equally frequent, whatever their numbers of labels: the cross-entropy is
-    that of logits plus log(label share), and in the squares the items of each class weigh the same.
+    that of logits plus log(label frequency), and in the squares the items of each class weigh the same.
 
     Args:
         rows: text rows. A length below 1 says how well the text encoder knows the name (`familiarity_scaled_rows`);
@@ -193,7 +193,7 @@ def _logistic(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression with the penalty |weights - prior|^2 / (2 strength); return (weights, biases).
 
-    The loss is that of the scores plus log(label share), so the scores are those of equally frequent classes.
+    The loss is that of the scores plus log(label frequency), so the scores are those of equally frequent classes.
 
     The weights differ from the prior only in the span of the items. Along its axes, each scaled by the inverse root of
     its curvature, the problem is well conditioned: about 30 steps solve it.

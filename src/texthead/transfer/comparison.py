@@ -60,7 +60,7 @@ class MethodScores:
 
     @property
     def metric(self) -> str:
-        """What the rates are: top-1, or with several labels mAP."""
+        """What the rates are: top-1, or for multi-label data mAP."""
         return next((each.metric for own in self.columns.values() for each in own.values()), "top-1")
 
     @property
@@ -165,7 +165,7 @@ def compare(
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
     if not cv.pairs:
         alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
-        lines.append(f"not cross-validated, which takes two classes with 2 or more items{alone}")
+        lines.append(f"not cross-validated, which needs two classes with 2 or more items{alone}")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")

@@ -118,7 +118,7 @@ class Experiment:
 
     @property
     def counts(self) -> list[int]:
-        """The number of training items of each class; empty if items have several labels."""
+        """The number of training items of each class; empty if items are multi-label."""
         return [] if self.items.multilabel else self.items.targets.bincount().tolist()
 
     @property
@@ -143,19 +143,21 @@ class Experiment:
         `class_shares` moves the biases of a fitted probe, while zero-shot has no label shares.
 
         Raises:
-            DataError: the items have several labels, and unlabelled files are given.
+            DataError: the items are multi-label, and unlabelled files are given.
             EncoderError: the method needs text, and the encoder has none.
         """
         items, features, targets = self.items, self.items.features, self.items.targets
         if items.multilabel:
             if self.unlabelled is not None:
-                raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
+                raise DataError(
+                    "`unlabelled` is for single-label data, and these files have several labels: remove `unlabelled`"
+                )
             return fit_multilabel(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
         if name == "probe":
             head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
         else:
             if name != "text-probe":
-                center = class_center(features, targets) if name == "zero-shot-centred" else None
+                center = class_center(features, targets) if name == "zero-shot-centered" else None
                 return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
             rows = self.encoder.familiarity_scaled_rows(self.labels, self.prompts)
             head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)

@@ -1,4 +1,4 @@
-"""Heads for files with several labels, where each class is a yes-or-no question: fit, probabilities, thresholds."""
+"""Heads for multi-label data, where each class is a binary label: fit, probabilities, thresholds."""
 
 from collections.abc import Hashable, Sequence
 
@@ -46,9 +46,9 @@ def fit_multilabel(
     Raises:
         EncoderError: the method needs text, and the encoder has none.
     """
-    if name in ("zero-shot", "zero-shot-centred"):
+    if name in ("zero-shot", "zero-shot-centered"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
-        if name == "zero-shot-centred" or not encoder.bias:
+        if name == "zero-shot-centered" or not encoder.bias:
             return as_multilabel(head, features, hot)
         return _with_threshold(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
     rows = None if name == "probe" else encoder.familiarity_scaled_rows(names, prompts)
@@ -74,7 +74,7 @@ def multilabel_head(
     *,
     names: Sequence[str],
 ) -> ProbeHead:
-    """Fit a linear classifier to labelled items of several labels, with the text rows t_c as a prior.
+    """Fit a linear classifier to multi-label items, with the text rows t_c as a prior.
 
     It minimises |Y - r x t - x A - b|^2 + RIDGE |A|^2, where x are the features, Y the labels as 0 and 1, and r =
     TEXT_SHARE x weight x least-squares slope of Y on x t, the same for all classes. The weight is the probability that
@@ -133,7 +133,7 @@ def _fit(
 
 
 def _shares(targets: np.ndarray) -> Float[np.ndarray, " classes"]:
-    """Return the share of each class's items, as if half of one more item had it: never 0 or 1."""
+    """Return the fraction of each class's items, as if half of one more item had it: never 0 or 1."""
     return (targets.sum(0) + 0.5) / (len(targets) + 1)
 
 
@@ -190,7 +190,7 @@ def _with_threshold(
 def multilabel_folds(
     hot: Bool[np.ndarray, "items classes"], groups: Sequence[Hashable], *, seed: int
 ) -> list[tuple[list[int], list[int]]]:
-    """Return (training positions, scored positions) of up to five folds with about the same share of each class.
+    """Return (training positions, scored positions) of up to five folds with about the same fraction of each class.
 
     Groups stay whole. A class in two groups or more has an item in each training fold: a group that would take the last
     one away is in all training folds, and never scored. There are no folds if no class is in two groups. The folds

@@ -44,7 +44,7 @@ def test_every_class_has_as_many_prompts(encoder: Encoder) -> None:
     head = MeanProbabilityHead.from_prompts(encoder, PROMPTS, names=NAMES)
     with refuses(DataError, 2, "got 3"):
         head.encode_rows(encoder, [("a", "b", "c")])
-    with refuses(DataError, "1 to 2 prompts", "two or more"):
+    with refuses(DataError, "1 to 2 prompts", "at least two"):
         MeanProbabilityHead.from_prompts(encoder, [*PROMPTS[:2], "juggling"], names=NAMES)
     with refuses(DataError, "1 prompts"):
         head.with_names(encoder, ["kite", "crow"])

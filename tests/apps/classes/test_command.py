@@ -83,16 +83,18 @@ def test_a_trained_head_takes_a_text_row_with_a_note(world, works: Callable, edi
     ("arguments", "parts"),
     [
         ([], "RUN"),
+        (["RUN"], "ACTION"),
         (["RUN", "lst"], "list, add, rename or remove"),
         (["RUN", "list", "--jsn"], "--json"),
+        (["RUN", "list", "red"], "NAME"),
         (["RUN", "remove", "red"], "--out"),
         (["RUN", "remove", "red", "--out", "RUN"], "already exists"),
         (["DATA", "list"], "recipe.json"),
         (["RUN", "add", "--out", "NEW"], "NAME"),
         (["RUN", "add", "x", "y", "--sentence", "z", "--out", "NEW"], "--sentence"),
+        (["RUN", "remove", "red", "--sentence", "z", "--out", "NEW"], "--sentence"),
         (["RUN", "add", "x, y", "--out", "NEW"], "comma"),
         (["RUN", "rename", "red", "--out", "NEW"], "NEW"),
-        (["RUN", "remove", "--out", "NEW"], "NAME"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(world, refused: Callable, tmp_path: Path, arguments, parts) -> None:

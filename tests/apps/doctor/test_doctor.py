@@ -67,8 +67,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+def test_all_faults_in_lines_json_and_page(bad: Path, tmp_path: Path, doctor) -> None:
     cleaned = tmp_path / "new.csv"
     out, _ = doctor(bad, "--quick", "--json", "--out", tmp_path / "out", "--fix", cleaned)
     content = json.loads(out)
@@ -98,39 +97,28 @@ def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, mo
     left = read_dataset(cleaned).items
     assert {item.path.name for item in left} == {item.path.name for item in read_dataset(bad).items} - gone
     assert {item.extra for item in left} == {(("origin", "first"),), (("origin", "second"),)}
-    out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001", "--verbose")
-    prints(out, "serious, code instead of a name: v_001: ")
-    assert "cut short" not in out
-    assert ["green", "2", "1", "9", "0.9"] in [line.split() for line in out.splitlines()], "the table of classes"
-
-
-@pytest.mark.slow
-def test_the_result_comes_first_and_names_each_serious_fault(bad: Path, tmp_path: Path, doctor) -> None:
-    out, _ = doctor(bad, "--quick", "--fix", tmp_path / "new.csv", "--out", tmp_path / "page")
-    first, *lines = out.splitlines()
-    prints(first, "13 items of 3 classes", "7 serious")
-    for fault, example in {"leak": "red0.mp4", "cut short": "cut.mp4", "missing": "nowhere.mp4"}.items():
-        prints(out, f"serious, {fault}", example)
-    # Details, tables and the reason for each item left out come with --verbose.
-    assert not [line for line in lines if line[0] in "┃│─"]
-    prints(out, tmp_path / "new.csv", "7 of 13", "6 left out", "and 3 more")
+    # As text, the result comes first, and details with --verbose.
+    out, _ = doctor(bad, "--quick", "--fix", tmp_path / "more.csv", "--out", tmp_path / "page", "--verbose")
+    prints(out.splitlines()[0], "13 items of 3 classes", "7 serious")
+    for name, fault in serious:
+        prints(out, f"serious, {fault}", name)
+    prints(out, tmp_path / "more.csv", "7 of 13", "6 removed", "and 3 more")
     prints(out, tmp_path / "page" / "doctor.html")
     prints(out, "labels are not judged")
-    out, _ = doctor(bad, "--quick", "--fix", tmp_path / "more.csv", "--verbose")
-    assert len([line for line in out.splitlines() if line.startswith("left out: ")]) == 6
+    assert len([line for line in out.splitlines() if line.startswith("removed: ")]) == 6
+    assert ["red", "5", "2", "9", "0.9"] in [line.split() for line in out.splitlines()], "the table of classes"
+    out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001")
+    prints(out, "serious, code instead of a name: v_001: ")
+    assert not [line for line in out.splitlines() if "cut short" in line or line[0] == "─"]
 
 
-@pytest.mark.parametrize("arguments", [("--fix", "items.csv"), ("--fix", "new.txt"), ("--classes", "names.txt")])
-def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], monkeypatch) -> None:
+def test_mistakes_end_with_2(bad: Path, refused, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(bad.parent)
     before = bad.read_bytes()
-    refused(arguments[1], "doctor", "items.csv", "--quick", *arguments)
+    for arguments in (("--fix", "items.csv"), ("--fix", "new.txt"), ("--classes", "names.txt")):
+        refused(arguments[1], "doctor", "items.csv", "--quick", *arguments)
     assert bad.read_bytes() == before
-
-
-def test_names_that_a_list_cannot_hold(tmp_path: Path, refused) -> None:
-    """A CSV would hold the class as two."""
-    for name in ("red; blue", "red"):
+    for name in ("red; blue", "red"):  # A CSV would hold the class as two.
         write_image(tmp_path / "items" / name / "a.png", "red")
     refused("red; blue", "doctor", tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
 
@@ -148,42 +136,36 @@ def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> No
 
 
 def test_an_empty_class_folder_is_one_finding_of_several(tmp_path: Path, doctor, refused) -> None:
-    for colour in ("red", "green"):
-        for number in range(2):
-            write_image(tmp_path / "items" / colour / f"{number}.png", colour, seed=number)
-    write_broken(tmp_path / "items" / "red" / "broken.png")
-    (tmp_path / "items" / "blue").mkdir()
-    out, err = doctor(tmp_path / "items", "--quick")
-    prints(out, "serious, empty class folder", tmp_path / "items" / "blue")
-    prints(out, "broken.png")
-    doctor(tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
-    (tmp_path / "items" / "red" / "broken.png").unlink()
-    out, err = doctor(tmp_path / "items", "--quick")
+    items = tmp_path / "items"
+    for colour, number in itertools.product(("red", "green"), range(2)):
+        write_image(items / colour / f"{number}.png", colour, seed=number)
+    write_broken(items / "red" / "broken.png")
+    (items / "blue").mkdir()
+    out, _ = doctor(items, "--quick", "--fix", tmp_path / "new.csv")
+    prints(out, "serious, empty class folder", items / "blue")
+    prints(out, "serious, unreadable", "broken.png")
+    (items / "red" / "broken.png").unlink()
+    out, err = doctor(items, "--quick")
     prints(out, "by hand", "empty class folder")
     assert "texthead train" not in out + err
-    refused("blue", "train", tmp_path / "items", "--out", tmp_path / "run")
-
-
-def test_a_tree_that_a_list_cannot_keep_is_said(tmp_path: Path, doctor) -> None:
-    for colour in ("red", "blue", "green"):
-        write_image(tmp_path / "items" / colour / "0.png", colour)
-    data = tmp_path / "data.yaml"
-    data.write_text("list: items\ntree: {colour: [red, blue]}\n")
-    _, err = doctor(data, "--quick", "--fix", tmp_path / "new.csv")
-    prints(err, tmp_path / "new.csv", "tree", "YAML")
+    refused("blue", "train", items, "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_data_that_train_refuses_is_not_named_to_it(broken: bool, tmp_path: Path, doctor, refused) -> None:
-    """One class, of which there may also be a second, without a readable file."""
+    """One class, of which there may also be a second, without a readable file; and a tree that a list cannot keep."""
     for number in range(3):
         write_image(tmp_path / "items" / "red" / f"{number}.png", "red", seed=number)
     if broken:
         write_broken(tmp_path / "items" / "green" / "a.png")
-    out, err = doctor(tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
+    data = tmp_path / "data.yaml"
+    data.write_text("list: items\ntree: {colour: [red, green]}\n" if broken else "list: items\n")
+    out, err = doctor(data, "--quick", "--fix", tmp_path / "new.csv")
     prints(out, "serious, cannot be trained on", "training items", "'red'")
     assert "texthead train" not in out + err
     refused("'red'", "train", tmp_path / "new.csv", "--out", tmp_path / "run")
+    if broken:
+        prints(err, tmp_path / "new.csv", "tree", "YAML")
 
 
 @pytest.mark.slow
@@ -256,4 +238,3 @@ def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Pa
     quick = diagnose(dataset, quick=True)
     assert "labels are not judged" in quick.lines[0]
     assert quick.lines[0] in str(quick.to_json()["notes"])
-    assert "labels are not judged" in quick.html()

@@ -180,7 +180,7 @@ def test_parts_come_back_as_they_were(files: Path, works, rows: str, rate: float
 @pytest.mark.parametrize(
     ("lines", "parts"),
     [
-        ("path|my files/0.png|films/a.mp4", ("images or videos, not both", "leave out")),
+        ("path|my files/0.png|films/a.mp4", ("images or videos, not both", "remove")),
         ("path", ("images or videos",)),
         ("path|none.png", ("none.png", "no file below")),
         ("path|../0.png", ("0.png", "no file below", "--root")),

@@ -135,7 +135,7 @@ def test_names_that_do_not_go_together(world, refused):
 
 @pytest.fixture(scope="module")
 def multilabel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of several labels, and a video that is red, then red and green side by side, then blue; 2 s each."""
+    """A multi-label run, and a video that is red, then red and green side by side, then blue; 2 s each."""
     root = tmp_path_factory.mktemp("several")
     write_several_run(root / "run")
     stills = [pictures("red", 1, 9)[0], side_by_side("red", "green", 1, 9)[0], pictures("blue", 1, 9)[0]]

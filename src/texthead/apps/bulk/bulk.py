@@ -23,7 +23,7 @@ from texthead.extensions import code_of_packages
 from texthead.extras import needs
 from texthead.features import Engine, weights_key
 from texthead.files import read_json, write_json
-from texthead.media import MediaPath, find_names
+from texthead.media import MediaPath, find_media
 from texthead.parallel import own_variables
 from texthead.prediction import entry_scores, json_entry, predictions_of
 
@@ -80,7 +80,7 @@ def predict_many(
     _open_folder(out, request | protocol.to_json())
     names = dict.fromkeys(_names(MediaPath(source).resolved().path, reporter))
     if not names:
-        raise DataError(f"{source}: lists no files; give one path per line")
+        raise DataError(f"{source}: lists no files; write one path per line")
     before = _written(out)
     left = [{"path": name} for name in names if name not in before]
     reporter.say(f"{len(names)} files, {len(names) - len(left)} of them with predictions already")
@@ -184,7 +184,7 @@ class _Encoder:
         paths = [Path(path) for path in batch["path"].to_pylist()]
         scored = entry_scores(self.model, self._features(clips), self.protocol.pooling)
         predictions = predictions_of(self.model.names, paths, *scored, **self.about)
-        entries = [{"answer": each.named} | json_entry(each, self.about["calibration"]) for each in predictions]
+        entries = [{"answer": each.answer_name} | json_entry(each, self.about["calibration"]) for each in predictions]
         text, names = pa.string(), pa.list_(pa.string())
         top = pa.list_(pa.struct([("name", text), ("probability", pa.float64())]))
         columns = {"path": text, "top": top, "answer": text, "labels": names, "set": names, "error": text}
@@ -207,7 +207,7 @@ class _Encoder:
 def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     """Yield the files of a source in order, each as its prediction names it: without `./`, for instance."""
     if MediaPath(source).has_shards() or source.is_dir():
-        names: Iterator[str] = iter(find_names([source], reporter))
+        names: Iterator[str] = iter(find_media([source], reporter))
     elif not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     elif source.suffix.lower() == ".txt":
@@ -249,7 +249,7 @@ def _open_folder(out: Path, request: dict[str, Any]) -> None:
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
     if MARK not in others:
         if others:
-            raise DataError(f"{out}: contains {others[0]} but no {MARK}; give a new or empty folder")
+            raise DataError(f"{out}: contains {others[0]} but no {MARK}; use a new or empty folder")
         write_json(out / MARK, request)
     old = read_json(out / MARK)
     if differ := [key for key in request if old.get(key) != request[key]]:

@@ -20,7 +20,7 @@ class Bulk(ModelOptions):
         inputs: a run folder or hub:ORG/NAME, then a CSV (path), YAML, .txt list, folder or shards
         out: folder to write the predictions to
         top: classes per file
-        sets: also write sets that hold the right class as often as calibrated
+        sets: also write prediction sets, which contain the true class at the calibrated coverage
         processes: processes that encode (default: one per GPU or two cores)
         batch: files encoded at once; more may change the last digits
     """

@@ -58,7 +58,7 @@ class Import:
         """Import a classifier of transformers; return the results for JSON."""
         for field in fields(self):
             if field.name not in ("file", "classes", "out") and getattr(self, field.name) not in (None, []):
-                raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; leave it out")
+                raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; remove it")
         from texthead.apps.checkpoints.imported import import_classifier
 
         labels = None if self.classes is None else read_names(self.classes)

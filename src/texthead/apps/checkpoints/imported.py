@@ -22,7 +22,7 @@ from texthead.media import MediaPath
 from texthead.models import Temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
-from texthead.text import fill_templates
+from texthead.text import class_prompts
 
 # Tokens of CLIP's tokenizer.
 _CLIP_WORDS = 49_408
@@ -83,12 +83,12 @@ def import_published(
         changes: values that replace those of the kind's `Convention`.
 
     Raises:
-        RunError: the folder already holds a run.
+        RunError: the folder already contains a run.
         EncoderError: the file cannot be read, or lacks a part that no original encoder provides.
         DataError: the options do not fit the file.
     """
     if is_run(out):
-        raise RunError(f"{out}: already holds a run; choose another folder")
+        raise RunError(f"{out}: already contains a run; choose another folder")
     checkpoint, notes = published.read_published(path, hints.kind), list[str]()
     convention, frames, quick_gelu = _settled(checkpoint, path, hints, changes, notes)
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
@@ -108,7 +108,7 @@ def import_published(
         temporal=temporal,
         template=convention.template,
     )
-    prompts = fill_templates(convention.template, labels)
+    prompts = class_prompts(convention.template, labels)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     if convention.interaction == "vcs":
         head = SpottingHead.from_prompts(texts, prompts, names=labels, scale=scale)
@@ -151,7 +151,9 @@ def _settled(
             "`interaction=dp` or `interaction=vcs`, as in the configuration that the file was trained with"
         )
     if kind != "bike" and convention.interaction is not None:
-        raise DataError(f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; leave it out")
+        raise DataError(
+            f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; remove `interaction`"
+        )
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
     frames = hints.frames
     if frames is None:
@@ -161,7 +163,7 @@ def _settled(
         why = " (from the file name)" if named else " for videos (default)"
         notes.append(f"{frames} frames per clip{why}; pass `frames` to change it")
     if checkpoint.from_openai and hints.activation == "gelu":
-        raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; leave out `activation`")
+        raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; remove `activation`")
     if not checkpoint.from_openai and hints.activation is None:
         raise DataError(
             f"{path}: does not show the activation of its towers: pass `activation=quick-gelu` for a model fine-tuned "
@@ -208,11 +210,11 @@ def _encoder(
             )
         if "ln_final.weight" not in tensors:
             return encoder, None
-        first = ClipModel.named(base.removeprefix("openclip:")).tensors()
+        first = ClipModel.from_name(base.removeprefix("openclip:")).tensors()
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
     elif base is not None:
-        raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
+        raise DataError(f"encoder {base}: the file has its own text tower; remove `encoder`")
     if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
         raise EncoderError(
             f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know "
@@ -244,9 +246,9 @@ def _temporal(
     """
     transformer, is_vit = bool(checkpoint.temporal), "visual.proj" in checkpoint.clip
     if pooled == "token-shift" and (checkpoint.kind in ("openai", "actionclip", "vifi-clip") or not is_vit):
-        raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; leave out `temporal`")
+        raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; remove `temporal`")
     if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
-        raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
+        raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; remove `temporal`")
     # Text4Vis has no TokenShift for ResNets.
     unknown = is_vit and pooled is None and not checkpoint.token_convs
     if unknown and checkpoint.kind in ("text4vis", "text4vis-nce"):
@@ -288,17 +290,17 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
         labels: the labels, in the order of the classifier's rows; the model's own if None.
 
     Raises:
-        RunError: the folder already holds a run.
-        EncoderError: it is no classifier of clips, or its pooling is unknown.
+        RunError: the folder already contains a run.
+        EncoderError: it is not a classifier of clips, or its pooling is unknown.
         DataError: the labels differ from the classifier's rows in number.
     """
     if is_run(out):
-        raise RunError(f"{out}: already holds a run; choose another folder")
+        raise RunError(f"{out}: already contains a run; choose another folder")
     visual, config, tensors, clip, logits = load_classifier(source)
     own = [name for _, name in sorted(config.id2label.items())]
     labels = own if labels is None else labels
     if len(labels) != len(own):
-        raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; give one per class")
+        raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; pass one per class")
     kind, dim, pooling = config.model_type, visual.spec.dim, {"kind": "mean"}
     if kind == "vjepa2":
         heads = config.num_attention_heads
@@ -322,7 +324,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     recipe = Recipe(
         name=f"imported, {kind}",
         frames=visual.spec.frames,
-        origin="centre",
+        origin="center",
         pooling="probabilities",
         temporal="vjepa2" if kind == "vjepa2" else "mean",
     )

@@ -47,7 +47,7 @@ class Convention:
 
     template: str | tuple[str, ...]
     template_pooling: Literal["features", "probabilities"] = "features"
-    origin: Origin = "centre"
+    origin: Origin = "center"
     pooling: Pooling = "features"
     crops_along: Along = "width"
     pixels: Literal["clip", "imagenet"] = "clip"
@@ -135,7 +135,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
                 f"{path}: files of {', '.join(possible)} have the same keys but other prompts: pass one as `kind`"
             )
     if kind not in possible:
-        raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
+        raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; remove `kind`")
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}

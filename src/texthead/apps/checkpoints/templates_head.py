@@ -82,8 +82,8 @@ class PromptsHead(CosineHead):
         rows, needed = self.encode(encoder, prompts), self.all_rows.shape[1]
         if rows.shape[1] != needed:
             raise DataError(
-                f"this head needs {needed} prompts per class, got {rows.shape[1]}; give that many per class, or none "
-                "to use the run's templates"
+                f"this head needs {needed} prompts per class, got {rows.shape[1]}; write that many, or remove "
+                "them to use the run's templates"
             )
         return rows
 
@@ -120,7 +120,7 @@ class MeanProbabilityHead(PromptsHead):
         counts = sorted({len(group) for group in groups})
         if len(counts) > 1 or counts[0] < 2:
             numbers = " to ".join(map(str, counts))
-            raise DataError(f"classes have {numbers} prompts; give every class as many, two or more")
+            raise DataError(f"classes have {numbers} prompts; use the same number for each class, at least two")
         return encoder.text_rows(flat(groups)).unflatten(0, (len(groups), -1))
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:

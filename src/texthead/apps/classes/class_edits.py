@@ -72,7 +72,7 @@ def rename_class(
     if new != old:
         _check_new(run, [new])
     elif prompt is None:
-        raise DataError(f"class {old!r} already has this label; give another, or a sentence for its row")
+        raise DataError(f"class {old!r} already has this label; choose another, or pass a sentence for its row")
     before, text = entries[index], f"renamed {old!r} to {new!r}"
     if prompt is not None:
         (entry,), (rows[index],) = _of_text(run, [new], [name or new], [prompt], instead_of=old)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from texthead.apps.doctor.examine import Diagnosis
 
 
+# Largest number of classes in the table, and letters of a class name.
+_CLASSES, _LETTERS = 20, 40
+
+
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
@@ -78,7 +82,7 @@ class Doctor:
         console.status("writing the report")
         page = diagnosis.write(self.out) if self.out else None
         (console.results if page else console.notes)().print(
-            f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page"
+            f"report: {page}" if page else "more: --verbose prints all findings, --out FOLDER a page"
         )
         console.show_json(diagnosis.to_json())
         if fix:
@@ -87,14 +91,14 @@ class Doctor:
             if dataset.tree:
                 console.say_notes(f"{fix} has no tree: for broader names train on a YAML file with it and the tree")
             for position, why in left_out.items():
-                console.details().print(f"left out: {items[position].path}: {why}")
+                console.details().print(f"removed: {items[position].path}: {why}")
             names = listed([items[position].path.name for position in left_out], 3)
             console.results().print(
-                f"{fix}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
+                f"{fix}: {count} of {len(items)} items; {len(left_out)} removed{f': {names}' * bool(names)}"
             )
         by_hand = diagnosis.by_hand
         if by_hand and (fix or not diagnosis.left_out):
-            console.results().print(f"to mend by hand, since leaving out files does not: {listed(by_hand, 3)}")
+            console.results().print(f"to fix by hand, since removing files does not help: {listed(by_hand, 3)}")
         elif fix or not diagnosis.is_serious:
             data, run = fix or self.data, unused(Path("run"))
             console.next_command("texthead", "train", data, "--tune", "none", "--out", run, encoder=self.encoder)
@@ -104,35 +108,20 @@ class Doctor:
         return int(diagnosis.is_serious)
 
 
-# Largest number of classes in the table, and letters of a class name.
-_CLASSES, _LETTERS = 20, 40
-
-
 def _print_tables(diagnosis: "Diagnosis") -> None:
-    """Print a line of totals, a table of the classes, and one with a few findings of each fault."""
-    from texthead.apps.doctor.examine import EXAMPLES
-    from texthead.apps.doctor.overview import overview_table
+    """Print the totals, a table of the classes, and the findings of faults that the summary counts."""
     from texthead.report import short
 
-    content = overview_table(diagnosis.overview, _CLASSES)
+    overview = diagnosis.overview.table(_CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header, side in zip(content.headers, content.sides, strict=True):
+    for header, side in overview.sides.items():
         table.add_column(header, justify=side, overflow="fold", no_wrap=header not in ("class", "kinds"))
-    for index, (name, *row) in enumerate(content.rows):
-        table.add_row(short(name, _LETTERS), *row, end_section=index == 0 and len(content.rows) > 1)
-    console.details().print(f"\n{content.headline}\n")
-    console.details().print(table)
-    lines = [line for line in (content.legend, content.unreadable) if line]
-    console.details().print("\n".join(["", *lines, ""] if lines else [""]))
-    if not diagnosis.findings:
-        return
-    table = Table(show_lines=True)
-    table.add_column("fault", overflow="fold")
-    table.add_column("found", justify="right")
-    table.add_column("such as", overflow="fold", ratio=1)
+    for index, (name, *row) in enumerate(overview.rows):
+        table.add_row(short(name, _LETTERS), *row, end_section=index == 0 and len(overview.rows) > 1)
+    first, *lines = overview.lines
+    for each in (f"\n{first}\n", table, "\n".join(["", *lines])):
+        console.details().print(each)
     for (severity, fault), group in diagnosis.groups().items():
-        lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:EXAMPLES]]
-        if len(group) > EXAMPLES:
-            lines.append(f"and {len(group) - EXAMPLES:,} more: --json or --out lists all")
-        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", console.with_flags("\n".join(lines)))
-    console.details().print(table)
+        for finding in group if len(group) > 1 else ():
+            line = f"{severity}, {fault}: {finding.about}: {finding.detail}"
+            console.details().print(console.with_flags(on_one_line(line)))

@@ -1,6 +1,5 @@
 """Find what is wrong with a dataset, with or without an encoder, and write it as JSON, as an HTML page or as a list."""
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +9,10 @@ from typing import get_args
 
 import numpy as np
 
-from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter
-from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, ReadOptions, Reporter
+from texthead.apps.doctor import encoder_findings, findings, near_duplicates
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.file_stats import FileStats, read_file_stats
+from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.overview import Overview
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
@@ -21,7 +20,7 @@ from texthead.data import divide
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError, RunError, listed, plural
 from texthead.features import ImageStats
-from texthead.files import write_csv, write_json
+from texthead.files import write_json, write_records
 from texthead.media import MediaPath
 from texthead.recipes import small
 from texthead.report import render, write_html
@@ -41,7 +40,6 @@ class Diagnosis:
     """The content and the problems of a dataset.
 
     Attributes:
-        facts: of each item's file.
         findings: worst first, then by fault.
         left_out: the reason why a cleaned list omits an item, by position.
         encoder: the encoder of the findings; None if no finding needed one.
@@ -49,7 +47,6 @@ class Diagnosis:
     """
 
     dataset: Dataset
-    facts: Sequence[FileStats]
     overview: Overview
     findings: Sequence[Finding]
     left_out: dict[int, str]
@@ -73,41 +70,28 @@ class Diagnosis:
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
         items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
-        serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
-        findings = f"{serious:,} serious, {plural(warnings, 'warning')}, {plural(notes, 'note')}"
-        findings = findings if self.findings else "no faults"
+        serious, warnings = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
+        findings = f"{serious:,} serious, {plural(warnings, 'warning')}" if self.findings else "no faults"
         return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
 
-    def summary(self) -> list[str]:
-        """Return the result in a few lines: counts, each fault with examples, the notes' kinds, and the labels."""
-        lines, notes = [self.headline()], []
+    def summary(self, examples: int = EXAMPLES) -> list[str]:
+        """Return the result in a few lines: counts, each fault with `examples`, and notes on what was not checked."""
+        lines = [self.headline()]
         for (severity, fault), group in self.groups().items():
-            if severity == "note":
-                notes.append(f"{fault} ({len(group):,})")
-            elif len(group) == 1:
+            if len(group) == 1:
                 lines.append(f"{severity}, {fault}: {group[0].about}: {group[0].detail}")
             else:
-                examples = listed([each.about for each in group], EXAMPLES)
-                lines.append(f"{severity}, {fault} ({len(group):,}): {examples}")
-        lines += [f"notes: {', '.join(notes)}"] * bool(notes)
+                about = listed([each.about for each in group], examples)
+                lines.append(f"{severity}, {fault} ({len(group):,}): {about}")
         return [*lines, *self.lines]
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
         """Group the findings, which are in this order, by severity and fault."""
         return {kind: [*own] for kind, own in groupby(self.findings, key=lambda each: (each.severity, each.fault))}
 
-    def shorter(self, text: str) -> str:
-        """Return the text with paths relative to the data's folder."""
-        return re.sub(rf"(?<!\S){re.escape(str(self._folder))}/", "", text)
-
-    @property
-    def _folder(self) -> Path:
-        source = Path(self.dataset.source)
-        return source if source.is_dir() else source.parent
-
     def to_json(self) -> dict[str, object]:
         """Return the content of `doctor.json`."""
-        paths, told = [str(item.path) for item in self.dataset.items], ("severity", "fault", "about", "detail")
+        paths, columns = [str(item.path) for item in self.dataset.items], ("severity", "fault", "about", "detail")
         return {
             "source": self.dataset.source,
             "items": len(paths),
@@ -116,7 +100,7 @@ class Diagnosis:
             "overview": asdict(self.overview),
             "serious": sum(finding.severity == "serious" for finding in self.findings),
             "findings": [
-                {**{key: getattr(each, key) for key in told}, "paths": [paths[index] for index in each.items]}
+                {**{key: getattr(each, key) for key in columns}, "paths": [paths[index] for index in each.items]}
                 for each in self.findings
             ],
             "left_out": [{"path": paths[index], "why": reason} for index, reason in self.left_out.items()],
@@ -132,10 +116,9 @@ class Diagnosis:
             title=f"Doctor: {Path(self.dataset.source).name}",
             subtitle=self.headline(),
             diagnosis=self,
-            folder=self._folder.absolute(),
-            overview=overview.overview_table(self.overview, _ROWS),
+            overview=self.overview.table(_ROWS),
             findings=[(*kind, [(each.about, each.detail) for each in group]) for kind, group in self.groups().items()],
-            left_out=[(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()],
+            left_out=[(self.dataset.items[index].path, reason) for index, reason in self.left_out.items()],
             most=_ROWS,
         )
         write_html(page, content)
@@ -144,26 +127,23 @@ class Diagnosis:
     def write_sound(self, path: str | Path) -> int:
         """Write a list of the items that are not left out, and return their number; paths beside it are relative.
 
-        If any item is a part of a video, there are columns `start` and `end`, in seconds.
+        Columns without a value are left out, such as `start` and `end` (in seconds) if no item is a part of a video.
 
         Raises:
             DataError: no item would be left.
         """
-        path = Path(path)
-        items = [item for position, item in enumerate(self.dataset.items) if position not in self.left_out]
-        if not items:
+        path, label = Path(path), "labels" if self.dataset.multilabel else "label"
+        rows = list[dict[str, str]]()
+        for position, item in enumerate(self.dataset.items):
+            if position not in self.left_out:
+                start, end = item.media.span.cells()
+                row = {"path": MediaPath(item.media.file).relative_to(path.parent), "start": start, "end": end}
+                row |= {label: item.label, "split": item.split or "", "group": item.group or ""}
+                rows.append(row | {name: value for name, value in item.extra if name not in row})
+        if not rows:
             raise DataError(f"{path}: no item would be left; nothing is written")
-        label = "labels" if self.dataset.multilabel else "label"
-        times = ["start", "end"] if any(item.media.is_part for item in items) else []
-        optional = [name for name in ("split", "group") if any(getattr(item, name) for item in items)]
-        known = {"path", "label", "labels", "split", "group", "start", "end"}
-        extra = [name for name in dict.fromkeys(name for item in items for name, _ in item.extra) if name not in known]
-        rows = []
-        for item in items:
-            span, more = item.media.span.cells() if times else (), dict(item.extra)
-            tail = [*(getattr(item, name) or "" for name in optional), *(more.get(name, "") for name in extra)]
-            rows.append([MediaPath(item.media.file).relative_to(path.parent), *span, item.label, *tail])
-        write_csv(path, ["path", *times, label, *optional, *extra], rows)
+        empty = {name for row in rows for name in row if name != label and not any(each.get(name) for each in rows)}
+        write_records(path, [{name: value for name, value in row.items() if name not in empty} for row in rows])
         return len(rows)
 
 
@@ -224,7 +204,7 @@ def diagnose(
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
         some = dataset.select(seen.positions)
         if dataset.multilabel:
-            judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
+            judged = JudgedLabels(unjudged="labels are not judged: that needs single-label data")
         else:
             targets = some.targets(dataset.classes)
             judged = suspicious_labels(seen.features, targets, some.groups, seen.positions)
@@ -236,7 +216,7 @@ def diagnose(
             likely[label.item] = replace(items[label.item], labels=(dataset.classes[label.better],))
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
-    left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts)
+    left_out, overview = findings.left_out(items, result), Overview.of(items, facts)
     if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
         try:  # Does `train` refuse what is left?
             left = dataset.select([position for position in range(len(items)) if position not in left_out])
@@ -245,13 +225,7 @@ def diagnose(
             detail = str(error).removeprefix(f"{dataset.source}: ")
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
-    return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
-
-
-def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> list[Finding]:
-    """Return warnings about single files, and serious findings about exact copies, from the facts of the items."""
-    single = [each for each in findings.file_findings(facts, frames=1) if each.severity != "note"]
-    return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
+    return Diagnosis(dataset, overview, result, left_out, source, tuple(notes))
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:

@@ -31,9 +31,6 @@ _ANALYSED_FRAMES = 16
 # Short side, in pixels, at which a still image is analysed at least; its grey levels are averaged to 64x64.
 _SHORT_SIDE = 256
 
-# A gap between frames is uneven if it differs from the median gap by more than this share.
-_UNEVEN = 0.25
-
 
 @dataclass(frozen=True)
 class FileStats:
@@ -44,11 +41,8 @@ class FileStats:
         fault: kind of problem that prevents reading the whole file, or None.
         problem: the fault in words.
         frames: frames that a player shows.
-        listed: number of frames in the header; 0 if it has none.
         seconds: duration of a video; 0 for an image.
         width, height: of the upright picture, in pixels.
-        turned: whether the container or EXIF rotates or mirrors the picture.
-        uneven: share of gaps between frames that differ from the median gap by more than a quarter.
         brightest: 95th percentile of the brightest analysed frame.
         contrast: largest standard deviation within a frame.
         motion: largest mean difference between consecutive analysed frames; 0 for one frame.
@@ -61,12 +55,9 @@ class FileStats:
     fault: str | None = None
     problem: str = ""
     frames: int = 0
-    listed: int = 0
     seconds: float = 0.0
     width: int = 0
     height: int = 0
-    turned: bool = False
-    uneven: float = 0.0
     brightest: float = 0.0
     contrast: float = 0.0
     motion: float = 0.0
@@ -81,16 +72,8 @@ def stats_of_file(path: Path) -> FileStats:
         with MediaPath(path).open() as media:
             media.min_short_side = _SHORT_SIDE
             # Only once the file is open: a folder has no bytes, and a device never ends.
-            times = np.diff(media.times)
-            uneven = np.abs(times - np.median(times)) > _UNEVEN * np.median(times) if len(times) else np.zeros(1)
-            facts = replace(
-                facts,
-                digest=MediaPath(path).digest(),
-                frames=media.num_frames,
-                listed=media.listed_frames,
-                seconds=media.duration_seconds,
-                uneven=float(uneven.mean()),
-            )
+            digest = MediaPath(path).digest()
+            facts = replace(facts, digest=digest, frames=media.num_frames, seconds=media.duration_seconds)
             indices = evenly(media.num_frames, _ANALYSED_FRAMES)
             greys: list[Float[np.ndarray, "64 64"]] = []
             colours = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -100,10 +83,9 @@ def stats_of_file(path: Path) -> FileStats:
                     colours = ImageStats.colours_of(picture)
                 greys.append(ImageStats.grey_of(picture))
                 facts = replace(facts, width=width, height=height)
-            (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+            (spread,) = Views(origin="center").frame_indices(len(greys), COMPARED_FRAMES)
             return replace(
                 facts,
-                turned=media.turned,
                 brightest=max(float(np.percentile(grey, 95)) for grey in greys),
                 contrast=max(float(grey.std()) for grey in greys),
                 motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
@@ -117,13 +99,13 @@ def stats_of_file(path: Path) -> FileStats:
     except OSError as error:
         return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its permissions")
     except Exception as error:  # Libraries may raise anything; the finding says what.
-        problem = f"stopped its reader ({line_of(error, kind=True)}); encode it again, or leave it out"
+        problem = f"stopped its reader ({line_of(error, kind=True)}); encode it again, or remove the file"
         return replace(facts, fault=STOPPED, problem=problem)
 
 
 def stats_of_image(path: Path, digest: str, stats: ImageStats) -> FileStats:
     """Return the properties of an image that was decoded for its features."""
-    same = ("width", "height", "turned", "brightest", "contrast", "colours")
+    same = ("width", "height", "brightest", "contrast", "colours")
     edges = np.tile(stats.edges, COMPARED_FRAMES)
     return FileStats(path, digest, frames=1, edges=edges, **{name: getattr(stats, name) for name in same})
 

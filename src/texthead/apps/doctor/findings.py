@@ -13,23 +13,16 @@ from texthead import Dataset, Item
 from texthead.apps.doctor.file_stats import STOPPED, FileStats
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import MIN_AGREEMENT, JudgedLabels
-from texthead.errors import Fault, plural
+from texthead.errors import Fault, listed, plural
 from texthead.media import MediaPath
-from texthead.text import clean_name, mirrored_names
+from texthead.text import clean_name
 
-Severity = Literal["serious", "warning", "note"]
+Severity = Literal["serious", "warning"]
 
 UNREADABLE = frozenset((*get_args(Fault), STOPPED))
 
 # Thresholds for brightness, contrast and motion, in grey levels from 0 to 255.
-_BLACK = 32.0
-
-_PLAIN = 0.5
-
-_STILL = 0.1
-
-# Share of uneven gaps between frames.
-_UNEVEN_SHARE = 0.01
+_BLACK, _PLAIN, _STILL = 32.0, 0.5, 0.1
 
 # Shortest side in pixels, and largest aspect ratio.
 _TINY, _LONG = 32, 4.0
@@ -74,46 +67,32 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
         frames: frames per clip; shorter videos repeat frames.
     """
     for position, fact in enumerate(facts):
-
-        def found(severity: Severity, fault: str, detail: str, position: int = position) -> Finding:
-            return Finding(severity, fault, str(facts[position].path), detail, (position,))
-
         if fact.fault:
-            yield found("serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: "))
+            detail = fact.problem.removeprefix(f"{fact.fault}: ")
+            yield Finding("serious", fact.fault, str(fact.path), detail, (position,))
             continue
-        if fact.listed and fact.listed != fact.frames:
-            detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
-            yield found("note", "wrong frame count in header", detail)
-        if not MediaPath(fact.path).is_image and fact.frames < frames:
-            short = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"
-            yield found("warning", "too few frames", f"{short}: some repeat; leave it out or use fewer frames")
-        size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
-        if fact.turned:
-            yield found("note", "rotated", f"{size} when upright; texthead rotates it, other tools may not")
-        if fact.uneven > _UNEVEN_SHARE:
-            share = (
-                f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
-            )
-            detail = f"{share}; re-encode it at a constant rate if speed matters"
-            yield found("note", "variable frame rate", detail)
-        if short < _TINY:
-            detail = f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
-            yield found("warning", "odd size", detail)
-        elif long > _LONG * short:
-            detail = f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
-            yield found("warning", "odd size", detail)
-        elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
-            detail = f"{size}: a side is odd, which many video encoders reject; texthead reads it"
-            yield found("note", "odd size", detail)
-        remedy = "check it, and leave it out if it shows nothing"
-        if fact.brightest < _BLACK:
-            detail = f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
-            yield found("warning", "near black", detail)
-        elif fact.contrast < _PLAIN:
-            yield found("warning", "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}")
-        if fact.frames > 1 and fact.motion < _STILL:
-            detail = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
-            yield found("warning", "frozen", f"{detail}; leave it out if its class is a motion")
+        for fault, detail in _warnings(fact, frames):
+            yield Finding("warning", fault, str(fact.path), detail, (position,))
+
+
+def _warnings(fact: FileStats, frames: int) -> Iterator[tuple[str, str]]:
+    """Yield (fault, detail) of what makes a readable file useless or worse."""
+    if not MediaPath(fact.path).is_image and fact.frames < frames:
+        few = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"
+        yield "too few frames", f"{few}: some repeat; remove the file or use fewer frames"
+    size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
+    if short < _TINY:
+        yield "odd size", f"{size}: a side below {_TINY} pixels; remove the file if nothing can be recognised"
+    elif long > _LONG * short:
+        yield "odd size", f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
+    remedy = "check the file, and remove it if it shows nothing"
+    if fact.brightest < _BLACK:
+        yield "near black", f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
+    elif fact.contrast < _PLAIN:
+        yield "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}"
+    if fact.frames > 1 and fact.motion < _STILL:
+        still = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
+        yield "frozen", f"{still}; remove the file if its class is a motion"
 
 
 # ---- pairs and groups of files
@@ -121,10 +100,7 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
 
 def copies(items: Sequence[Item], facts: Sequence[FileStats]) -> Iterator[Finding]:
     """Yield files with the same bytes: in one class, under two labels, or in two splits."""
-    by_digest = defaultdict[str, list[int]](list)
-    for position, fact in enumerate(facts):
-        by_digest[fact.digest].append(position)
-    for digest, group in by_digest.items():
+    for digest, group in _by_digest(facts).items():
         if not digest or len(group) == 1:
             continue
         about, others, labels, splits = _describe(items, group)
@@ -138,55 +114,53 @@ def copies(items: Sequence[Item], facts: Sequence[FileStats]) -> Iterator[Findin
             yield Finding("warning", "exact duplicate", about, f"same bytes as {others}; keep one", tuple(group))
 
 
+def _by_digest(facts: Sequence[FileStats]) -> dict[str, list[int]]:
+    """Return the positions of the files with the same bytes."""
+    positions = defaultdict[str, list[int]](list)
+    for position, fact in enumerate(facts):
+        positions[fact.digest].append(position)
+    return positions
+
+
 def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
     """Return (first path of a group, other paths as text, labels, splits)."""
     first, *others = (str(items[position].path) for position in group)
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     labels = sorted({items[position].label or "no label" for position in group})
-    return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
+    return first, listed(others, 3), labels, sorted({str(items[position].split) for position in group})
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike) -> Iterator[Finding]:
     """Yield groups of files with different bytes that look alike; they are leaks if a sure pair is in two splits.
 
-    Parts of one file in one split naturally look alike and are ignored.
-
-    Args:
-        pairs: of files with the same bytes, only the first is in a pair.
+    Parts of one file in one split naturally look alike and are ignored. A pair stands for the exact copies of its files
+    too.
     """
-    near: Alike = {}
-    for pair, similarity in pairs.items():
+    same, connected = _by_digest(facts), DisjointSet([fact.digest for fact in facts])
+    near: list[tuple[int, int]] = []
+    for pair in sorted(pairs):
         a, b = (items[position] for position in pair)
         parts = a.split == b.split and (a.media.is_part or b.media.is_part) and a.media.file == b.media.file
-        if facts[pair[0]].digest != facts[pair[1]].digest and not parts:
-            near[pair] = similarity
-    alike = {facts[position].digest: position for pair in near for position in pair}
-    same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
-    own = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
-    # A pair stands for the exact copies of its files too.
-    splits_of: dict[str, set[str | None]] = defaultdict(set)
-    for item, fact in zip(items, facts, strict=True):
-        splits_of[fact.digest].add(item.split)
-    across = {pair: len(splits_of[facts[pair[0]].digest] | splits_of[facts[pair[1]].digest]) > 1 for pair in near}
-    sure = {pair[0] for pair, similarity in near.items() if similarity.sure and across[pair]}
-    connected = DisjointSet({position for pair in [*near, *same] for position in pair})
-    for pair in [*near, *same]:
-        connected.merge(*pair)
-    for group in sorted(sorted(group) for group in connected.subsets()):
+        if not parts and facts[pair[0]].digest != facts[pair[1]].digest:
+            near.append(pair)
+            connected.merge(*(facts[position].digest for position in pair))
+    groups = defaultdict[str, list[tuple[int, int]]](list)
+    for pair in near:
+        groups[connected[facts[pair[0]].digest]].append(pair)
+    for own in groups.values():
+        members = {pair: [other for position in pair for other in same[facts[position].digest]] for pair in own}
+        group = sorted({position for positions in members.values() for position in positions})
         about, others, labels, splits = _describe(items, group)
-        # The first file may have no pair of its own, if it is an exact copy.
-        similarity = next(own[position].words for position in group if position in own)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
         remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
         severity: Severity = "warning"
         # In one split only a warning: classes filmed in the same place also look alike to an encoder.
         fault = "near duplicate, two labels" if len(labels) > 1 else "near duplicate"
-        if len(splits) > 1:
-            severity, fault = "warning", "may be a near leak"
-            if not sure.isdisjoint(group):
-                severity, fault = "serious", "near leak"
-        detail = f"looks like {others}{where} ({similarity}{labelled}); {remedy}"
+        if any(pairs[pair].sure and len({items[each].split for each in members[pair]}) > 1 for pair in own):
+            severity, fault = "serious", "near leak"
+        elif len(splits) > 1:
+            fault = "may be a near leak"
+        detail = f"looks like {others}{where} ({pairs[own[0]].words}{labelled}); {remedy}"
         yield Finding(severity, fault, about, detail, tuple(group))
 
 
@@ -266,7 +240,6 @@ def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: 
         labels: those of the data.
         clean: whether labels like `push_up` are split into words before encoding.
     """
-    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use `clean=True`")
     same = defaultdict[str, list[str]](list)
     for label in classes:
         cleaned = clean_name(label)
@@ -275,8 +248,8 @@ def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: 
         has_digit = any(character.isdigit() for character in label)
         if has_digit and {word.lower() for word in _WORDS.findall(cleaned)} <= _EMPTY_WORDS:
             yield Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name")
-        elif cleaned != " ".join(label.split()):
-            yield Finding(severity, "words run together", label, detail.format(cleaned))
+        elif not clean and cleaned != " ".join(label.split()):
+            yield Finding("warning", "words run together", label, f"is not read as {cleaned!r}; use `clean=True`")
         if any(character.isalpha() and ord(character) > _LAST_LATIN for character in label):
             remedy = "most text encoders know only Latin letters; translate it"
             yield Finding("warning", "non-Latin letters", label, remedy)
@@ -284,11 +257,8 @@ def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: 
         if others:
             yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
     for label in sorted({*labels} - {*classes}):
-        remedy = "is not among the classes; add it there or leave out its items"
+        remedy = "is not among the classes; add it there or remove its items"
         yield Finding("serious", "unknown label", label, remedy)
-    for label in mirrored_names(classes):
-        flips = "a flipped picture would make it wrong, so train turns flips off"
-        yield Finding("note", "left or right", label, flips)
 
 
 def folder_findings(items: Sequence[Item]) -> Iterator[Finding]:
@@ -322,17 +292,11 @@ def label_findings(dataset: Dataset, judged: JudgedLabels, known: set[int]) -> t
             result.append(Finding("warning", "label may be wrong", str(item.path), detail, (label.item,)))
     if judged.listed or not judged.ranked or judged.agreement < MIN_AGREEMENT:
         return result, ""
-    others = [label for label in judged.ranked if label.item not in known]
-    doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
-    which = "other label" if known else "label"
-    if not doubtful:
-        return result, f"no {which} looks wrong: each item fits its own class best"
-    item, better = dataset.items[doubtful[0].item], dataset.classes[doubtful[0].better]
-    count = plural(len(doubtful), "item")
-    return result, (
-        f"no {which} is wrong beyond doubt; of {count} that fit another class better, check {item.path} first "
-        f"(fits {better})"
-    )
+    for label in judged.ranked:
+        if label.item not in known and label.fits.argmax() == label.better:
+            path, better = dataset.items[label.item].path, dataset.classes[label.better]
+            return result, f"no label is wrong beyond doubt; check {path} first (fits {better})"
+    return result, "no label looks wrong: each item fits its own class best"
 
 
 # ---- cleaned lists

@@ -48,16 +48,11 @@ def alike(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, "
     Args:
         features: of items, by position; without features, only edges are compared.
     """
-    by_edges = alike_by_edges(facts)
-    if not features:
-        return by_edges
-    centre = _centre(features)
-    return alike_by_feature(facts, features) | {
-        pair: how
-        for pair, how in by_edges.items()
-        if not all(index in features for index in pair)
-        or _cosine(*(features[index] - centre for index in pair)) > NOT_CONTRADICTED
-    }
+    pairs, centered = alike_by_edges(facts), _centered(features or {})
+    for pair in [*pairs]:
+        if all(index in centered for index in pair) and _cosine(*(centered[each] for each in pair)) <= NOT_CONTRADICTED:
+            del pairs[pair]
+    return alike_by_feature(facts, features or {}) | pairs
 
 
 def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
@@ -79,24 +74,21 @@ def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
 
 
 def alike_by_feature(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
-    """Return pairs of files whose centred features have a high cosine.
+    """Return pairs of files whose centered features have a high cosine.
 
     Args:
         features: of items, by position.
     """
-    indices = [index for index in _comparable(facts) if index in features]
-    if not indices:
-        return {}
-    centre = _centre(features)
-    rows = np.stack([features[index] - centre for index in indices])
-    return {
-        (indices[first], indices[second]): Likeness(f"features' cosine {cosine:.3f}")
-        for first, second, cosine in near_pairs(rows, FEATURES_ALIKE)
-    }
+    centered = _centered(features)
+    indices = [index for index in _comparable(facts) if index in centered]
+    pairs = near_pairs(np.stack([centered[index] for index in indices]), FEATURES_ALIKE) if indices else ()
+    words = "features' cosine {:.3f}"
+    return {(indices[one], indices[other]): Likeness(words.format(cosine)) for one, other, cosine in pairs}
 
 
-def _centre(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
-    return np.mean(list(features.values()), axis=0)
+def _centered(features: Mapping[int, Float[np.ndarray, " dim"]]) -> dict[int, Float[np.ndarray, " dim"]]:
+    center = np.mean([*features.values()], axis=0) if features else None
+    return {index: feature - center for index, feature in features.items()}
 
 
 def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"]) -> float:

@@ -38,7 +38,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         method: as in `train`: "text-probe" combines text rows with the labelled items; "probe" is a
-            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centred" is the text rows
+            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centered" is the text rows
             and the center of the labelled items.
         encoder: as in `load_encoder`.
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
@@ -136,7 +136,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             self._loaded = (self.encoder, encoder)
         spec = encoder.visual.spec
         frames = self.frames or spec.clip_frames(4)
-        recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="centre", stride=spec.stride)
+        recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="center", stride=spec.stride)
         cache = True if self.cache is None else self.cache
         reading = ReadOptions(self.workers, cache=cache, skip_unreadable=True, engine=self.engine)
         return FrozenEncoder(encoder, spec.protocol(recipe), reading)
@@ -149,17 +149,17 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def _features(self, frozen: FrozenEncoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
         """Return the mean feature of each file, through the cache."""
         encoded = frozen.files(paths)
-        readable(encoded.skipped, skip=False, remedy="leave out files that cannot be read")
+        readable(encoded.skipped, skip=False, remedy="remove files that cannot be read")
         return encoded.features
 
     def _prompts(self) -> list[str | tuple[str, ...]]:
         """Return the prompts of each class's row."""
         labels = [str(label) for label in self.classes_]
         if self.class_names is None:
-            return class_prompts(self.template, clean_names(labels), [None] * len(labels))
+            return class_prompts(self.template, clean_names(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:
-            raise DataError(f"`class_names` has no entry for label {missing[0]!r}: add it, or leave out `class_names`")
+            raise DataError(f"`class_names` has no entry for label {missing[0]!r}: add it, or remove `class_names`")
         values = [self.class_names[label] for label in self.classes_.tolist()]
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
@@ -186,11 +186,13 @@ def _numbered(labels: np.ndarray, paths: int) -> tuple[np.ndarray, np.ndarray]:
         DataError: not one label per path, or labels of one class only.
     """
     if labels.shape != (paths,):
-        raise DataError(f"{paths} paths, labels of shape {labels.shape}: give one per path, or a row of 0 and 1")
+        raise DataError(
+            f"{paths} paths, labels of shape {labels.shape}: pass one per path, or a row of 0 and 1 per path"
+        )
     missing = [index for index, label in enumerate(labels.tolist(), 1) if label is None or label != label]
     if missing:
-        raise DataError(f"path {missing[0]} of {paths} has no label: give it one, or leave it out")
-    with raising(DataError, "`labels` are no classes", "give names or whole numbers"):
+        raise DataError(f"path {missing[0]} of {paths} has no label: add it, or remove the path")
+    with raising(DataError, "`labels` are not classes", "use names or whole numbers"):
         check_classification_targets(labels)
     classes, numbers = np.unique(labels, return_inverse=True)
     if len(classes) < 2:

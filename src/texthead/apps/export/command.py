@@ -25,10 +25,7 @@ class Export:
         private: make the repository on the hub private
     """
 
-    JSON: ClassVar = (
-        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, labelled, right, right_before; for a "
-        "hub run, url"
-    )
+    JSON: ClassVar = "out, bytes, frames, scores, probabilities, files, agree; for a hub run, url"
 
     run: str = common("run")
     out: str | None = option(None, "FOLDER", writes="/")
@@ -37,18 +34,18 @@ class Export:
     classes: str | None = common("classes")
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run, DataError if options exclude each other."""
+        """Raise RunError if RUN is not a run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to is not None:
             if not self.to.startswith(_HUB):
                 raise DataError(f"`to` must be {_HUB}ORG/NAME, got '{self.to}'; `out` writes a folder")
             for name in ("out", "classes"):
                 if getattr(self, name) is not None:
-                    raise DataError(f"--{name}: {self.to} takes the run as it is; leave it out")
+                    raise DataError(f"--{name}: {self.to} takes the run as it is; remove --{name}")
         elif self.out is None:
             raise DataError("export needs --out FOLDER, the folder to make, or --to hub:ORG/NAME")
         elif self.private:
-            raise DataError("--private is for a repository on the Hub; give --to hub:ORG/NAME, or leave it out")
+            raise DataError("--private is for a repository on the Hub; add --to hub:ORG/NAME, or remove --private")
         else:
             check_extra("onnx", "texthead export")
 
@@ -77,8 +74,7 @@ class Export:
         )
         if parity.files:
             what = "exactly the same classes" if run.model.multilabel else "the same top-1 class"
-            cost = f"; {parity.right} right, {parity.right_before} before" if parity.agree < parity.files else ""
-            agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files{cost}"
+            agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files"
         else:
             agreement = "no held-out file of the run exists, so the model was not compared on files"
         console.results().print(agreement)

@@ -58,7 +58,7 @@ def frame_indices(length: int, settings: dict) -> list[list[int]]:
     if origin == "first":
         shifts = [k * max(0, length - frames) // (frames * max(1, clips - 1)) for k in range(clips)]
         return [[shift + i * length // frames for i in range(frames)] for shift in shifts]
-    if origin == "centre":
+    if origin == "center":
         indices = [int(i * (length / count) + length / count / 2) for i in range(count)]
     elif count == 1:
         indices = [length // 2]
@@ -108,7 +108,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None or stream.disposition & Disposition.attached_pic:
         container.close()
-        raise Refused("no video stream that this FFmpeg can decode; leave it out or encode it as h264")
+        raise Refused("no video stream that this FFmpeg can decode; remove the file or encode it as h264")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return container, stream
@@ -180,9 +180,9 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     old, scale = len(rows), len(rows) / new
     wide = max(scale, 1.0)
     support = (2.0 if bicubic else 1.0) * wide
-    centres = scale * (np.arange(new) + 0.5)
-    taps = (centres - support + 0.5).astype(np.int64) + np.arange(int(2 * support) + 2)[:, None]
-    weights = kernel(np.abs((taps - centres + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
+    centers = scale * (np.arange(new) + 0.5)
+    taps = (centers - support + 0.5).astype(np.int64) + np.arange(int(2 * support) + 2)[:, None]
+    weights = kernel(np.abs((taps - centers + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
     weights /= weights.sum(0)
     bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max() * 2 ** (b + 1)) >= 2**15)
     integers = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
@@ -195,12 +195,12 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
 def sharp(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     """Resize float64 `rows` along the first axis to `new` entries, from the nearest ones alone."""
     old = len(rows)
-    centres = old / new * (np.arange(new) + 0.5) - 0.5
-    centres = centres if bicubic else centres.clip(0)
+    centers = old / new * (np.arange(new) + 0.5) - 0.5
+    centers = centers if bicubic else centers.clip(0)
     total = np.zeros((new, *rows.shape[1:]))
     for tap in (-1, 0, 1, 2) if bicubic else (0, 1):
-        indices = np.floor(centres) + tap
-        weights = kernel(np.abs(centres - indices), -0.75 if bicubic else None)
+        indices = np.floor(centers) + tap
+        weights = kernel(np.abs(centers - indices), -0.75 if bicubic else None)
         total += weights[:, None, None] * rows[indices.astype(np.int64).clip(0, old - 1)]
     return total
 
@@ -263,7 +263,7 @@ def load_model(file: Path) -> Model:
 class Predictor:
     """Predict classes with the model of an exported folder."""
 
-    # With several labels, the log-odds of each class from which on a file has it.
+    # For multi-label data, the smallest log-odds at which a file has each class.
     several: np.ndarray | None = None
 
     def __init__(self, folder: Path):
@@ -287,7 +287,7 @@ class Predictor:
         return odds / odds.sum(-1, keepdims=True)
 
     def ranked(self, scores: np.ndarray) -> tuple[list[int], int]:
-        """Return the classes, best first, and how many of them a file has: one, or with several labels any number."""
+        """Return the classes, best first, and how many of them a file has: one, or for multi-label data any number."""
         order = np.argsort(-scores, kind="stable")
         if self.several is None:
             return order.tolist(), 1
@@ -297,7 +297,7 @@ class Predictor:
     def predict(self, path: Path, top: int) -> dict:
         """Return the top classes of a file, and the answer and prediction set if the run has been calibrated for them.
 
-        With several labels, `labels` are all classes of the file, which come first in `top`.
+        For multi-label data, `labels` are all classes of the file, which come first in `top`.
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.

@@ -39,7 +39,7 @@ def push_to_hub(
         RunError: the run's classes or weights are not those saved in its folder, or the hub refuses.
     """
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
-        raise RunError(f"'{repo_id}' is not the name of a repository: give NAME or ORG/NAME")
+        raise RunError(f"'{repo_id}' is not the name of a repository: use NAME or ORG/NAME")
     run.check_saved()
     api, address = HfApi(), f"hub:{repo_id}"
     with hub_errors(address):

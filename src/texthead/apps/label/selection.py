@@ -14,13 +14,13 @@ from texthead.transfer import class_center, multilabel_head, text_evidence, text
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
 KERNEL_WIDTH = 0.2
 
-# Files whose centred features have a higher cosine are near copies, of which one is enough.
+# Files whose centered features have a higher cosine are near copies, of which one is enough.
 COPY = 0.97
 
 # Larger sets are sampled down to this size, since the similarities of more files would not fit into memory.
 MAX_FILES = 5000
 
-# Logit scale of text rows on centred features before there are labels.
+# Logit scale of text rows on centered features before there are labels.
 SCALE = 10.0
 
 
@@ -34,7 +34,7 @@ def guesses(
 ) -> Float[Tensor, "files classes"]:
     """Return the probability of each class for each file, from class names and the labels so far.
 
-    With several labels per file, each class is a yes-or-no question, which `multilabel_head` answers; before the first
+    For multi-label data, each class is a binary label, which `multilabel_head` predicts; before the first
     label, the probabilities are zero-shot ones.
 
     Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with

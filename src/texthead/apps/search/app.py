@@ -82,7 +82,7 @@ class SearchSession:
         elif like is not None:
             query = Path(self.first.get("like", "")) if like is True else self.uploads.path(like)
         elif not words:
-            raise DataError("nothing to search for; type words, or give an example")
+            raise DataError("nothing to search for; type words, or choose an example")
         wish, name = str(query), words or query_name(query)
         names = {marks.name for other, marks in self.wishes.items() if other != wish}
         while name in names:

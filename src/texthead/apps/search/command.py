@@ -63,17 +63,17 @@ class Find:
         if self.like is not None:
             MediaPath(self.like).check()
         if words and self.like:
-            raise DataError(f"--like {self.like} stands for words: leave out '{words}'")
+            raise DataError(f"--like {self.like} replaces the words: remove '{words}'")
         if not (words or self.like or self.page):
             raise DataError(f"find needs words before {data}, or --like FILE, or --page")
         if self.save and not (self.marks or self.page):
-            raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
+            raise DataError(f"--save {self.save} learns from marks: add --marks marks.csv, or --page to make them")
         if self.run:
             check_no_encoder(self, self.run)
         if self.not_ and self.marks and not self.page:
-            raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
+            raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and remove --not")
         if self.page and self.out:
-            raise DataError(f"--out {self.out}: the page has a button for that; leave it out")
+            raise DataError(f"--out {self.out}: the page has a button for that; remove --out")
         if self.save and not self.page and Path(self.save).exists():
             raise RunError(f"{self.save}: already exists; choose another folder, or remove it")
 

@@ -36,7 +36,7 @@ KNOWN = 0.5
 # With fewer windows, chance is not estimated.
 MIN_WINDOWS = 5
 
-# Share of the positive cosine with words to avoid that is subtracted. 0.5 removes 40 % of the avoided class from the
+# Fraction of the positive cosine with words to avoid that is subtracted. 0.5 removes 40 % of the avoided class from the
 # first 20 hits and costs a point of mean average precision; 1 removes 85 % and costs 7.
 AVOID = 0.5
 
@@ -121,7 +121,7 @@ def search(
         head, column = run.head, run.labels.index(query)
     if head is not None:
         if avoid:
-            raise DataError(f"`avoid` {avoid!r} is for words and examples, not for a head or a class: leave it out")
+            raise DataError(f"`avoid` {avoid!r} is for words and examples, not for a head or a class: remove `avoid`")
         calibration = run.calibration_for(run.protocol)[0] if run and head is not query else None
         return _by_head(index, head, column, calibration, top)
     assert not isinstance(query, Head)
@@ -140,7 +140,7 @@ def search(
         return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
     if len(index) < MIN_WINDOWS:
-        return Results(hits, True, f"chance is not estimated: that takes {MIN_WINDOWS} photos or moments")
+        return Results(hits, True, f"chance is not estimated: that needs {MIN_WINDOWS} photos or moments")
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
     if rows[0].norm() < KNOWN:
@@ -171,7 +171,7 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
         return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float().cpu(), dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
-        raise DataError("the query is empty: give words, the path of an example, or a head")
+        raise DataError("the query is empty: pass words, the path of an example, or a head")
     row = index.encoder.familiarity_scaled_rows(prompts[:1], [tuple(prompts)])[0]
     if len(row) != index.features.shape[1]:
         raise DataError("this run's features cannot be compared with words: search by an example or by a class")
@@ -253,7 +253,7 @@ class CommonWords(NamedTuple):
     fits: Float[Tensor, " words"]
 
     def share_as_good(self, row: Float[Tensor, " dim"], feature: Float[Tensor, " dim"]) -> float:
-        """Return the share (0-1) of words for things that are not in the folder that fit as well as a query by chance.
+        """Return the fraction (0-1) of words for things not in the folder that fit as well as a query by chance.
 
         The largest of many values has a Gumbel distribution, whose quartile and median give its scale and location.
         Words for things that are in the folder are mostly in the upper half, which is not used.

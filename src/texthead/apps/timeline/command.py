@@ -28,7 +28,7 @@ class TimelineCommand(ModelOptions):
 
     JSON: ClassVar = (
         "video, seconds, window, rate, enter, leave, min_length, temperature, threshold, events [name, start, end, "
-        "mean, peak], none_of_these; for several labels, thresholds {name: probability} instead of enter, leave"
+        "mean, peak], none_of_these; for multi-label runs, thresholds {name: probability} instead of enter, leave"
     )
 
     USAGE: ClassVar = "texthead timeline [RUN] VIDEO [--classes NAMES] [options]"

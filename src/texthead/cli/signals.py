@@ -129,23 +129,3 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
             signal.signal(number, signal.SIG_DFL if ending.number is None else signal.SIG_IGN)
         signal.set_wakeup_fd(before)
         theirs.close()
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Delay interrupts until the end of the block, so that processes it starts are complete and can be ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
-    acting = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in acting:
-        signal.signal(number, lambda number, _: arrived.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in acting.items():
-            signal.signal(number, handler)
-        for number in arrived[:1]:
-            acting[number](number, None)
