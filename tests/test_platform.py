@@ -16,7 +16,7 @@ from texthead.files import in_turn, locked
 from texthead.media.addresses import address
 from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
-from texthead.parallel.loaders import data_loader, end_after, worker_faults
+from texthead.parallel.loaders import data_loader, end_after, worker_errors
 from texthead.platform import replace
 
 HOLD = """
@@ -111,7 +111,7 @@ def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPat
     pids = {pid for pid, _ in data_loader(Hanging(False), 1, batch_size=None)}
     assert len(pids) == 1
     assert os.getpid() not in pids
-    with refuses(RunError, "a data-loader worker has ended", "fewer `workers`"), worker_faults():
+    with refuses(RunError, "a data-loader worker has ended", "fewer `workers`"), worker_errors():
         list(data_loader(Hanging(True), 1, batch_size=None))
 
 

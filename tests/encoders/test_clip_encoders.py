@@ -37,7 +37,7 @@ from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
-from texthead.training.fit_recipe import adapt_recipe
+from texthead.training.adapt_recipe import adapt_recipe
 from texthead.training.train import feature_clips, fine_tune
 
 FRAMES, NAMES = 4, ("red", "blue")

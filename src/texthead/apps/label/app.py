@@ -117,7 +117,7 @@ class _Actions:
         elif action != "next":
             raise DataError(f"no action {action[:20]!r}; reload the page")
         if not review:
-            return session.next()
+            return session.next_file()
         if not self._examining.is_alive():
             self._examining = threading.Thread(target=session.examine, daemon=True)
             self._examining.start()
@@ -139,7 +139,7 @@ class _Actions:
             "path": str(file.path),
             "part": part,
             "kind": file.kind if plays else "preview",
-            "guesses": [{"name": name, "probability": value} for name, value in file.guesses.items()],
+            "guesses": [{"name": name, "probability": value} for name, value in file.predictions.items()],
             "label": None if file.labels is None else "; ".join(file.labels),
             "classes": file.labels or (),
             "why": file.why,

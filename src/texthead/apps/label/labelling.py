@@ -12,7 +12,7 @@ from torch import Tensor
 
 from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter, read_dataset
 from texthead.apps.label.label_file import bad_list
-from texthead.apps.label.selection import Similarities, guesses
+from texthead.apps.label.selection import Similarities, class_probabilities
 from texthead.apps.search import encode_windows
 from texthead.data import join_labels, manifest_rows, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
@@ -32,7 +32,7 @@ class Suggestion(NamedTuple):
     """
 
     path: Path
-    guess: str
+    prediction: str
     probability: float
 
 
@@ -82,7 +82,7 @@ class Pool:
         return Similarities(self.features, labelled, groups=self.groups, multilabel=self.multilabel)
 
     @checked
-    def next(self, count: PositiveInt) -> list[Suggestion]:
+    def suggest(self, count: PositiveInt) -> list[Suggestion]:
         """Return up to `count` files to label next, the most informative first.
 
         Raises:
@@ -96,7 +96,7 @@ class Pool:
         items = tuple(item_of[media[i]] for i in labelled)
         targets = Dataset(items, multilabel=self.multilabel).targets(classes)
         rows = self.encode and self.encode(classes)
-        probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
+        probabilities = class_probabilities(rows, self.features, labelled, targets, classes=len(classes))
         if self.multilabel:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
@@ -106,7 +106,7 @@ class Pool:
             names = [classes[index] for index in best.tolist()]
         bad = {MediaPath(path).resolved() for path in self.bad}
         without = [i for i, each in enumerate(media) if each in bad]
-        chosen = self.similarities(labelled).next(probabilities, labelled, count, without=without)
+        chosen = self.similarities(labelled).suggest(probabilities, labelled, count, without=without)
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 

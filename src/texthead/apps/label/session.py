@@ -1,4 +1,4 @@
-"""Labelling without a page: the next file, its guesses, and the accuracy of the model."""
+"""Labelling without a page: the next file, its predictions, and the accuracy of the model."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from texthead.apps.doctor import FileStats, findings_about_files, read_file_stat
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
-from texthead.apps.label.selection import guesses
+from texthead.apps.label.selection import class_probabilities
 from texthead.data import join_labels
 from texthead.errors import DataError, TextheadError
 from texthead.text import check_names
@@ -26,7 +26,7 @@ LONGEST_NAME = 200
 
 
 # The probability of each class (0-1), the most probable first.
-Guesses = dict[str, float]
+Predictions = dict[str, float]
 
 
 class FileToLabel(NamedTuple):
@@ -34,7 +34,7 @@ class FileToLabel(NamedTuple):
 
     Args:
         position: its index in the data.
-        guesses: of all classes.
+        predictions: of all classes.
         labels: its current labels; None if it has not been labelled.
         why: the reason for a review.
     """
@@ -42,7 +42,7 @@ class FileToLabel(NamedTuple):
     position: int
     path: Path
     kind: str
-    guesses: Guesses
+    predictions: Predictions
     labels: tuple[str, ...] | None = None
     why: str = ""
 
@@ -65,7 +65,7 @@ class _Measured(NamedTuple):
 
     labels: LabelState
     curves: tuple[LearningCurve, ...] = ()
-    doubtful: Mapping[int, tuple[Guesses, str]] = {}
+    doubtful: Mapping[int, tuple[Predictions, str]] = {}
 
 
 class LabelSession:
@@ -115,7 +115,7 @@ class LabelSession:
     def _fitted(self, labels: LabelState) -> FittedLabels:
         classes = self.classes(labels)
         about = self._rows_of(classes), self.pool.features, list(labels.of), self._items(labels).targets(classes)
-        return FittedLabels(labels, classes, guesses(*about, classes=len(classes)))
+        return FittedLabels(labels, classes, class_probabilities(*about, classes=len(classes)))
 
     def _items(self, labels: LabelState) -> Dataset:
         """Return the labelled files."""
@@ -154,11 +154,11 @@ class LabelSession:
         labelled = list(fit.labels.of)
         features, targets = self.pool.features[labelled], self._items(fit.labels).targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
-        rows, doubtful = self._rows_of(fit.classes), dict[int, tuple[Guesses, str]]()
+        rows, doubtful = self._rows_of(fit.classes), dict[int, tuple[Predictions, str]]()
         curve = learning_curve(rows, features, targets, classes=len(fit.classes), groups=groups)
         for label in suspicious_labels(features, targets, groups, labelled).listed:
             reason = label.comparison(fit.classes, *fit.labels.of[label.item])
-            doubtful[label.item] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
+            doubtful[label.item] = _sorted_predictions(fit.classes, torch.from_numpy(label.fits)), reason
         # Drop measurements with labels that have since been undone.
         before = [old for old in self._measured.curves if old.items < len(labelled)]
         return _Measured(fit.labels, () if curve is None else (*before, curve), doubtful)
@@ -170,29 +170,29 @@ class LabelSession:
 
     # ---- labelling
 
-    def next(self) -> FileToLabel | None:
+    def next_file(self) -> FileToLabel | None:
         """Return the most informative file without a label; skipped ones come last. None if no file is left."""
         labels = self._read()
         without = [*labels.of, *labels.bad, *self._skipped]
-        chosen = self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=without)
+        chosen = self._coverage.suggest(self._fit.probabilities, list(labels.of), 1, without=without)
         chosen += [position for position in self._skipped if position not in {*labels.of, *labels.bad}]
         return self._file_to_label(chosen[0], labels) if chosen else None
 
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
-        """Return a file with its guesses, from a fit without it if its label is doubtful."""
+        """Return a file with its predictions, from a fit without it if its label is doubtful."""
         fit, own, item = self._fit, labels.of.get(position), self.pool.files.items[position]
         probabilities = fit.probabilities[[position]]
         if self._measured.curves:
             probabilities = self._measured.curves[-1].calibrated(probabilities)
-        guesses, reasons = _sorted_guesses(fit.classes, probabilities[0]), list[str]()
+        predictions, reasons = _sorted_predictions(fit.classes, probabilities[0]), list[str]()
         if position in self._measured.doubtful and own is not None:
-            guesses, reason = self._measured.doubtful[position]
+            predictions, reason = self._measured.doubtful[position]
             reasons.append(reason)
         if own is not None:
             reasons += filter(None, [self._findings(labels).get(position)])
         classes = self.classes(labels)  # Some may be newer than the fit.
-        guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
-        return FileToLabel(position, item.path, item.media.reader.kind, guesses, own, "; ".join(reasons))
+        predictions = {name: predictions.get(name, 0.0) for name in (*predictions, *classes) if name in classes}
+        return FileToLabel(position, item.path, item.media.reader.kind, predictions, own, "; ".join(reasons))
 
     def label(self, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -261,7 +261,7 @@ class LabelSession:
         self._done.pop()
         self._skipped = [index for index in self._skipped if index != position]
         labels = self._read()
-        # Refit now, so that the guesses for this file don't come from its own label.
+        # Refit now, so that the predictions for this file don't come from its own label.
         self._fit = self._fitted(labels)
         return self._file_to_label(position, labels)
 
@@ -346,6 +346,6 @@ class LabelSession:
         }
 
 
-def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
+def _sorted_predictions(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Predictions:
     order: list[int] = probabilities.argsort(descending=True, stable=True).tolist()
     return {classes[index]: float(probabilities[index]) for index in order}
