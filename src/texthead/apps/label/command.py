@@ -1,8 +1,10 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
+import shlex
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import argument, check_out_file, common, console, default_workers, option
 from texthead.errors import DataError, NonNegativeInt, PositiveInt
@@ -114,24 +116,15 @@ class Label:
         """Serve the page until it is interrupted."""
         import torch
 
-        from texthead.apps.label.app import Training, label_app
+        from texthead.apps.label.app import label_app
         from texthead.apps.label.session import LabelSession
         from texthead.apps.serving import listening, serve
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        training = Training(self._training, labels_csv)
-        with listening(self.port) as server:
-            session = LabelSession(pool, labels_csv)
-            try:
-                serve(server, label_app(session, training))
-            finally:
-                session.close()
-                training.close()
-
-    def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
-        """Return the arguments of the command that trains on the labels."""
-        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.device}
-        options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-        quick = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
-        return ["train", str(self.out), *quick, "--out", str(run), *options]
+        with listening(self.port) as server, closing(LabelSession(pool, labels_csv)) as session:
+            options = {"--encoder": self.encoder if self.encoder != "mini" else None, "--text": self.text}
+            words = [word for flag, value in options.items() if value for word in (flag, value)]
+            serve(
+                server, label_app(session, shlex.join(["texthead", "train", str(labels_csv), "--out", "run", *words]))
+            )

@@ -57,7 +57,6 @@ class Pool:
         multilabel: whether a file may have several labels or none.
         encode: returns the text rows of class names; None for an encoder without text.
         skipped: errors of unreadable files.
-        frozen: the encoder of the features; None if unknown.
     """
 
     files: Dataset
@@ -67,7 +66,6 @@ class Pool:
     multilabel: bool = False
     encode: Callable[[Sequence[str]], Float[Tensor, "classes dim"]] | None = None
     skipped: tuple[MediaError, ...] = ()
-    frozen: FrozenEncoder | None = None
 
     def __repr__(self) -> str:
         counts = f"{len(self.files)} files, {len(self.labels.of)} of them labelled, {len(self.classes())} classes"
@@ -190,8 +188,7 @@ def label_pool(
     model = options.load(options.prompts(names))
     files = cut_files(files, model, reading, known=marks, reporter=reporter)
     protocol = model.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
-    frozen = FrozenEncoder(model, protocol, reading, reporter)
-    encoded = frozen.files(files.paths)
+    encoded = FrozenEncoder(model, protocol, reading, reporter).files(files.paths)
     check_any(files.paths, encoded.positions, encoded.skipped)
     return Pool(
         files.select(encoded.positions),
@@ -201,7 +198,6 @@ def label_pool(
         multilabel,
         rows if model.has_text else None,
         encoded.skipped,
-        frozen,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.apps.doctor import FileStats, findings_about_files, read_file_stats, suspicious_labels
+from texthead.apps.doctor import suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Fit, Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
@@ -79,7 +79,6 @@ class LabelSession:
         # What undo takes back: a file, its state before and after.
         self._done: list[tuple[int, Mark, Mark]] = []
         self._skipped: list[int] = []
-        self._facts = dict[int, FileStats]()
         self._fit = pool.fit(self._labels)
         self._measured = _Measured()
         self._wake, self._closed = threading.Event(), False
@@ -149,15 +148,12 @@ class LabelSession:
         probabilities = fit.probabilities[[position]]
         if self._measured.curves:
             probabilities = self._measured.curves[-1].calibrated(probabilities)
-        guesses, reasons = _sorted_guesses(fit.classes, probabilities[0]), list[str]()
+        guesses, reason = _sorted_guesses(fit.classes, probabilities[0]), ""
         if position in self._measured.doubtful and own is not None:
             guesses, reason = self._measured.doubtful[position]
-            reasons.append(reason)
-        if own is not None:
-            reasons += filter(None, [self._findings(labels).get(position)])
         classes = self.pool.classes(labels)  # Some may be newer than the fit.
         guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
-        return FileToLabel(position, item.path, item.media.reader.kind, guesses, own, "; ".join(reasons))
+        return FileToLabel(position, item.path, item.media.reader.kind, guesses, own, reason)
 
     def label(self, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -256,32 +252,13 @@ class LabelSession:
     # ---- review
 
     def review(self) -> FileToLabel | None:
-        """Return the labelled file with the most doubtful label, or else one with a finding of doctor.
-
-        Each file is reviewed once. Returns None if none is left.
-        """
+        """Return the labelled file with the most doubtful label; None if none is left. Each is reviewed once."""
         labels = self._read()
         candidates = self._to_review(labels)
         return self._file_to_label(candidates[0], labels) if candidates else None
 
     def _to_review(self, labels: LabelState) -> list[int]:
-        candidates = dict.fromkeys([*self._measured.doubtful, *self._findings(labels)])
-        return [position for position in candidates if position in labels.of and position not in labels.checked]
-
-    def _findings(self, labels: LabelState) -> dict[int, str]:
-        """Return what doctor finds about examined files with these labels, by position."""
-        facts = {position: facts for position, facts in self._facts.items() if position in labels.of}
-        items = [replace(self.pool.files.items[position], labels=labels.of[position]) for position in facts]
-        findings, positions = findings_about_files(items, list(facts.values())), list(facts)
-        return {positions[i]: f"{finding.fault}: {finding.detail}" for finding in findings for i in finding.items}
-
-    def examine(self) -> None:
-        """Read new labelled files like `doctor`, to find unreadable ones, one colour, and copies with two labels."""
-        new = [position for position in sorted(self._labels.of) if position not in self._facts]
-        files = self.pool.files.select(new)
-        image_stats = self.pool.frozen.image_stats(files.paths) if self.pool.frozen else ()
-        facts = read_file_stats(files, workers=1, image_stats=image_stats)
-        self._facts = dict(sorted([*self._facts.items(), *zip(new, facts, strict=True)]))
+        return [each for each in self._measured.doubtful if each in labels.of and each not in labels.checked]
 
     # ---- state
 
