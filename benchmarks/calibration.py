@@ -2,7 +2,7 @@
 
     python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
 
-Each seed draws K items a class from the training split and halves the other items, keeping groups whole: one half to
+Each seed draws K items per class from the training split and halves the other items, keeping groups whole: one half to
 calibrate, one to test. Three recognisers on features that `mini` encodes once: zero-shot centered on the K items, text
 rows and items fitted together, the logistic probe. For "none of these" four classes (airborne two, drawn videos
 sixteen) are removed at random. The training items of half of them set the threshold; it is tested on the other items
@@ -86,7 +86,7 @@ def with_labels(items: FrozenItems, labels: list[int]) -> FrozenItems:
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
-    """Return K items a class, or all."""
+    """Return K items per class, or all."""
     if k is None:
         return items
     return items.select(splits.k_shot(items.data.label_sets, k, names=items.data.item_names, seed=seed))

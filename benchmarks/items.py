@@ -274,7 +274,7 @@ def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> d
     return {
         f"feature cache of {clips:,} clips ({frames} x {dim}): put, CPU ms a clip": 1e3 * put / clips,
         "got, CPU ms a clip": 1e3 * got / clips,
-        "on disk, kB a clip": size_of(folder) / clips / 1e3,
+        "on disk, kB per clip": size_of(folder) / clips / 1e3,
     }
 
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
-from texthead.apps.label.labelling import Pool, encode_files
+from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import learning_curve
 from texthead.apps.label.selection import Similarities, class_probabilities, margin_uncertainty
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item
 from texthead.features.reading import ReadOptions
 from texthead.text.class_names import clean_names
+from texthead.transfer import QUICK_FRAMES
 
 STEP, RANDOM = 5, "random"
 
@@ -138,8 +139,9 @@ class World:
         encoder, data = th.load_encoder("mini"), th.read_dataset(source)
         splits = []
         for split in (data.split("train"), data.split("test")):
-            pool = encode_files(replace(split, notes=()), encoder, ReadOptions(engine="auto"))
-            splits.append((pool.features, split.targets(data.classes)))
+            protocol = encoder.visual.spec.protocol(frames=1 if split.only_images else QUICK_FRAMES)
+            encoded = th.FrozenEncoder(encoder, protocol, ReadOptions(engine="auto")).files(split.paths)
+            splits.append((encoded.features, split.targets(data.classes)))
         rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
         return World(splits[0], splits[1], rows)
 

@@ -1,4 +1,4 @@
-"""Pooling a frozen video tower: which form of its features recognises new motions, with K labelled clips a class?
+"""Pooling a frozen video tower: which form of its features recognises new motions, with K labelled clips per class?
 
     python -m benchmarks.motion [--out benchmarks/motion.json] [--kept /tmp/motion] [--develop] [--smoke]
 
@@ -8,7 +8,7 @@ motions. Then they are frozen. "untrained" is the latter before its first step.
 
 Two sets of ten classes are judged, with shapes that are new to the towers: motions that are new too, and orders of two
 motions ("A, then B" and "B, then A"). Single frames do not tell their classes apart ("one frame"). Each seed draws K
-clips a class from 40; the same 400 other clips are scored. CHOSEN was found on other classes (`--develop`). Intervals
+clips per class from 40; the same 400 other clips are scored. CHOSEN was found on other classes (`--develop`). Intervals
 are 95 % t-intervals of the mean over seeds, also of paired differences. Finished rows stay in `--out`, a tower's steps
 in `--kept`: the same command continues.
 """
@@ -293,7 +293,7 @@ class Results:
     def add(
         self, tower: str, row: str, items: Items, shots: Sequence[int], seeds: int, one: Callable[[Items, int], float]
     ) -> None:
-        """Compute a row: `one` of K drawn items a class and the seed."""
+        """Compute a row: `one` of K drawn items per class and the seed."""
         for k in shots:
             values = self.values.setdefault(tower, {}).setdefault(row, {}).setdefault(str(k), [])
             for seed in range(len(values), seeds):

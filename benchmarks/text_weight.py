@@ -2,7 +2,7 @@
 
     python -m benchmarks.text_weight --data ../shared/data [--sets clothing airborne] [--draws 10]
 
-Sets and draws are those of `benchmarks.choosing` (K items a class, top-1) and `benchmarks.unbalanced` (2 items in half
+Sets and draws are those of `benchmarks.choosing` (K items per class, top-1) and `benchmarks.unbalanced` (2 in half
 of the classes and 20, or all there are, in the others; the mean over classes). The test items choose nothing, except in
 the row named oracle. Spanish and German names of clothing are printed and count in no mean. Leads of ours
 are paired by draw, with the 95 % t-interval over all draws of all sets.

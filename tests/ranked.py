@@ -21,10 +21,10 @@ from paper.matching import Matching, gather_rows
 from texthead import Dataset, Encoder, Item, Protocol, Views, load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import ReadOptions
-from texthead.models.heads import FrozenHead, TrainableHead, text_head
+from texthead.models.heads import TrainableHead, text_head
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool
+from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import (
     all_gather_list,
     all_reduce_sum,
@@ -38,7 +38,7 @@ from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.optimizer import begin_step
 from texthead.training.step import ModelWithLoss
-from texthead.training.train import feature_clips, fine_tune
+from texthead.training.train import fine_tune
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
@@ -141,20 +141,6 @@ def trained(
     reporter = Reporter(say=lines.append)
     records = fine_tune(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
     return records, weights(model), lines
-
-
-def trained_on_grids(
-    source: str, data: Dataset, recipe: Recipe, out: Path, cache: Path | bool
-) -> tuple[list[float], str]:
-    """Train an attentive probe on grids of a clip encoder; return (losses, the type that holds a file's clips)."""
-    visual = load_encoder(source).visual.with_grid((8, 4, 4))
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        temporal = AttentivePool(visual.spec.dim, 16)
-    model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
-    records = fine_tune(model, data, None, recipe, out=out, reading=ReadOptions(cache=cache))
-    clips = feature_clips(model, data, recipe, ReadOptions(cache=cache))
-    return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 
 
 def stopped(steps: int, run: Callable, *args: object) -> None:
@@ -291,12 +277,6 @@ def ends(number: int) -> list[int]:
     if rank() == number:
         os._exit(3)
     return all_gather_list([rank()])
-
-
-def raises(number: int) -> int:
-    if rank() == number:
-        raise ValueError(f"no {number}")
-    return rank()
 
 
 def threads() -> int:

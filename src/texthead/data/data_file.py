@@ -33,7 +33,7 @@ _Text = Annotated[str, "text", str.strip]
 
 _Columns = Annotated[
     Mapping[str, str],
-    f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a column of its own",
+    f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a separate column",
     lambda names: names.keys() <= {*ROW_COLUMNS} and len({*names.values()}) == len(names),
 ]
 
@@ -73,7 +73,7 @@ def read(source: str) -> Dataset:
     lists = {key: values[key] for key in ("list", *_SPLITS) if key in values}
     if not lists or ("list" in lists and len(lists) > 1):
         raise DataError(
-            f"{path}: needs the key list, or train and if wanted val and test, got {', '.join(lists) or 'none'}"
+            f"{path}: needs the key list, or train and optionally val and test, got {', '.join(lists) or 'none'}"
         )
 
     def below(name: str) -> Path:

@@ -125,9 +125,9 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
     """
     if not are_unbalanced(counts):
         return ""
-    keep = "equal shares; to keep those of the labels, set `class_shares=labels`"
-    assumed = keep if shares == "equal" else "the same shares"
-    return f"training labels are unbalanced, {min(counts)} to {max(counts)} a class; predictions assume {assumed}"
+    keep = "equal class frequencies; to keep those of the labels, set `class_shares=labels`"
+    assumed = keep if shares == "equal" else "the same frequencies"
+    return f"training labels are unbalanced, {min(counts)} to {max(counts)} per class; predictions assume {assumed}"
 
 
 def weighted_text(weights: Float[np.ndarray, " items"]) -> str:

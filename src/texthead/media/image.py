@@ -125,7 +125,9 @@ class FrameFolder(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise MediaError(path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is no image suffix")
+            raise MediaError(
+                path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is not an image suffix"
+            )
         self._files = frame_files(path)
         self.num_frames = len(self._files)
 

@@ -695,7 +695,7 @@ class Run:
             lines.insert(
                 0,
                 f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
-                f"({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
+                f"({min(sizes)} to {max(sizes)} per class): for the sets, the {len(targets)} items are worth {alike}",
             )
         strange = None
         if unknown and "threshold" not in missing:

@@ -48,7 +48,7 @@ def logit_adjustment(
     """Return log(label frequency / class share), which the loss adds to the logits, after validating the items.
 
     So the logits themselves become those of items that are as frequent as `class_shares` says. It is zero for "labels",
-    as in the paper, and for multi-label data, where classes are no shares of a whole.
+    as in the paper, and for multi-label data, where class frequencies do not add up to 1.
 
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
 
@@ -105,7 +105,7 @@ def run_folder(
                     state = load_state(out)
                 elif is_run(out):
                     raise RunError(
-                        f"{out}: already holds a run; pass `resume` to continue it, or choose another folder"
+                        f"{out}: already contains a run; pass `resume` to continue it, or choose another folder"
                     )
                 if state is None:
                     write_json(out / "split.json", split)

@@ -77,7 +77,7 @@ def fine_tune(
     Source: Eq. 3, Sec. 4.1.
 
     Raises:
-        RunError: the folder already holds a run (with `resume`: holds none or another one), the loss is not finite,
+        RunError: the folder already contains a run (with `resume`: holds none or another one), the loss is not finite,
             or the disk is full; the last checkpoint is kept.
         MediaError: an item cannot be read.
         EncoderError: the encoder does not have the part that `tune` selects.

@@ -33,7 +33,7 @@ MANY_ITEMS, WEAKER = 8, 0.1
 # Familiarity (0-1) below which a name is listed as unknown.
 UNKNOWN = 0.5
 
-# Points by which cross-validated accuracy is above that of held-out items if training items may hold near copies.
+# Points by which cross-validated accuracy is above the held-out one if training items may contain near duplicates.
 NEAR_COPIES = 5
 
 # What each method uses, for the line under a table.

@@ -178,17 +178,6 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     assert tuple(result[7].scores) == tuple(expected.tolist())
 
 
-@pytest.mark.parametrize("rate", [10.0, 4.0])
-def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
-    """A window within one colour is given that colour, so no boundary is off by more than half a window."""
-    result = find_events(Run.from_model(colour_model()), joined, Sliding(0.5, rate, PROTOCOL))
-    assert [event.name for event in result] == ["red", "blue", "green"]
-    assert [event.start for event in result] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
-    assert [event.end for event in result] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
-    assert all(event.peak > 0.9 for event in result)
-    assert find_events(Run.from_model(colour_model()), joined, Sliding(protocol=PROTOCOL), min_length=60.0) == []
-
-
 @pytest.mark.slow
 def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
     """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""

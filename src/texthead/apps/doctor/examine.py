@@ -9,10 +9,10 @@ from typing import get_args
 
 import numpy as np
 
-from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, ReadOptions, Reporter
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.file_stats import FileStats, read_file_stats
+from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.overview import Overview
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
@@ -226,12 +226,6 @@ def diagnose(
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     return Diagnosis(dataset, overview, result, left_out, source, tuple(notes))
-
-
-def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> list[Finding]:
-    """Return warnings about single files, and serious findings about exact copies, from the facts of the items."""
-    same = (each for each in findings.copies(items, facts) if each.severity == "serious")
-    return [*findings.file_findings(facts, frames=1), *same]
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:

@@ -140,7 +140,7 @@ def search(
         return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
     if len(index) < MIN_WINDOWS:
-        return Results(hits, True, f"chance is not estimated: that takes {MIN_WINDOWS} photos or moments")
+        return Results(hits, True, f"chance is not estimated: that needs {MIN_WINDOWS} photos or moments")
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
     if rows[0].norm() < KNOWN:
