@@ -40,20 +40,13 @@ def holder(request: pytest.FixtureRequest, tmp_path: Path):
         process.kill()
 
 
-def test_two_processes_hold_no_lock_together(holder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", [lambda process: process.stdin.close(), lambda process: process.kill()])
+def test_a_lock_is_free_once_its_process_ends(holder, end, monkeypatch: pytest.MonkeyPatch) -> None:
     process, path, lock = holder
     monkeypatch.setattr("texthead.files._TURN", 0.2)
     with refuses(RunError, str(path), "in use by another process"), lock(path):
         pytest.fail("two hold the lock")
-    process.stdin.close()
-    process.wait()
-    with lock(path):
-        pass
-
-
-def test_the_lock_of_a_killed_process_is_free(holder) -> None:
-    process, path, lock = holder
-    process.kill()
+    end(process)
     process.wait()
     with lock(path):
         pass
