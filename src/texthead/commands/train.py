@@ -94,11 +94,11 @@ class Train(TrainingData, ReadingOptions):
 
         With `--tune none`, what only the loop uses starts it, with a frozen encoder; else a text-probe is fitted.
         """
-        from texthead.parallel.distributed import ranks
+        from texthead.parallel.distributed import world_size
 
         tune = self.chosen.values.get("tune")
         asked = bool(self.loop_options) if tune == "none" else tune is not None
-        return self.resume or ranks() > 1 or asked or self.recipe != "small"
+        return self.resume or world_size() > 1 or asked or self.recipe != "small"
 
     @property
     def loop_options(self) -> list[str]:

@@ -531,13 +531,13 @@ class Run:
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))
             temperature = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
-            lines = _promises(calibration, raw, new)
+            lines = _guarantee_lines(calibration, raw, new)
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"
         if other_classes:
             title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
             lines += filter(None, [note])
-        title += f"{_looks(protocol, self.protocol, self.mix)}{temperature}"
+        title += f"{_protocol_changes(protocol, self.protocol, self.mix)}{temperature}"
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
         return ScoreTable(division, [(title, result)], lines, raw, engine, [*division.notes, *notes], answers)
 
@@ -737,7 +737,7 @@ class Run:
         return replace(self, calibration=calibration)
 
 
-def _looks(protocol: Protocol, own: Protocol, mix: float) -> str:
+def _protocol_changes(protocol: Protocol, own: Protocol, mix: float) -> str:
     """Return how the run sees the items, where that is not as in training, to append to the title of its result.
 
     Args:
@@ -759,7 +759,7 @@ def _looks(protocol: Protocol, own: Protocol, mix: float) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def _promises(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
+def _guarantee_lines(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
     """Return lines on what threshold and sets do to the items that were not used for the calibration.
 
     Args:

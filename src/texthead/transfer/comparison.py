@@ -70,7 +70,7 @@ class MethodScores:
         Items are weighted as `class_shares` says.
         """
         own = self.validated_on
-        return methods.best_rival(self.validated, own.items.groups, own.weights) if self.validated else None
+        return methods.best_alternative(self.validated, own.items.groups, own.weights) if self.validated else None
 
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""

@@ -193,7 +193,7 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
     cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)
     scored = {str(each.penalty): cross_validated(each, name, cv) for each in (experiment, weaker)}
     own = experiment.select(cv.scored)
-    lead = best_rival(scored, own.items.groups, own.weights)
+    lead = best_alternative(scored, own.items.groups, own.weights)
     if lead is None or lead.low <= 0:
         return experiment, ""
     return weaker, (
@@ -233,7 +233,7 @@ class Lead(NamedTuple):
     high: float
 
 
-def best_rival(
+def best_alternative(
     scored: Mapping[str, Evaluation],
     groups: Sequence[Hashable],
     weights: Float[np.ndarray, " items"] | None = None,
