@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from paper.temporal_conv import TemporalConv
+from run_folders import RECIPE, changed, make_run, put
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.apps.checkpoints.temporal import FrameTransformer
@@ -330,6 +331,25 @@ def test_a_run_of_several_labels(say, tmp_path):
     _, out, _ = say("predict", tmp_path / "run", paths[0], "--views", "2x3")
     done = subprocess.run([sys.executable, tmp_path / "out" / "predict.py", paths[0]], capture_output=True, text=True)
     assert done.stdout.split() == out.split()
+
+
+def test_a_semicolon_in_a_class_name_divides_no_label_of_single_label_files(tmp_path):
+    names = ("red; x", "green", "blue; y")
+    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=names, scale=9.0))
+    paths = [write_image(tmp_path / f"{i}.png", name) for i, name in enumerate(NAMES)]
+    folder = put(tmp_path / "run", model)
+    split = {"held_out": list(map(str, paths)), "held_out_labels": [*names], "held_out_groups": [None] * 3}
+    changed(folder, "split.json", lambda saved: saved.update(split, held_out_content=[""] * 3))
+    run = load_run(folder)
+    measured = export(run, tmp_path / "out")
+    right = sum(each.top[0][0] == name for each, name in zip(run.predict(paths), names, strict=True))
+    assert (measured.labelled, measured.correct_run) == (3, right)
+
+
+def test_the_card_names_the_temporal_module_of_the_model(tmp_path):
+    """The recipe's own is for clips: a run of images, or one without training, takes the mean."""
+    run = load_run(put(tmp_path / "run", make_run(tmp_path / "made").model, replace(RECIPE, temporal="transformer")))
+    assert "temporal module mean" in card_of(run)
 
 
 def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from torch import Tensor
 from texthead import Item, Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
-from texthead.data import ViewClips, evenly, split_labels
+from texthead.data import ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.media import Image, Video
 
@@ -72,8 +72,8 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
                 both = []
                 for scores in pairs[-1]:
                     order, count = predictor.ranked(scores[0])
-                    both.append("; ".join(sorted(predictor.names[index] for index in order[:count])))
-                best.append((*both, item.label))
+                    both.append({predictor.names[index] for index in order[:count]})
+                best.append((*both, {*item.labels}))
             progress(i + 1, len(files))
     of = predictor.probabilities
     measured = Parity(
@@ -83,7 +83,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
         len(best),
         same,
         agree=sum(predicted == exported for predicted, exported, _ in best),
-        labelled=sum({*split_labels(label)} <= {*run.labels} for *_, label in best),
+        labelled=sum({*labels} <= {*run.labels} for *_, labels in best),
         correct=sum(exported == label for _, exported, label in best),
         correct_run=sum(predicted == label for predicted, _, label in best),
     )
