@@ -2,8 +2,8 @@
 
     python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
 
-Each seed draws K items a class from the training split and halves the other items, keeping groups whole: one half to
-calibrate, one to test. Three recognisers on features that `mini` encodes once: zero-shot centred on the K items, text
+Each seed draws K items per class from the training split and halves the other items, keeping groups whole: one half to
+calibrate, one to test. Three recognisers on features that `mini` encodes once: zero-shot centered on the K items, text
 rows and items fitted together, the logistic probe. For "none of these" four classes (airborne two, drawn videos
 sixteen) are removed at random. The training items of half of them set the threshold; it is tested on the other items
 of these classes ("same") and on the items of the other half ("other").
@@ -30,8 +30,8 @@ from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.features.frozen import FrozenItems
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.experiment import Experiment
+from texthead.transfer.linear_probes import class_center, logistic_head, text_probe_head
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9
@@ -39,7 +39,7 @@ Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]
 
 
 def zero_shot(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
-    """Return a head of text rows that centres features on the training items."""
+    """Return a head of text rows that centers features on the training items."""
     return th.FrozenHead(rows, names=names, scale=30.0, center=class_center(items.features, items.targets))
 
 
@@ -54,7 +54,7 @@ def probe(_: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
 
 
 METHODS: dict[str, Fit] = {
-    "zero-shot, centred": zero_shot,
+    "zero-shot, centered": zero_shot,
     "text + probe": text_probe,
     "logistic probe": probe,
 }
@@ -86,7 +86,7 @@ def with_labels(items: FrozenItems, labels: list[int]) -> FrozenItems:
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
-    """Return K items a class, or all."""
+    """Return K items per class, or all."""
     if k is None:
         return items
     return items.select(splits.k_shot(items.data.label_sets, k, names=items.data.item_names, seed=seed))
@@ -136,9 +136,9 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
         coverage=None,
     )
     return {
-        "same": 100 * float(made.is_known(scored(head, with_labels(rest, setting))).float().mean()),
-        "other": 100 * float(made.is_known(scored(head, with_labels(rest, other))).float().mean()),
-        "rejected": 100 * float((~made.is_known(scored(head, tests))).float().mean()),
+        "same": 100 * float(made.accepts(scored(head, with_labels(rest, setting))).float().mean()),
+        "other": 100 * float(made.accepts(scored(head, with_labels(rest, other))).float().mean()),
+        "rejected": 100 * float((~made.accepts(scored(head, tests))).float().mean()),
         "unknown items": float(len(before.data)),
     }
 

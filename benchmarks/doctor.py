@@ -189,7 +189,7 @@ def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tupl
     groups = [item.group_key for item in whole.items]
 
     def swaps_of(targets: np.ndarray) -> list[encoder_findings.Swap]:
-        cosines = encoder_findings.centred_cosines(rows, whole.features, targets)
+        cosines = encoder_findings.centered_cosines(rows, whole.features, targets)
         return encoder_findings.swaps(cosines, targets, groups)
 
     reported = hits = 0

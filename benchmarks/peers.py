@@ -5,7 +5,7 @@
 The same drawn JPEG files of 500x400, the same weights (those of a ViT-B/32 are random), eight images at a time, all in
 one process of one thread; the graph of `mini` is exported beforehand. With a ViT-B/32 `auto` uses onnxruntime only
 from about a hundred images on, where opening the graph pays. A ratio above 1 means that texthead takes less CPU time.
-1 - cosine is the largest over all images, between the method's and texthead's features, both centred on their mean over
+1 - cosine is the largest over all images, between the method's and texthead's features, both minus their mean over
 the images, since features of random weights have much in common; resizing differs a little.
 """
 
@@ -74,7 +74,7 @@ def looped(encode: Callable[[Tensor], Tensor], preprocess: Callable, paths: Sequ
 def texthead_ways(encoder: Encoder) -> dict[str, Way]:
     """Return texthead's method and its encoder alone."""
     visual = encoder.visual
-    protocol = th.Protocol(1, visual.spec.pixels(), th.Views(origin="centre"))
+    protocol = th.Protocol(1, visual.spec.pixels(), th.Views(origin="center"))
     frozen = th.FrozenEncoder(encoder, protocol, th.ReadOptions(batch=BATCH, engine="auto"))
 
     @cache

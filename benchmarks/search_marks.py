@@ -95,7 +95,7 @@ def index_of(features: Tensor, encoder: th.Encoder) -> Index:
 
 @dataclass
 class State:
-    """A query's row, the folder's centred features of length 1, and which of them are marked as hits or misses."""
+    """A query's row, the folder's centered features of length 1, and which of them are marked as hits or misses."""
 
     row: np.ndarray
     folder: np.ndarray

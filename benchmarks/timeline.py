@@ -51,7 +51,7 @@ ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), 
 
 def events_in(stretches: Sequence[Interval], names: Sequence[str], rule: Hysteresis) -> list[Event]:
     """Return all events, sorted by start."""
-    return [event for event in events_of(stretches, names, rule) if event.known]
+    return [event for event in events_of(stretches, names, rule) if event.accepted]
 
 
 class Clip(NamedTuple):
@@ -175,7 +175,7 @@ def trained(data: Dataset, out: Path) -> Run:
     """Train a run of the small recipe on a frozen encoder."""
     encoder = th.load_encoder("mini")
     recipe = th.recipes.small(tune="none")
-    protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="centre"))
+    protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="center"))
     center = th.FrozenEncoder(encoder, protocol).items(data).features.mean(0)
     head = th.text_head(encoder, data.classes, center=center)
     temporal = th.TemporalTransformer(encoder.dim, layers=2, width=256)

@@ -5,7 +5,7 @@
 One thread, frames in a decoder's memory layout. texthead's end in uint8, which the device turns into normalised floats;
 the published pipeline makes floats itself. So texthead's and torchvision's are measured with and without floats.
 
-The published pipeline (training: random resized crop, flip, gray; testing: centre crop) processes picture by picture
+The published pipeline (training: random resized crop, flip, gray; testing: center crop) processes picture by picture
 with Pillow, and first resizes the whole frame to a short side of 256, which changes nothing for 340x256.
 """
 
@@ -54,7 +54,7 @@ def published_train(pictures: Sequence[Image.Image], rng: np.random.Generator) -
 
 
 def published_test(pictures: Sequence[Image.Image]) -> Float[Tensor, "frames 3 224 224"]:
-    """Apply the test pipeline: resize, centre crop, floats."""
+    """Apply the test pipeline: resize, center crop, floats."""
     pictures = _resized(pictures)
     left, top = ((side - SIZE) // 2 for side in pictures[0].size)
     return _floats([picture.crop((left, top, left + SIZE, top + SIZE)) for picture in pictures])

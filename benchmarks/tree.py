@@ -33,8 +33,8 @@ from texthead.evaluation import calibration
 from texthead.evaluation.broader_names import Broader, members, steps_up
 from texthead.features.frozen import FrozenItems
 from texthead.text.class_tree import ClassTree
-from texthead.transfer.closed_form import text_probe_head
 from texthead.transfer.experiment import Experiment
+from texthead.transfer.linear_probes import text_probe_head
 
 UNKNOWN = {"clothing": 4, "objects": 6, "grocery": 12}
 RATE = 0.05
@@ -143,7 +143,7 @@ class Draw:
     def results(self) -> Iterator[tuple[str, Rates]]:
         """Yield each method and its rates."""
         made, tests = self.calibrated(threshold=True), ("tests", "same", "other")
-        yield "threshold", self.rates(self.best({name: made.is_known(self.scores[name]) for name in tests}))
+        yield "threshold", self.rates(self.best({name: made.accepts(self.scores[name]) for name in tests}))
         for title, strict in (("tree", False), ("tree, strict", True)):
             made = self.calibrated(strict=strict)
             yield title, self.rates({name: made.answers(self.scores[name]) for name in tests})

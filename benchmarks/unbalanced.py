@@ -4,7 +4,7 @@
 
 Frozen `mini`; each draw chooses the classes with many labels. Equal tests: the mean over classes of the share of
 correct test items. Unbalanced tests: classes weigh as many labels as they have. `equal` and `labels` are text-probe
-with these class_shares. scikit-learn's regressions are balanced: C = 10 and C by cross-validation on centred features
+with these class_shares. scikit-learn's regressions are balanced: C = 10 and C by cross-validation on centered features
 of length 1, and LogisticRegression() on the features as they are. Leads are paired by draw, with 95 % t-intervals.
 """
 

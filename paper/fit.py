@@ -31,7 +31,7 @@ from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import encode
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
-from texthead.text import fill_templates
+from texthead.text import class_prompts
 from texthead.training import with_margin
 
 # Changes of a row that are options of the heads in paper/, not of a recipe.
@@ -110,13 +110,13 @@ class Bench:
         if self.row.head == "lda":
             assert self.features is not None
             shrinkage = "auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage
-            rows = th.lda_weights(self.features, self.targets, shrinkage=shrinkage, centred=self.row.lda_centred)
+            rows = th.lda_weights(self.features, self.targets, shrinkage=shrinkage, centered=self.row.lda_centered)
             make = th.TrainableHead if self.row.train_head else th.FrozenHead
             return make(rows, kind="lda", **inputs.options)
         if self.row.head == "prompt":
-            return PromptHead.start(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
+            return PromptHead.from_inputs(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
         if self.row.changes.get("template_use") == "drawn":
-            return TemplatesHead.start(inputs)
+            return TemplatesHead.from_inputs(inputs)
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
     def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
@@ -135,7 +135,7 @@ class Bench:
 
     def text_head(self, model: th.Recognizer, names: list[str]) -> nn.Module:
         """Make a head with text rows for other names and the center and scale of the trained head."""
-        return as_head(model.head).with_names(self.encoder, names, prompts=fill_templates(self.recipe.template, names))
+        return as_head(model.head).with_names(self.encoder, names, prompts=class_prompts(self.recipe.template, names))
 
     def evaluate(self, model: th.Recognizer, dataset: Dataset, views: str = "1x1") -> Evaluation:
         """Evaluate the model; use the feature cache if the encoder is frozen."""

@@ -46,7 +46,7 @@ class OrderTest:
 
 def blind_to_order(model: th.Recognizer, frames: int) -> bool:
     """Return whether the order of frames cannot matter to this model, or is not tested: with several labels."""
-    unordered = isinstance(model.temporal, th.MeanPool) and not model.sees_clips
+    unordered = isinstance(model.temporal, th.MeanPool) and not model.takes_clips
     return frames < 2 or model.multilabel or unordered
 
 
@@ -86,7 +86,7 @@ def order_test(
     frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
     targets = dataset.targets(model.names)
-    if not model.sees_frames_apart:  # The cache holds features of frames in order.
+    if not model.encodes_frames_independently:  # The cache holds features of frames in order.
         reading = replace(reading, cache=False)
     paths = [item.path for item in dataset.items]
     entries = [*item_features(_in_orders(model, orders), paths, protocol, reading, reporter, "test frame order")]
@@ -115,7 +115,7 @@ def _percent(hits: Tensor) -> float:
 
 def _in_orders(model: th.Recognizer, orders: Sequence[Sequence[int]]) -> th.Recognizer:
     """Return a model whose features are the scores of a clip in each order of its frames, concatenated."""
-    if model.sees_frames_apart:
+    if model.encodes_frames_independently:
         return th.Recognizer(model.visual, _ScoredInOrders(model.temporal, model.head, orders), nn.Identity())
     return _EncodedInOrders(model, orders)
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 import texthead as th
 from texthead.errors import DataError, RunError
 from texthead.models import CosineHead, Head, RowInputs
-from texthead.text import check_names, fill_templates
+from texthead.text import check_names, class_prompts
 
 Prompts = Sequence[str | Sequence[str]]
 Text = Any  # `Encoder.text`.
@@ -48,7 +48,7 @@ class PromptHead(CosineHead):
 
     _context_of_rows: Tensor
 
-    of_text = True
+    needs_text = True
     frozen = True
 
     def __init__(
@@ -85,7 +85,7 @@ class PromptHead(CosineHead):
         self.register_buffer("_context_of_rows", self.context.detach().clone(), persistent=False)
 
     @classmethod
-    def start(cls, inputs: RowInputs, context: int = 0) -> "PromptHead":
+    def from_inputs(cls, inputs: RowInputs, context: int = 0) -> "PromptHead":
         """Return the head before training: vectors drawn from the seed, or embeddings of the template's words.
 
         Args:
@@ -185,7 +185,7 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
     Raises:
         DataError: the template has no words before `{}`.
     """
-    fill_templates(template, ["x"])  # Checks it.
+    class_prompts(template, ["x"])  # Checks it.
     tokens = _words(text, template.split("{}")[0])
     if not tokens:
         raise DataError(

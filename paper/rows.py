@@ -23,7 +23,7 @@ class Row:
         head_rate: learning rate of new modules relative to the encoder's; None is the recipe's.
         lda_items: maximum items per class for fitting LDA.
         lda_shrinkage: shrinkage of LDA's within-class covariance; None is Ledoit and Wolf's estimate.
-        lda_centred: whether the mean of all items is subtracted from LDA's class means.
+        lda_centered: whether the mean of all items is subtracted from LDA's class means.
         k, fraction: train on k items per class, or on a fraction of the training split. Both None: all items;
             k = 0: no training (zero-shot).
         drawing_processes: number of processes that each draw their own k items (a defect of the published code);
@@ -56,7 +56,7 @@ class Row:
     head_rate: float | None = None
     lda_items: int = 60
     lda_shrinkage: float | None = None
-    lda_centred: bool = True
+    lda_centered: bool = True
     k: int | None = None
     fraction: float | None = None
     drawing_processes: int = 0

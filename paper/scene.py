@@ -34,14 +34,14 @@ class Scenes(th.Recognizer):
     """A model whose features of a clip are the encoder's, mean over frames, of the clip in three variants."""
 
     @property
-    def sees_frames_apart(self) -> bool:
+    def encodes_frames_independently(self) -> bool:
         """False, since a background depends on all frames of the clip."""
         return False
 
     def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch variants_dim"]:
         """Return the features of the variants, concatenated."""
         stills = clips[:, [clips.shape[1] // 2]], clips.median(dim=1, keepdim=True).values
-        if self.sees_clips:
+        if self.takes_clips:
             stills = [each.expand_as(clips) for each in stills]
         inner = th.Recognizer(self.visual, th.MeanPool(), nn.Identity())
         return torch.cat([inner(each) for each in (clips, *stills)], dim=-1)

@@ -204,5 +204,5 @@ def _standard(matrix: ArrayLike) -> np.ndarray:
             f"off-diagonal entries must vary, got constant ones ({len(entries)} classes): their correlation is "
             "undefined; leave this matrix out"
         )
-    centred = np.where(off, entries - values.mean(), 0.0)
-    return centred / np.linalg.norm(centred)
+    centered = np.where(off, entries - values.mean(), 0.0)
+    return centered / np.linalg.norm(centered)

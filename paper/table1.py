@@ -58,8 +58,8 @@ def plan(setting: Setting) -> Plan:
     fewer = {f"{LDA} of {n} a class": replace(first[LDA], lda_items=n) for n in ITEMS}
     first.update(fewer)
     shrunk = {
-        f"{LDA}, shrinkage 0.1{ending}": replace(first[LDA], lda_shrinkage=0.1, lda_centred=centred)
-        for ending, centred in (("", True), (", not centred", False))
+        f"{LDA}, shrinkage 0.1{ending}": replace(first[LDA], lda_shrinkage=0.1, lda_centered=centered)
+        for ending, centered in (("", True), (", not centered", False))
     }
     first.update(shrunk)
     results = yield setting.jobs(

@@ -169,7 +169,7 @@ def at_size(folder: Path, size: int, out: Path) -> Path:
             open_clip.CLIPVisionCfg(**config["vision_cfg"]),
             open_clip.CLIPTextCfg(**config["text_cfg"]),
         )
-    tensors = ClipModel.named(f"local-dir:{folder}").tensors()
+    tensors = ClipModel.from_name(f"local-dir:{folder}").tensors()
     resize_pos_embed(tensors, clip)
     ClipModel("tinyclip", config, read=lambda: tensors).save(out)
     return out

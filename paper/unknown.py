@@ -78,7 +78,7 @@ def judge(
         # The rank that `texthead calibrate` takes: a new unknown item exceeds it at most at this rate.
         limit = np.sort(values[1][unknown])[math.ceil((unknown.sum() + 1) * (1 - ACCEPTED) - 1e-9) - 1]
         for i, own in enumerate((known, unknown)):
-            above = calibration.is_known(scores[i]).numpy() if method == OURS else values[i] > limit
+            above = calibration.accepts(scores[i]).numpy() if method == OURS else values[i] > limit
             confidences[i][~own], accepted[i][~own] = values[i][~own], above[~own]
     return confidences, accepted
 

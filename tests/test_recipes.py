@@ -76,7 +76,7 @@ def test_every_hyper_parameter_is_explained():
     [
         *((key, 0) for key in ("frames", "epochs", "batch", "accumulate")),
         *((key, -1.0) for key in ("lr_new", "warmup", "weight_decay", "clip_norm")),
-        *((key, "center") for key in ("crop", "origin")),
+        *((key, "centre") for key in ("crop", "origin")),
         *(("lr", rate) for rate in (-1e-9, 1e38, float("nan"))),
         *(("area", bounds) for bounds in ((0.0, 1.0), (0.5, 0.4))),
         *(("seed", seed) for seed in (-1, True)),

@@ -27,7 +27,7 @@ class Arrays(Media):
         self.times = [index / RATE for index in range(self.num_frames)]
         self.duration_seconds = self.num_frames / RATE
 
-    def pictures(self, wanted):
-        """Yield (index, picture) of each wanted frame: an array (height, width, 3) of uint8."""
+    def iter_frames(self, wanted):
+        """Yield (index, frame) of each wanted frame: an array (height, width, 3) of uint8."""
         for index in wanted:
             yield index, self._frames[index]

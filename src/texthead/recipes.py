@@ -53,7 +53,7 @@ NAMED = {
 }
 
 # Methods that fit a head to the features of a frozen encoder, the default first.
-MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
+MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centered"]
 
 # The functions of this module that return a recipe.
 RecipeName = Literal["small", "paper", "text4vis"]
@@ -65,7 +65,7 @@ ClassShares = Literal["equal", "labels"]
 EngineName = Literal["auto", "eager", "onnxruntime", "onnxruntime:cuda"]
 
 # Which frame of each segment a test clip takes, or windows of 128 frames.
-Origin = Literal["first", "centre", "middle", "dense"]
+Origin = Literal["first", "center", "middle", "dense"]
 
 # The direction in which three test crops are placed.
 Along = Literal["width", "long-side"]
@@ -108,7 +108,7 @@ def temporal_sizes(temporal: str) -> tuple[str, dict[str, int]]:
     "transformer:layers=2,width=256" gives ("transformer", {"layers": 2, "width": 256}).
 
     Raises:
-        RunError: the module has no such size, or it is no positive whole number.
+        RunError: the module has no such size, or it is not a positive whole number.
     """
     name, colon, text = (each.strip() for each in temporal.partition(":"))
     sizes: dict[str, int] = {}
@@ -356,7 +356,7 @@ def small(**changes) -> Recipe:
         size=128,
         test_size=None if "size" in changes else 160,
         decode="reduced",
-        origin="centre",
+        origin="center",
         crop="resized",
         area=(0.35, 1.0),
         flip=0.5,

@@ -45,7 +45,7 @@ def test_run_folder_is_whole(world):
     assert [r["epoch"] for r in on_disk(world.run) if r["kind"] == "val"] == [0, 1]
     scores = read_scores(world.run)
     assert scores is not None
-    methods = ["probe", "zero-shot", "zero-shot-centred", "this run (text head)"]
+    methods = ["probe", "zero-shot", "zero-shot-centered", "this run (text head)"]
     assert [score.method.split(",")[0] for score in scores.methods] == methods
     page = (world.run / "report.html").read_text()
     assert_self_contained(page, Page(page))

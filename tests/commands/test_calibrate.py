@@ -124,22 +124,6 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
     )
 
 
-def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
-    known = th.read_dataset(data).split("val").with_classes(KNOWN)
-    kinds = set()
-    for start in range(0, len(known), 6):
-        made = load_run(run).calibrate(known.select(range(start, start + 6)), reading=th.ReadOptions(workers=0))
-        before, after, _ = made.errors
-        assert made.unscaled or after < before
-        measured = made.calibration.measured
-        assert (measured.before == measured.after) == bool(made.unscaled)
-        assert (made.calibration.temperature == 1) == bool(made.unscaled)
-        kinds.add(made.unscaled.partition(", ")[0].isalpha() if made.unscaled else "used")
-        if "cross-validated" in made.unscaled:
-            kinds.add("worse")
-    assert {"used", "worse"} <= kinds
-
-
 @pytest.mark.slow
 def test_what_is_fitted_is_printed_with_its_cost(run, data, works, refused, tmp_path):
     known, sand = data.parent / "known.csv", write_sand(data, tmp_path)

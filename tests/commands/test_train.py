@@ -69,7 +69,11 @@ def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Ca
     write_csv(data, ["path", "label", "split"], rows)
     typed = ("train", data, "--k", 16, "--seed", 1)
     _, err = works(*typed, "--out", tmp_path / "quick")
-    prints(err, "with 16 training files a class, fine-tuning mini may gain", f"texthead train {data} --tune all --out")
+    prints(
+        err,
+        "with 16 training files per class, fine-tuning mini may improve accuracy",
+        f"texthead train {data} --tune all --out",
+    )
     # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
     _, err = works(*typed, "--tune", "all", "--out", run)
     prints(err, "fine-tuning: 50 steps, 10 epochs of 80 clips", "about", "minute")
@@ -87,7 +91,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["text-probe", "probe", "zero-shot", "zero-shot-centred", "linear head", "text head"])
+@pytest.mark.parametrize("way", ["text-probe", "probe", "zero-shot", "zero-shot-centered", "linear head", "text head"])
 def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: Path, tmp_path: Path) -> None:
     out, data, fine_tune = tmp_path / "run", read_dataset(coloured), way.endswith("head")
     own: Any = {"fine_tune": True, "head": way.split()[0]} if fine_tune else {"method": way}
@@ -145,7 +149,7 @@ def test_no_workers_are_not_those_of_the_reading(
 
 
 @pytest.mark.slow
-def test_a_text_probe_predicts_and_is_edited(
+def test_a_text_probe_predicts_and_takes_a_class(
     coloured: Path, works: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, red = tmp_path / "run", coloured.parent / "red7.png"
@@ -160,12 +164,6 @@ def test_a_text_probe_predicts_and_is_edited(
     monkeypatch.setenv("COLUMNS", "120")  # Wide enough for the method's name on one line.
     evaluation = works("eval", run, coloured, "--workers", 0, "--verbose")
     assert "this run (text-probe)" in evaluation[0]
-    works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
-    works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
-    after = load_run(tmp_path / "cut")
-    assert after.labels == ("blue", "crimson")
-    assert torch.equal(after.head.weight, head.weight[[0, 2]])
-    assert torch.equal(after.model.head.bias, load_run(run).model.head.bias[[0, 2]])
     works("classes", run, "add", "a tie", "--out", tmp_path / "wider")
     wider = load_run(tmp_path / "wider").head
     assert torch.equal(wider.weight[:-1], head.weight)
@@ -174,7 +172,7 @@ def test_a_text_probe_predicts_and_is_edited(
     assert "texthead classes" not in works("predict", run, "--classes", "a tie, a hat", *files)[1]
     assert torch.isclose(wider.weight[-1].norm(), 1.25 * head.weight.norm(dim=1).mean())
     assert "red" in works("predict", tmp_path / "wider", red, "--workers", 0)[0]
-    assert torch.equal(after.with_classes(["a tree", "a house"]).head.center, head.center)
+    assert torch.equal(load_run(run).with_classes(["a tree", "a house"]).head.center, head.center)
 
 
 @pytest.mark.slow

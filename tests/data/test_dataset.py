@@ -217,7 +217,7 @@ def test_folders_of_splits(tmp_path):
     (note,) = dataset.notes
     prints(note, tmp_path, "2 files in folders below class folders belong to these classes", Path("2023/may/d.mp4"))
     touch(tmp_path / "beside", "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
-    with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is none"):
+    with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is not"):
         read_dataset(tmp_path / "beside")
     # A class may be called train, or like a manifest.
     dataset = read_dataset(touch(tmp_path / "classes", "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
@@ -361,7 +361,7 @@ def test_nested_folders_are_one_class_or_make_a_tree(tmp_path: Path):
     data = read_dataset(tmp_path)
     assert data.labels == ["animal", "animal", "animal", "kite"]
     assert "3 files in folders below class folders belong to these classes" in data.notes[0]
-    with refuses(DataError, "its folders are no tree"):  # animal/dog holds files and is above animal/dog/pug
+    with refuses(DataError, "its folders are not a tree"):  # animal/dog holds files and is above animal/dog/pug
         read_dataset(tmp_path, tree="folders")
     (tmp_path / "animal" / "dog" / "1.png").unlink()
     data = read_dataset(tmp_path, tree="folders")
@@ -549,20 +549,6 @@ def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
     assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
 
 
-def test_each_repetition_of_an_item_is_drawn_anew(filmed):
-    few = filmed.select([2, 3])
-    clips = train_clips(filmed.select([2, 3] * 6))
-    assert len(clips) == 12
-    # The items repeat in order, and the first round equals the dataset without repetition.
-    assert clips.paths == train_clips(few).paths * 6
-    assert all(torch.equal(clips[4, position][0], train_clips(few)[4, position][0]) for position in range(2))
-    for item in range(2):
-        drawn = [clips[4, position][0] for position in range(item, 12, 2)]
-        assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
-        # The frames differ, not only the crops.
-        assert len({tuple(read_numbers(clip)) for clip in drawn}) > 3
-
-
 def test_draw_ignores_other_state(filmed):
     """Nor other keys; the same in workers: tests/commands/test_train.py."""
     keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
@@ -594,7 +580,7 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
     assert (views.shape, views.dtype) == ((9, 4, 3, 24, 24), torch.uint8)
     # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
     assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
-    # Left, right and centre crops: x offsets 0, 24 and 12 in a width of 48.
+    # Left, right and center crops: x offsets 0, 24 and 12 in a width of 48.
     assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
     assert (views[:, :, 1, 0, 0] == 4).all()
     image = view_clips([filmed.items[1].path], Views(2, 1))[0]
@@ -603,9 +589,9 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
 
 @pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
 def test_each_frame_is_decoded_once_for_all_views(tmp_path, monkeypatch, length):
-    path, read, pictures = lossless(tmp_path / "a.mkv", [*map(picture, range(length))]), [], Video.pictures
-    monkeypatch.setattr(Video, "pictures", lambda media, wanted: read.append(wanted) or pictures(media, wanted))
-    for views in (Views(), Views(4, 3), Views(10, 1), Views(4, 3, "centre"), Views(2, 3, "dense")):
+    path, read, iter_frames = lossless(tmp_path / "a.mkv", [*map(picture, range(length))]), [], Video.iter_frames
+    monkeypatch.setattr(Video, "iter_frames", lambda media, wanted: read.append(wanted) or iter_frames(media, wanted))
+    for views in (Views(), Views(4, 3), Views(10, 1), Views(4, 3, "center"), Views(2, 3, "dense")):
         cut, wanted = view_clips([path], views)[0], views.frame_indices(length, 4)
         assert read.pop() == {index for clip in wanted for index in clip}
         assert not read

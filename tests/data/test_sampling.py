@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from messages import refuses
 from texthead.data.protocol import Views
 from texthead.data.sampling import (
-    centre_in_segment,
+    center_in_segment,
     clips_in_segments,
     crop_offsets,
     dense_clips,
@@ -86,14 +86,14 @@ def test_exact_integers_equal_the_published_floats(num_frames, clips):
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 7, 8, 12, 16, 32])
 def test_validation_frames_are_those_of_actionclip_and_vifi_clip(num_frames):
-    """Their arithmetic is in floats, which decide where a centre is a whole number; ActionCLIP's one frame is L // 2."""
+    """Their arithmetic is in floats, which decide where a center is a whole number; ActionCLIP's one frame is L // 2."""
     for length in range(num_frames + 1, 700):
         offset = (length / num_frames - 1) / 2.0
         actionclip = [length // 2] if num_frames == 1 else [i * length / num_frames + offset for i in range(num_frames)]
         assert middle_in_segment(length, num_frames) == np.array(actionclip).astype(int).tolist()
         interval = (length - 1 + 1) / float(num_frames)
         vifi = (np.arange(num_frames) * interval + interval / 2.0).astype(int)
-        assert centre_in_segment(length, num_frames) == vifi.tolist()
+        assert center_in_segment(length, num_frames) == vifi.tolist()
 
 
 # ---- worked examples of the docstrings
@@ -105,14 +105,14 @@ def test_worked_examples():
     assert random_in_segment(2, 3, lambda n: next(draws)) == [0, 0, 1]
     assert first_in_segment(10, 3) == [0, 3, 6]
     assert first_in_segment(2, 3) == [0, 0, 1]
-    assert centre_in_segment(10, 3) == [1, 5, 8]
-    assert centre_in_segment(2, 3) == [0, 1, 1]
+    assert center_in_segment(10, 3) == [1, 5, 8]
+    assert center_in_segment(2, 3) == [0, 1, 1]
     assert middle_in_segment(10, 3) == [1, 4, 7]
     assert middle_in_segment(2, 3) == [0, 0, 1]
     assert [clip[0] for clip in clips_in_segments(40, 4, 3)] == [0, 4, 9]
     assert clips_in_segments(40, 4, 3)[-1] == [9, 19, 29, 39]
     assert dense_clips(100, 8, 1) == [[0, 16, 32, 48, 64, 80, 96, 12]]
-    assert Views(2, origin="centre").frame_indices(40, 2) == [[5, 25], [15, 35]]
+    assert Views(2, origin="center").frame_indices(40, 2) == [[5, 25], [15, 35]]
     assert random_window(100, 4, 10, lambda n: {61: 7}[n]) == [7, 17, 27, 37]
     assert Views(2, stride=3).frame_indices(40, 4) == [[0, 3, 6, 9], [28, 31, 34, 37]]
 
@@ -129,7 +129,7 @@ def test_stride_window_and_short_video():
         for length in (1, 7, 11):
             short, plain = Views(2, origin=origin, stride=3), Views(2, origin=origin)
             assert short.frame_indices(length, 4) == plain.frame_indices(length, 4)
-        # A single window is centred.
+        # A single window is centered.
         assert Views(origin=origin, stride=3).frame_indices(20, 4) == [[4, 7, 10, 13]]
 
 
@@ -150,7 +150,7 @@ def test_random_frames_lie_one_in_each_segment(length, num_frames, seed):
         assert set(drawn) == set(range(length))
 
 
-@given(LENGTH, FRAMES, CLIPS, st.sampled_from(["first", "centre", "middle", "dense"]))
+@given(LENGTH, FRAMES, CLIPS, st.sampled_from(["first", "center", "middle", "dense"]))
 def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
     indices = Views(clips, origin=origin).frame_indices(length, num_frames)
     assert len(indices) == clips
@@ -163,7 +163,7 @@ def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
 @given(LENGTH, FRAMES, CLIPS)
 def test_single_clip_equals_plain_sampling(length, num_frames, clips):
     assert Views().frame_indices(length, num_frames) == [first_in_segment(length, num_frames)]
-    assert Views(origin="centre").frame_indices(length, num_frames) == [centre_in_segment(length, num_frames)]
+    assert Views(origin="center").frame_indices(length, num_frames) == [center_in_segment(length, num_frames)]
     short = min(length, num_frames)
     assert clips_in_segments(short, num_frames, clips) == [first_in_segment(short, num_frames)] * clips
 
@@ -188,7 +188,7 @@ def test_other_crops_are_the_published_ones():
     five = crop_offsets(340, 256, 224, 5)
     assert five == [(x, y, False) for x, y in [(0, 0), (116, 0), (0, 32), (116, 32), (58, 16)]]
     assert crop_offsets(340, 256, 224, 10) == [*five, *((x, y, True) for x, y, _ in five)]
-    # One crop is torchvision's centre.
+    # One crop is torchvision's center.
     for width, x in [(341, 58), (340, 58), (343, 60), (224, 0)]:
         assert crop_offsets(width, 256, 224, 1) == [(x, 16, False)]
 
@@ -197,8 +197,8 @@ def test_other_crops_are_the_published_ones():
 
 
 def test_views_parse_and_print():
-    views = Views.parse("4x3", Views(origin="centre", along="long-side", stride=2))
-    assert views == Views(4, 3, "centre", "long-side", 2)
+    views = Views.parse("4x3", Views(origin="center", along="long-side", stride=2))
+    assert views == Views(4, 3, "center", "long-side", 2)
     assert (str(views), views.count) == ("4x3", 12)
     for text in ("", "4", "4x", "x3", "4X3", "4x3x1", "-4x3", " 4x3", "4 x 3", "٤x٣", "²x3", "4.0x3"):
         with refuses(DataError, "views", repr(text)):

@@ -101,7 +101,7 @@ def test_resized_boxes_keep_to_area_and_ratio():
     spec = spec_of(64, 64, "resized", area=(0.2, 0.5), **PLAIN)
     for _ in range(50):
         out = augment(gradient(200, 250), *spec, rng)[0].int()
-        # The span between the outermost pixel centres is 63/64 of the box, up to rounding.
+        # The span between the outermost pixel centers is 63/64 of the box, up to rounding.
         width, height = (int(c.max() - c.min()) * 64 / 63 for c in out[:2])
         assert 0.17 < width * height / (200 * 250) < 0.55
         assert 0.7 < width / height < 1.42

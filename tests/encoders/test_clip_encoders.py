@@ -14,9 +14,7 @@ import pytest
 import torch
 from transformers import VideoMAEConfig, VideoMAEModel, VJEPA2Config, VJEPA2Model
 
-import ranked
 from benchmarks import grids
-from benchmarks.process_group import processes
 from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
@@ -37,7 +35,7 @@ from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
-from texthead.training.fit_recipe import adapt_recipe
+from texthead.training.adapt_recipe import adapt_recipe
 from texthead.training.train import feature_clips, fine_tune
 
 FRAMES, NAMES = 4, ("red", "blue")
@@ -100,14 +98,14 @@ def test_long_clips_are_seen_part_by_part(visual: VisualEncoder) -> None:
     assert torch.allclose(result[:, :2], visual(clips[:, :FRAMES]), atol=1e-5)
     assert torch.allclose(result[:, 2:], visual(clips[:, FRAMES:]), atol=1e-5)
     model = recognizer(visual)
-    assert (model.sees_clips, model.sees_frames_apart) == (True, False)
+    assert (model.takes_clips, model.encodes_frames_independently) == (True, False)
     assert torch.allclose(model.features(clips), result.mean(1), atol=1e-6)
     assert torch.allclose(model.on_features()(result), model(clips), atol=1e-5)
     with refuses(EncoderError, "hf:", FRAMES, 6):
         model(clips[:, :6])
 
 
-@pytest.mark.parametrize("views", [Views(origin="centre"), Views(2), Views(2, stride=2)])
+@pytest.mark.parametrize("views", [Views(origin="center"), Views(2), Views(2, stride=2)])
 @pytest.mark.parametrize("parts", [False, True])
 def test_what_is_kept_is_what_is_computed(
     views: Views, parts: bool, visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +127,7 @@ def test_what_is_kept_is_what_is_computed(
 
 def test_picture_as_clip_and_unreadable_file(visual: VisualEncoder, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
+    model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="center"))
     cache = tmp_path
     picture = write_image(tmp_path / "picture.png", "red")
     data = Dataset(tuple(Item(path, ("red",)) for path in (picture, tmp_path / "broken.mp4")))
@@ -167,7 +165,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     model = recognizer(visual, AttentivePool(32, 16))
     cache = tmp_path / "cache"
     fine_tune(model, data, data, run_recipe, out=tmp_path / "run", reading=ReadOptions(cache=cache))
-    assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
+    assert load_run(tmp_path / "run").protocol.views == Views(origin="center", stride=2)
     with refuses(RunError, "stride=3", "tune=none"):
         adapt_recipe(small, {"stride": 3, "tune": "none"}, data, replace(visual.spec, frames=1, stride=0))
 
@@ -191,7 +189,7 @@ def assert_exported_alike(works, run: Path, path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, works, say, tmp_path: Path) -> None:
+def test_commands_on_an_encoder_that_takes_clips(data: Dataset, folder: Path, works, say, tmp_path: Path) -> None:
     """Every command works, from `compare` to `export`."""
     source, clips = ("--encoder", f"hf:{folder}"), write_clips(data, tmp_path / "clips.csv")
     run, options = tmp_path / "run", ("--workers", 0)
@@ -306,7 +304,7 @@ def cached_bytes(folder: Path) -> list[int]:
         return [size for (size,) in db.execute("SELECT length(feature) FROM clips")]
 
 
-@pytest.mark.parametrize("views", [Views(origin="centre"), Views(2)])
+@pytest.mark.parametrize("views", [Views(origin="center"), Views(2)])
 def test_grids_are_kept_in_half_precision(
     views: Views, visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,21 +393,6 @@ def test_lost_grids_are_encoded_again(visual: VisualEncoder, data: Dataset, tmp_
         db.execute("DELETE FROM clips")
         with refuses(TextheadError, path, "cache"):
             again[0, 2]
-
-
-@pytest.mark.slow
-def test_two_processes_train_on_grids_as_one(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
-    """With a cache, where each reads what the other has encoded, and without."""
-    recipe = grid_recipe()
-    model = grid_model(encoder.visual)
-    expected = [record["loss"] for record in fine_tune(model, data, None, recipe, out=tmp_path / "one")]
-    with processes(2) as run:
-        for cache in (False, tmp_path / "cache"):
-            out = tmp_path / f"two {bool(cache)}"
-            for losses, kind in run(ranked.trained_on_grids, encoder.source, data, recipe, out, cache):
-                assert losses == pytest.approx(expected, abs=1e-5)
-                assert kind == ("CachedClips" if cache else "list")
-    assert len(cached_bytes(tmp_path / "cache")) == 9
 
 
 @pytest.mark.nightly("src/texthead/features/cache.py")

@@ -1,11 +1,11 @@
 """Published encoders: a table whose rows can be loaded."""
 
+from texthead.commands.encoders import published_encoders
 from texthead.encoders.figures import FIGURE_SOURCES, EncoderFigures, figures_of, published_figures
-from texthead.encoders.load import known_encoders, published_encoders
 
 
 def test_figures_name_encoder_and_source() -> None:
-    known = {source.replace("-quickgelu/", "/") for source, _ in known_encoders()}
+    known = {each.source.replace("-quickgelu/", "/") for each in published_encoders()}
     architectures = {source.partition("/")[0] for source in known}
     for source, row in published_figures().items():
         assert source in known | architectures, source

@@ -55,7 +55,7 @@ def test_a_measured_geometry_gives_the_processor_s_pixels(name: str, values: dic
 def test_padded_and_oblong_pictures_are_refused() -> None:
     padded = coordinate_picture()[:, :, 60:300].float()
     padded[:, :40] = 0
-    with refuses(EncoderError, "hf:a", "crops the centre"):
+    with refuses(EncoderError, "hf:a", "crops the center"):
         measured_geometry(padded, "bicubic", "hf:a")
     with refuses(EncoderError, "hf:a", 360, 240, "squares"):
         measured_geometry(coordinate_picture().float(), "bicubic", "hf:a")

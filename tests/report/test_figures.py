@@ -93,7 +93,7 @@ def test_names_beside_a_map_do_not_touch(classes):
     assert min(box.x0 for box in boxes) >= 0
 
 
-def test_correlation_is_centred_and_limited_off_the_diagonal():
+def test_correlation_is_centered_and_limited_off_the_diagonal():
     matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
     axes, bar = plot_correlations({"text vectors": matrix}, ["a", "b", "c"]).axes
     (image,) = axes.images

@@ -20,7 +20,7 @@ from texthead.parallel.progress import Reporter
 from texthead.report.mistakes import mistake_strips, most_confident
 
 NAMES = ("a", "b", "c", "d", "e")
-PROTOCOL = Protocol(2, PIXELS, Views(origin="centre"))
+PROTOCOL = Protocol(2, PIXELS, Views(origin="center"))
 TINY = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
 
 

@@ -15,7 +15,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import EncoderError
 from texthead.models.heads import FrozenHead, ProbeHead
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import RIDGE, TEXT_SHARE
+from texthead.transfer.linear_probes import RIDGE, TEXT_SHARE
 from texthead.transfer.multilabel import (
     COMMON,
     FACTOR,

@@ -11,7 +11,7 @@ from texthead.cli.parser import Option, texts_of
 from texthead.errors import DataError, did_you_mean, either
 from texthead.files import read_yaml
 from texthead.recipes import RECIPES, Recipe, RecipeName
-from texthead.text.prompts import fill_templates, read_template
+from texthead.text.prompts import class_prompts, read_template
 
 
 class ChosenRecipe(NamedTuple):
@@ -74,7 +74,7 @@ def _value(where: str, key: str, value: object) -> Any:
         if key == "template":
             if not isinstance(value, list):
                 return read_template(str(value))
-            fill_templates(templates := tuple(map(str, value)), ["x"])
+            class_prompts(templates := tuple(map(str, value)), ["x"])
             return templates
         if key == "scale" and value == "learned":
             return value

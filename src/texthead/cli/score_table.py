@@ -61,7 +61,7 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "split": table.division.scored_name,
         "methods": [score_of(method, result)._asdict() for method, result in table.rows],
         "rare": table.rare and row_json(table.rare, "recall"),
-        "classes": [row_json(row, "recall", "precision", without="taken_for") for row in classes],
+        "classes": [row_json(row, "recall", "precision", without="confused_with") for row in classes],
         "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(table)],
         "notes": table.lines,
     }
@@ -124,7 +124,7 @@ def show_classes(result: Evaluation) -> None:
 
 
 def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    """Write one CSV line per item: path, label, the best class, its probability; for multi-label data, all chosen."""
     multilabel = isinstance(result, MultiLabelEvaluation)
     values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
     true, said = (

@@ -1,4 +1,4 @@
-"""The commands: one module each, and modules that they share.
+"""The commands: one module each.
 
 train         texthead train
 prepare       texthead prepare
@@ -8,5 +8,4 @@ report        texthead report
 calibrate     texthead calibrate
 predict       texthead predict
 encoders      texthead encoders
-prediction_file  a CSV or JSON-lines file of predictions that a later call continues
 """

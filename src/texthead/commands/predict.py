@@ -2,14 +2,11 @@
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TextIO
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
 from texthead.cli.flag_names import with_flags
@@ -20,10 +17,7 @@ from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
-    from texthead.commands.prediction_file import PredictionFile
-    from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
-    from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
 
 
@@ -62,8 +56,8 @@ class Predict(ModelOptions, ReadingOptions):
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         if self.out and console.prints_json():
             raise DataError("--json and --out exclude each other: use one")
-        if self.out and self.unlabelled and Path(self.out).exists():
-            raise DataError(f"--out {self.out} exists, and --unlabelled scores all files at once: name another file")
+        if self.out and Path(self.out).exists():
+            raise DataError(f"--out {self.out}: already exists; name another file, or remove it")
         for path in self.run_and_files("file or folder")[1]:
             if Path(path).suffix.lower() == ".txt" and Path(path).is_file():
                 raise DataError(
@@ -74,7 +68,7 @@ class Predict(ModelOptions, ReadingOptions):
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.media.find import find_media
+        from texthead.prediction.formats import csv_columns, json_entry
         from texthead.runs.model import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
@@ -89,20 +83,17 @@ class Predict(ModelOptions, ReadingOptions):
         reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
-        file = self._open(run.model, protocol, calibration, inputs) if self.out else None
-        begun = file is not None and bool(file.done)
-        if file and begun:  # As a `Path`, since names in shards have slashes on Windows too.
-            inputs = [name for name in find_media(inputs) if str(Path(MediaPath(name).original)) not in file.done]
-        if inputs:
-            results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
-            results = _recorded(results, unreadable)
-            try:
-                self._write_to(file, results) if file else self._print(results, calibration)
-            except DataError:  # None of the rest can be read, but some of all files could.
-                if not (begun and unreadable):
-                    raise
-        elif file:
-            file.close()
+        results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
+        if self.out:
+            columns = csv_columns(calibration, sets=self.sets, multilabel=run.model.multilabel)
+            self._write(Path(self.out), _recorded(results, unreadable), columns, calibration)
+        else:
+            # All are made before the first is printed, so that nothing is printed if no file can be read.
+            predictions = [*_recorded(results, unreadable)]
+            console.show_json([json_entry(each, calibration) for each in predictions])
+            lines_of = _line if len(predictions) > _FEW_FILES and self.top is None and not self.sets else _lines
+            for line in chain.from_iterable(map(lines_of, predictions)):
+                console.results().print(line, flags=False)
         if self.unlabelled:
             console.say_notes("probabilities are not calibrated with --unlabelled")
         if run.model.thresholds is not None:
@@ -125,73 +116,38 @@ class Predict(ModelOptions, ReadingOptions):
             return 1
         return 0
 
-    def _open(
+    def _write(
         self,
-        model: "Recognizer",
-        protocol: "Protocol",
+        path: Path,
+        predictions: "Iterator[Prediction]",
+        columns: "Sequence[str]",
         calibration: "Calibration | None",
-        inputs: "Sequence[str | Path]",
-    ) -> "PredictionFile":
-        """Return the file to write predictions to; print how many it has.
+    ) -> None:
+        """Write each prediction as it comes, as rows of a CSV file or as a line of JSON; print their number.
 
         Raises:
-            DataError: clips come from several folders of shards, whose names may be the same.
+            DataError: none of the files can be read, so that there is nothing to write.
         """
-        from texthead.commands.prediction_file import PredictionFile
-        from texthead.encoders.lazy import weights_key
-        from texthead.prediction.formats import csv_columns
+        from texthead.files import csv_text
+        from texthead.prediction.formats import csv_rows, json_entry
 
-        columns = csv_columns(calibration, sets=self.sets, multilabel=model.multilabel)
-        digest = weights_key(model.head, f"{model.head} {model.features_digest()}")
-        shards = [str(Path(path).resolve()) for path in inputs if MediaPath(path).has_shards()]
-        if shards[1:]:
-            raise DataError(
-                f"--out {self.out}: {shards[0]} and {shards[1]} may have clips of the same name: predict one alone"
-            )
-        about = {"labels": model.names, "model": digest, "top": self.top or _TOP, "unlabelled": self.unlabelled}
-        relative = any(not Path(path).is_absolute() for path in inputs)
-        about |= {"sets": self.sets, "shards": shards, "working directory": str(Path.cwd()) if relative else None}
-        about |= {"calibration": calibration and calibration.to_json(with_items=False), **protocol.to_json()}
-        file = PredictionFile(Path(self.out or ""), columns, about, calibration)
-        if file.done:
-            console.notes().print(f"{self.out}: already has the predictions of {len(file.done)} files")
-        return file
+        def text(prediction: "Prediction") -> str:
+            if path.suffix.lower() == ".csv":
+                return csv_text(csv_rows(prediction, columns))
+            return json.dumps(json_entry(prediction, calibration), ensure_ascii=False) + "\n"
 
-    def _write_to(self, file: "PredictionFile", predictions: "Iterator[Prediction]") -> None:
-        """Write each prediction as it comes."""
-        before = len(file.done)
-        with closing(file):
-            for prediction in predictions:
-                file.write(prediction)
-        console.notes().print(f"{self.out}: predictions of {len(file.done) - before} files")
-
-    def _print(self, predictions: "Iterator[Prediction]", calibration: "Calibration | None") -> None:
-        """Print the predictions once all are made, so that nothing is printed if no file can be read.
-
-        They are held in a file, not in memory.
-        """
-        show = console.write if console.prints_json() else partial(console.results().print, flags=False)
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            self._write(predictions, file, calibration)
-            file.seek(0)
-            for line in file:
-                show(line.removesuffix("\n"))
-
-    def _write(self, predictions: "Iterator[Prediction]", file: TextIO, calibration: "Calibration | None") -> None:
-        """Write each prediction as it comes: as JSON or text; many files as one line each."""
-        from texthead.prediction.formats import json_entry
-
-        if console.prints_json():
-            entries = (
-                json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in predictions
-            )
-            # Without the brackets of its own list.
-            file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
-            file.write("\n]\n")
-        else:
-            first = list(islice(predictions, _FEW_FILES + 1))
-            short = len(first) > _FEW_FILES and self.top is None and not self.sets
-            file.writelines(map(_line if short else _lines, chain(first, predictions)))
+        count = 0
+        try:
+            with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(csv_text([columns]) if path.suffix.lower() == ".csv" else "")
+                for each in predictions:
+                    file.write(text(each))
+                    file.flush()
+                    count += 1
+        except DataError:
+            path.unlink()
+            raise
+        console.notes().print(f"{self.out}: predictions of {count} files")
 
 
 def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":
@@ -209,22 +165,22 @@ _TOP = 5
 _FEW_FILES = 5
 
 
-def _line(p: "Prediction") -> str:
-    """Return a file, and its two best classes, as one line."""
+def _line(p: "Prediction") -> list[str]:
+    """Return a file, and its two best classes, in one line."""
     if p.error:
-        return f"{on_one_line(p.path)}  not read: {with_flags(p.error)}\n"
-    shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
+        return [f"{on_one_line(p.path)}  not read: {with_flags(p.error)}"]
+    shown = p.top[:2] if p.num_labels is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
-    return f"{on_one_line(p.path)}  {f'{p.displayed_answer} (best: {best})' if p.displayed_answer else best}\n"
+    return [f"{on_one_line(p.path)}  {f'{p.displayed_answer} (best: {best})' if p.displayed_answer else best}"]
 
 
-def _lines(p: "Prediction") -> str:
+def _lines(p: "Prediction") -> list[str]:
     """Return a file, and a line for each of its best classes."""
     lines = [on_one_line(p.path)]
     for rank, (n, v) in enumerate(p.top):
         named = f"{100 * v:5.1f} %  {n}"
-        if p.chosen is not None:
-            lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
+        if p.num_labels is not None:
+            lines.append(f"  {'yes' if rank < p.num_labels else 'no '}  {named}")
             continue
         lines.append(
             f"  {named}" if rank or not p.displayed_answer else f"  {p.displayed_answer} (best: {named.lstrip()})"
@@ -233,4 +189,4 @@ def _lines(p: "Prediction") -> str:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
     if p.error:
         lines.append(f"  not read: {with_flags(p.error)}")
-    return "".join(f"{line}\n" for line in lines)
+    return lines

@@ -48,7 +48,7 @@ class ShardOptions(CheckedFields):
     """How clips are stored.
 
     Attributes:
-        frames: maximum number of frames per clip, evenly spaced (segment centres).
+        frames: maximum number of frames per clip, evenly spaced (segment centers).
         short_side: short side of the frames in pixels; frames are scaled down to it, never up.
         quality: JPEG quality, 1-95.
         clips: clips per shard.
@@ -132,7 +132,7 @@ def prepare(
         raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
+        raise DataError(f"{out}: contains {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
     files = [str(item.media.resolved().file) for item in dataset.items]
     often = Counter(files)
     # Parts and copies of a file have it as their group.
@@ -206,9 +206,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     mark = out / MARK
     if mark.is_file():
         if read_json(mark).get("of") != digest:
-            raise DataError(
-                f"{out}: holds shards of other data or with other options; pass the same ones, or use a new folder"
-            )
+            raise DataError(f"{out}: holds shards of other data or options; pass the same ones, or use a new folder")
         return
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 

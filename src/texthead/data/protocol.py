@@ -16,7 +16,7 @@ _KEPT = 2
 class Views(CheckedFields):
     """The test views of a video: `clips` in time times `crops` in space, such as "4x3".
 
-    `origin` is the frame taken from each segment: "first" as in the published Text4Vis code, "centre" as in ViFi-CLIP,
+    `origin` is the frame taken from each segment: "first" as in the published Text4Vis code, "center" as in ViFi-CLIP,
     "middle" as in ActionCLIP; or "dense" for windows of 128 frames. `along` places three crops: along the "width" as in
     the published Text4Vis code, or along the "long-side" as in ViFi-CLIP, for portrait videos. With a `stride`, a clip
     is a window of frames that many apart, if the video is long enough; 0 spreads the frames over the whole video.
@@ -64,10 +64,10 @@ class Views(CheckedFields):
     def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
         """Return the frame indices of every clip, one list of `num_frames` per clip.
 
-        With origins "centre" and "middle" each segment is cut into `clips` equal intervals; clip k takes its frame
+        With origins "center" and "middle" each segment is cut into `clips` equal intervals; clip k takes its frame
         from interval k.
 
-        Worked example, "centre", length 40, 2 frames, 2 clips: intervals of 10 with middles 5 15 | 25 35.
+        Worked example, "center", length 40, 2 frames, 2 clips: intervals of 10 with middles 5 15 | 25 35.
         The clips are 5 25 and 15 35.
         Stride 3, length 40, 4 frames, 2 clips: windows of 12 frames from 0 and 28, so 0 3 6 9 and 28 31 34 37.
 
@@ -80,7 +80,7 @@ class Views(CheckedFields):
             return sampling.clips_in_segments(length, num_frames, self.clips)
         if self.origin == "dense":
             return sampling.dense_clips(length, num_frames, self.clips)
-        choose = sampling.middle_in_segment if self.origin == "middle" else sampling.centre_in_segment
+        choose = sampling.middle_in_segment if self.origin == "middle" else sampling.center_in_segment
         indices = choose(length, num_frames * self.clips)
         return [indices[k :: self.clips] for k in range(self.clips)]
 

@@ -1,4 +1,4 @@
-"""Frame indices of clips and positions of crops, in integer arithmetic but for `centre_in_segment`.
+"""Frame indices of clips and positions of crops, in integer arithmetic but for `center_in_segment`.
 
 `length` is the number of frames in the video, `num_frames` the number of frames per clip (T). Indices start at 0. If
 a video is shorter than a clip, frames repeat.
@@ -58,13 +58,13 @@ def first_in_segment(length: int, num_frames: int) -> list[int]:
     return [i * length // num_frames for i in range(num_frames)]
 
 
-def centre_in_segment(length: int, num_frames: int) -> list[int]:
-    """Return the frame at the centre of each of `num_frames` equal segments.
+def center_in_segment(length: int, num_frames: int) -> list[int]:
+    """Return the frame at the center of each of `num_frames` equal segments.
 
-    Worked example, length 10, 3 frames: centres 1.67, 5, 8.33 give 1 5 8.
+    Worked example, length 10, 3 frames: centers 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
 
-    In floats, as its source: their rounding decides where a centre is a whole number.
+    In floats, as its source: their rounding decides where a center is a whole number.
     Length 24, 7 frames: the fourth is 11, not 12.
 
     Source: ViFi-CLIP's validation, used for its published results.
@@ -78,7 +78,7 @@ def middle_in_segment(length: int, num_frames: int) -> list[int]:
 
     If the video is no longer than the clip, return the first frame of each segment; of one segment, frame length // 2.
 
-    Worked example, length 10, 3 frames: s = 3.33, so 1.17, 4.5, 7.83 give 1 4 7 (`centre_in_segment`: 1 5 8).
+    Worked example, length 10, 3 frames: s = 3.33, so 1.17, 4.5, 7.83 give 1 4 7 (`center_in_segment`: 1 5 8).
     Length 2, 3 frames: 0 0 1.
 
     Source: ActionCLIP's validation, used for its published results.
@@ -133,15 +133,15 @@ def crop_offsets(
 
     The box is at most as large as the picture.
 
-    1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
-    centre. 10: those five, then the five mirrored. For 3 crops and more, positions are multiples of a quarter of the
+    1: the center. 3: left, right, center, at mid height. 5: upper left, upper right, lower left, lower right,
+    center. 10: those five, then the five mirrored. For 3 crops and more, positions are multiples of a quarter of the
     margin (side minus size), rounded down, so the far crops may end up to 3 pixels before the edge.
 
     Worked example, 341x256, size 224, 3 crops: quarters are 117 // 4 = 29 and 32 // 4 = 8.
     So x is 0, 4 * 29, 2 * 29 and y is 2 * 8: (0, 16) (116, 16) (58, 16).
 
     With `along` "long-side", three crops lie at both ends and in the middle of the long side, at multiples of half the
-    margin, and are centred on the short side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
+    margin, and are centered on the short side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
 
     With `floor`, half a pixel in the margin of the central crop is rounded down, as by transformers' processors.
 
@@ -164,5 +164,5 @@ def crop_offsets(
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """Return at most `most` distinct frames, evenly spaced: all of a short video, else segment centres."""
-    return list(range(length)) if length <= most else centre_in_segment(length, most)
+    """Return at most `most` distinct frames, evenly spaced: all of a short video, else segment centers."""
+    return list(range(length)) if length <= most else center_in_segment(length, most)

@@ -7,7 +7,6 @@ from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note
 from .mini import minilm_folder as minilm_folder
 from .openclip import ClipModel as ClipModel
-from .text_only import imagenet_texts as imagenet_texts
 from .weights import clip_tensors as clip_tensors
 from .weights import fill as fill
 from .weights import read_checkpoint as read_checkpoint

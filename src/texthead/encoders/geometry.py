@@ -56,6 +56,6 @@ def measured_geometry(
             differences[short] = (ours - levels).abs().mean().item()
     if not differences or min(differences.values()) > _MAX_DIFFERENCE:
         raise EncoderError(
-            f"{source}: its processor neither crops the centre of an image nor resizes it to a square: use another"
+            f"{source}: its processor neither crops the center of an image nor resizes it to a square: use another"
         )
     return height, height / min(differences, key=differences.__getitem__), squash

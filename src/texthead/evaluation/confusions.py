@@ -19,7 +19,7 @@ class ClassRow(NamedTuple):
         recall: fraction of these that were predicted as the class.
         predicted: number of items predicted as the class.
         precision: fraction of these that are of the class.
-        taken_for: (the class that its items were most often mistaken for, how many); None for multi-label data.
+        confused_with: (the class that its items were most often mistaken for, how many); None for multi-label data.
     """
 
     name: str
@@ -27,7 +27,7 @@ class ClassRow(NamedTuple):
     recall: Rate | None
     predicted: int
     precision: Rate | None
-    taken_for: tuple[str, int] | None
+    confused_with: tuple[str, int] | None
 
 
 def class_rows(
@@ -48,9 +48,9 @@ def class_rows(
         actual, assigned = (each[:, index] if multilabel else each == index for each in (truth, predicted))
         others = np.bincount([] if multilabel else predicted[actual & ~assigned], minlength=len(names))
         most = int(others.argmax())
-        taken_for = (names[most], int(others[most])) if others[most] else None
+        confused_with = (names[most], int(others[most])) if others[most] else None
         recall, precision = rate_among(assigned, actual, groups), rate_among(actual, assigned, groups)
-        rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, taken_for))
+        rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, confused_with))
     return rows
 
 

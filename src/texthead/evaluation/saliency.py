@@ -83,7 +83,7 @@ def cover(
 ) -> Covered:
     """Score a clip without a cover and with each region of each frame covered, one at a time.
 
-    The cover is a rectangle of the frame's mean colour, centred on the region and twice as wide: a cover of the same
+    The cover is a rectangle of the frame's mean colour, centered on the region and twice as wide: a cover of the same
     width would leave half of an object on the border visible. The cost is frames x grid x grid encoder passes of one
     frame. An encoder of clips gets the region covered in the frames of one of its steps at a time, so that these share
     a map; the cost is steps x grid x grid passes of the clip. With temporal convolutions, the region is covered in all
@@ -94,9 +94,9 @@ def cover(
         engine: as in `ReadOptions`.
     """
     frames, _, height, width = clip.shape
-    grid = min(CLIP_GRID if model.sees_clips else GRID, height, width)
+    grid = min(CLIP_GRID if model.takes_clips else GRID, height, width)
     model.eval()
-    if model.sees_frames_apart:
+    if model.encodes_frames_independently:
         encoder = Engine(model.visual, engine, frames * (1 + grid * grid))
         plain, covered = _cover_each(model, encoder, clip, grid)
     else:
@@ -106,7 +106,7 @@ def cover(
 
 def steps_of(model: Recognizer, frames: int) -> int:
     """Return how many steps of a clip of this length are covered apart if frames are not."""
-    if not model.sees_clips:
+    if not model.takes_clips:
         return 1
     spec = model.spec
     return min(CLIP_STEPS, spec.grid[0] * frames // spec.frames)

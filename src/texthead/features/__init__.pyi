@@ -3,7 +3,6 @@
 from .cache import software_key as software_key
 from .cache import weights_key as weights_key
 from .clips import encode as encode
-from .clips import frame_times as frame_times
 from .engine import Engine as Engine
 from .engine import quiet as quiet
 from .frozen import FrozenItems as FrozenItems

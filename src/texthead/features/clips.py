@@ -30,7 +30,7 @@ from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import ranks
+from texthead.parallel.distributed import world_size
 from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -189,33 +189,6 @@ def encode(
                 yield entry.in_views(views.crops) if isinstance(entry, CachedClips) and not leave else entry
 
 
-def frame_times(
-    visual: VisualEncoder, paths: Sequence[Path], protocol: Protocol, reading: ReadOptions
-) -> Iterator[list[float] | MediaError]:
-    """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
-    cache = open_cache(visual, protocol, reading.cache)
-
-    def cached(path: Path) -> Any | MediaError | None:
-        try:
-            return None if cache is None else cache.times(cache.identify(MediaPath(path))[0])
-        except MediaError as error:
-            return error
-
-    with closing(cache) if cache else nullcontext():
-        known = [*map(cached, paths)]
-    files = FileDataset(_times, [path for path, times in zip(paths, known, strict=True) if times is None])
-    opened = read_each(files, reading.workers)
-    for times in known:
-        times = next(opened) if times is None else times
-        yield times if isinstance(times, MediaError) else times.tolist()
-
-
-def _times(path: Path) -> Float[Tensor, " frames"]:
-    """Return a file's frame times in seconds; nothing is decoded if the packets have times."""
-    with MediaPath(path).open() as media:
-        return torch.tensor(media.times, dtype=torch.float64)
-
-
 # ---- cached features
 
 
@@ -365,7 +338,7 @@ def _report_size(
     if spec.tokens == spec.grid[0] or count <= (cache.count() if cache else 0):
         return
     half, (_, rows, columns) = spec.number_type == "float16", spec.grid
-    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, count * ranks()
+    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, count * world_size()
     reporter.say(
         f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
         f"{'half' if half else 'single'} precision), "

@@ -20,7 +20,7 @@ from texthead.errors import Fault, MediaError, RunError, reason
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, Timed, check_file, check_size, max_pixels
-from texthead.media.reader import Media, Picture
+from texthead.media.reader import Frame, Media
 
 # The formats that Pillow may open.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -60,7 +60,7 @@ class Image(Media):
         if image is not None:
             image.close()
 
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
         """Yield the image if it is wanted.
 
         Raises: MediaError for a damaged image.
@@ -72,7 +72,7 @@ class Image(Media):
                 # It divides both sides: a last column that is only partly filled would stretch the picture.
                 common, short = math.gcd(width, height), max(min(width, height), most)
                 scale = max(each for each in (1, 2, 4, 8) if common % each == 0 and each * most <= short)
-            with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
+            with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
                 turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
@@ -92,13 +92,13 @@ class Image(Media):
     def turned(self) -> bool:
         """Whether the stored image is not upright, by EXIF."""
         if self._turned is None:
-            with self._open() as image, _pillow_faults(self.path):
+            with self._open() as image, _pillow_errors(self.path):
                 self._turned = _orientation(image) != 1
         return self._turned
 
     def _open(self) -> PIL.Image.Image:
         max_pixels()  # Sets Pillow's limit.
-        with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
+        with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
             try:
                 image = PIL.Image.open(self._source(), formats=_FORMATS)
             except PIL.UnidentifiedImageError:
@@ -125,12 +125,14 @@ class FrameFolder(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise MediaError(path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is no image suffix")
+            raise MediaError(
+                path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is not an image suffix"
+            )
         self._files = frame_files(path)
         self.num_frames = len(self._files)
 
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame by ascending number.
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield (index, frame) of each wanted frame by ascending number.
 
         Raises: MediaError for a damaged image, or one whose size differs from the first one read.
         """
@@ -140,7 +142,7 @@ class FrameFolder(Media):
                 check_file(file)
                 with Image(file) as image:
                     image.min_short_side = self.min_short_side
-                    picture = dict(image.pictures({0}))[0]
+                    picture = dict(image.iter_frames({0}))[0]
                 self.shape = self.shape or image.shape
                 self._check_same_size(self.shape or (), image.shape or ())
             except MediaError as error:
@@ -168,7 +170,7 @@ def _formats_of(source: Path | io.BytesIO) -> tuple[str, ...]:
     return ("JPEG2000",) if content.startswith(_JPEG_2000) else _FORMATS
 
 
-def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
+def _jpeg(image: PIL.Image.Image, scale: int) -> Frame | None:
     """Return a JPEG's stored picture in RGB; None for other files, and for those that Pillow alone reads or refuses.
 
     simplejpeg gives Pillow's pixels without Pillow's copies of them, which take as long as decoding.
@@ -185,7 +187,7 @@ def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
     return None
 
 
-def _rgb_picture(image: PIL.Image.Image) -> Picture:
+def _rgb_picture(image: PIL.Image.Image) -> Frame:
     """Return the stored image in RGB, converted band by band."""
     if image.format == "TIFF":
         _silence_libtiff()
@@ -224,7 +226,7 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 @contextmanager
-def _pillow_faults(path: Path) -> Iterator[None]:
+def _pillow_errors(path: Path) -> Iterator[None]:
     """Turn Pillow's errors into MediaError and ignore its warnings."""
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -15,7 +15,7 @@ from torch import Tensor
 from texthead.errors import DataError, MediaError, TextheadError, line_of
 from texthead.extensions import OURS
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Frame = UInt8[np.ndarray, "height width 3"]
 
 # Transforms frames independently of each other, usually to smaller ones, by resizing and cropping.
 Change = Callable[[UInt8[Tensor, "frames 3 height width"]], UInt8[Tensor, "*views frames 3 new_height new_width"]]
@@ -23,12 +23,12 @@ Change = Callable[[UInt8[Tensor, "frames 3 height width"]], UInt8[Tensor, "*view
 # Frames are transformed in batches of this size: one call per frame would take longer.
 _BATCH_BYTES = 2**26
 
-# Returns a frame's upright picture in RGB; called only for the frames in use, since conversion costs time.
-Take = Callable[[], Picture]
+# Returns an upright frame in RGB; called only for the frames in use, since conversion costs time.
+Take = Callable[[], Frame]
 
 
 @contextmanager
-def faults_of(reader: "type[Media]", path: Path) -> Iterator[None]:
+def reader_errors(reader: "type[Media]", path: Path) -> Iterator[None]:
     """Turn any error of a reader of another package into a MediaError; its code may raise anything."""
     try:
         yield
@@ -42,7 +42,7 @@ def faults_of(reader: "type[Media]", path: Path) -> Iterator[None]:
 class Media(AbstractContextManager["Media"]):
     """The frames of one file, by number; a context manager.
 
-    A reader is a subclass with `num_frames` and `pictures`. It may override the defaults of the rest with better or
+    A reader is a subclass with `num_frames` and `iter_frames`. It may override the defaults of the rest with better or
     faster ones. The table of readers (`open.py`) gives it the suffixes of its files.
 
     Attributes:
@@ -52,12 +52,12 @@ class Media(AbstractContextManager["Media"]):
         times: presentation time of each frame in seconds from the first; empty for images.
         duration_seconds: end of the last frame; 0 for images.
         start_seconds: time of the first frame in the file, in seconds; above 0 for a part.
-        offset_seconds: how much later than the file its pictures start, in seconds; players count from the file.
+        offset_seconds: how much later than the file its frames start, in seconds; players count from the file.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
-        listed_frames: number of frames that the header claims; 0 if it does not say.
-        min_short_side: short side in pixels that suffices, set by the user of the pictures: a reader may give larger
+        header_frames: number of frames that the header claims; 0 if it does not say.
+        min_short_side: short side in pixels that suffices, set by the user of the frames: a reader may give larger
             ones at a smaller size, but at least this one; 0 for full size.
-        shape: height and width, at full size, of the last picture that a reader may have reduced.
+        shape: height and width, at full size, of the last frame that a reader may have reduced.
     """
 
     kind: ClassVar[str] = "video"
@@ -69,7 +69,7 @@ class Media(AbstractContextManager["Media"]):
     start_seconds: float = 0.0
     offset_seconds: float = 0.0
     has_times: bool = True
-    listed_frames: int = 0
+    header_frames: int = 0
     min_short_side: int = 0
     shape: tuple[int, ...] | None = None
 
@@ -87,27 +87,27 @@ class Media(AbstractContextManager["Media"]):
         self.close()
 
     @abstractmethod
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame once: in order if all are wanted, else in the quickest order.
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield (index, frame) of each wanted frame once: in order if all are wanted, else in the quickest order.
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
 
-    def safe_pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield what `pictures` yields; errors of another package's reader and wrong pictures are MediaErrors.
+    def safe_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield what `iter_frames` yields; errors of another package's reader and wrong frames are MediaErrors.
 
-        Pictures are wrong if their type is, if they differ in size, or if one is missing.
+        Frames are wrong if their type is, if they differ in size, or if one is missing.
         """
         shape, missing = None, {*wanted}
-        with faults_of(type(self), getattr(self, "path", Path("?"))):
-            for index, picture in self.pictures(wanted):
-                if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                    problem = f"frame {index} is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)"
+        with reader_errors(type(self), getattr(self, "path", Path("?"))):
+            for index, frame in self.iter_frames(wanted):
+                if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+                    problem = f"frame {index} is {frame.dtype} {frame.shape}; expected uint8 (height, width, 3)"
                     raise MediaError(self.path, problem)
-                shape = shape or picture.shape
-                self._check_same_size(shape, picture.shape)
+                shape = shape or frame.shape
+                self._check_same_size(shape, frame.shape)
                 missing.discard(index)
-                yield index, picture
+                yield index, frame
         if missing:
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
@@ -145,13 +145,13 @@ class Media(AbstractContextManager["Media"]):
         """Yield (indices, frames) of the wanted frames in batches of at most `most` bytes, or of one frame."""
         left, batch = len(wanted), list[int]()
         out = np.empty(0, np.uint8)
-        for index, picture in self.safe_pictures(wanted):
-            if 2 * picture.nbytes > most:  # Too large to copy into a batch.
-                yield [index], torch.from_numpy(np.require(picture[None], requirements=("C", "W"))).permute(0, 3, 1, 2)
+        for index, frame in self.safe_frames(wanted):
+            if 2 * frame.nbytes > most:  # Too large to copy into a batch.
+                yield [index], torch.from_numpy(np.require(frame[None], requirements=("C", "W"))).permute(0, 3, 1, 2)
                 continue
             if not batch:
-                out = np.empty((min(left, most // picture.nbytes), *picture.shape), np.uint8)
-            out[len(batch)] = picture
+                out = np.empty((min(left, most // frame.nbytes), *frame.shape), np.uint8)
+            out[len(batch)] = frame
             batch.append(index)
             if len(batch) == len(out):
                 yield batch, torch.from_numpy(out).permute(0, 3, 1, 2)
@@ -159,14 +159,14 @@ class Media(AbstractContextManager["Media"]):
         if batch:
             yield batch, torch.from_numpy(out[: len(batch)]).permute(0, 3, 1, 2)
 
-    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Decode every frame of the file and yield (index, picture) of each wanted one, in order.
+    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Decode every frame of the file and yield (index, frame) of each wanted one, in order.
 
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
-        for index, picture in self.safe_pictures(range(self.num_frames)):
+        for index, frame in self.safe_frames(range(self.num_frames)):
             if index in wanted:
-                yield index, picture
+                yield index, frame
 
     def check(self) -> int:
         """Decode every frame, keeping none, and return their number.
@@ -178,24 +178,24 @@ class Media(AbstractContextManager["Media"]):
         return self.num_frames
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds from the first, function that returns the picture) of every frame, in presentation order.
+        """Yield (seconds from the first, function that returns the frame) of every frame, in presentation order.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        for index, take in self.stretch(range(self.num_frames)):
+        for index, take in self.iter_range(range(self.num_frames)):
             yield self.times[index], take
 
-    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, function that returns the picture) of a range of frames, in presentation order, keeping none.
+    def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, function that returns the frame) of a range of frames, in presentation order, keeping none.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
         for index in frames:
-            yield index, lambda index=index: dict(self.safe_pictures({index}))[index]
+            yield index, lambda index=index: dict(self.safe_frames({index}))[index]
 
     @property
     def turned(self) -> bool:
-        """Whether the file asks for its stored pictures to be turned or mirrored, which `pictures` does."""
+        """Whether the file asks for its stored frames to be turned or mirrored, which `iter_frames` does."""
         return False
 
     def _check_same_size(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
@@ -226,29 +226,29 @@ class Part(Media):
         self.duration_seconds = ends - self.start_seconds
         self.has_times = whole.has_times
 
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame once, as the file's reader does.
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield (index, frame) of each wanted frame once, as the file's reader does.
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
         first = self.frames.start
         with named_as(self.path):
-            for index, picture in self.whole.safe_pictures({first + index for index in wanted}):
-                yield index - first, picture
+            for index, frame in self.whole.safe_frames({first + index for index in wanted}):
+                yield index - first, frame
 
-    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, function that returns the picture) of a range of frames, as the file's reader does.
+    def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, function that returns the frame) of a range of frames, as the file's reader does.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
         first = self.frames.start
         with named_as(self.path):
-            for index, take in self.whole.stretch(range(first + frames.start, first + frames.stop)):
+            for index, take in self.whole.iter_range(range(first + frames.start, first + frames.stop)):
                 yield index - first, take
 
     @property
     def turned(self) -> bool:
-        """Whether the file asks for its stored pictures to be turned or mirrored."""
+        """Whether the file asks for its stored frames to be turned or mirrored."""
         with named_as(self.path):
             return self.whole.turned
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import simplejpeg
 
 from texthead.errors import MediaError, raising
-from texthead.media.reader import Media, Picture
+from texthead.media.reader import Frame, Media
 from texthead.media.shard import BLOCK, Member, padded, read_ranges
 
 TABLE_SUFFIX = ".frames.json"
@@ -57,8 +57,8 @@ class StoredClip(Media):
             # The last frame is assumed to last as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
 
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame by ascending number.
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield (index, frame) of each wanted frame by ascending number.
 
         Raises: MediaError for a damaged frame.
         """

@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 
 from texthead.errors import MediaError
 from texthead.media.limits import Clock, check_frames
-from texthead.media.reader import Media, Picture, Take
-from texthead.media.video_stream import VideoStream, decoder_faults
+from texthead.media.reader import Frame, Media, Take
+from texthead.media.video_stream import VideoStream, decoder_errors
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
@@ -54,7 +54,7 @@ class Video(Media):
                 raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
             self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
             self.num_frames, self.offset_seconds = len(ticks), self._video.offset_seconds
-            self.listed_frames = self._video.stream.frames
+            self.header_frames = self._video.stream.frames
             last = self._entries[self._order[-1] if self._order else -1].duration
             if last and self._video.stream.time_base:
                 last_seconds = self._video.seconds(last)
@@ -65,16 +65,16 @@ class Video(Media):
             self.close()
             raise
 
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame, in decoding order.
+    def iter_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Yield (index, frame) of each wanted frame, in decoding order.
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
         self._clock = Clock(self.path)
         yield from ((index, self._video.rgb(frame)) for index, frame in self._frames(wanted))
 
-    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Decode every frame of the file once and yield (index, picture) of each wanted one, in order.
+    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        """Decode every frame of the file once and yield (index, frame) of each wanted one, in order.
 
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
@@ -86,8 +86,8 @@ class Video(Media):
             if index in wanted:
                 yield index, self._video.rgb(frame)
 
-    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, function that returns the picture) of a range of frames, in presentation order.
+    def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, function that returns the frame) of a range of frames, in presentation order.
 
         The time limit is per frame here, since the caller works between frames.
 
@@ -229,7 +229,7 @@ class Video(Media):
             # Compare sizes too, since after a seek an .mpg may be split into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             with VideoStream(self.path, self._data) as video:
-                with decoder_faults(self.path):
+                with decoder_errors(self.path):
                     video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
                 after = dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
                 for packet in islice(after, stop - start):

@@ -17,7 +17,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, Share
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names
-from texthead.text.prompts import class_prompts, fill_templates
+from texthead.text.prompts import class_prompts
 
 # The most items per class that LDA is fitted on.
 _LDA_ITEMS = 60
@@ -28,7 +28,7 @@ def lda_weights(
     labels: Int[Tensor, " items"],
     *,
     shrinkage: Share | Literal["auto"] | None = "auto",
-    centred: bool = True,
+    centered: bool = True,
 ) -> Float[Tensor, "classes dim"]:
     """Return the rows of Fisher's linear discriminant, S_w^-1 (mu_c - mu), one per class; the intercept is dropped.
 
@@ -38,12 +38,12 @@ def lda_weights(
         shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is Ledoit and Wolf's
             estimate from the items of all classes minus their class means; a number in [0, 1] is used as is; None
             uses the plain pseudo-inverse.
-        centred: False gives S_w^-1 mu_c, scikit-learn's `coef_` with solver "lsqr" or "eigen" and the same number as
-            shrinkage. The rows differ from centred ones by the same vector, S_w^-1 mu, which changes their directions.
+        centered: False gives S_w^-1 mu_c, scikit-learn's `coef_` with solver "lsqr" or "eigen" and the same number as
+            shrinkage. The rows differ from centered ones by the same vector, S_w^-1 mu, which changes their directions.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
-    Differs: the paper states neither solver nor shrinkage nor centring; the published code loads a file `lda_0.1.pt`,
-        so its shrinkage may have been 0.1, with either centring. With fewer items than dimensions S_w is singular and
+    Differs: the paper states neither solver nor shrinkage nor centering; the published code loads a file `lda_0.1.pt`,
+        so its shrinkage may have been 0.1, with either centering. With fewer items than dimensions S_w is singular and
         the pseudo-inverse discards every direction without within-class variation, so the default shrinks.
         scikit-learn's own "auto" estimates shrinkage per class, which gives none with two items per class.
 
@@ -68,7 +68,7 @@ def lda_weights(
         within = ledoit_wolf(residuals, assume_centered=True)[0]
     else:
         within = shrunk_covariance(empirical_covariance(residuals, assume_centered=True), shrinkage or 0.0)
-    rows = (means - x.mean(0) if centred else means) @ np.linalg.pinv(within, hermitian=True)
+    rows = (means - x.mean(0) if centered else means) @ np.linalg.pinv(within, hermitian=True)
     return torch.from_numpy(rows).float()
 
 
@@ -86,7 +86,7 @@ def text_weights(
         EncoderError: a prompt has too many tokens for the text encoder.
     """
     check_names(names)
-    return encoder.text_rows(fill_templates(template, names))
+    return encoder.text_rows(class_prompts(template, names))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ class RowInputs:
     @property
     def prompts(self) -> list[str | tuple[str, ...]]:
         """The prompts of each label: its sentences, or its name in the templates."""
-        names = self.names or self.labels
-        return class_prompts(self.recipe.template, names, self.sentences or [None] * len(names))
+        return class_prompts(self.recipe.template, self.names or self.labels, self.sentences)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -142,14 +141,14 @@ class RowKind(NamedTuple):
 
     Attributes:
         make: returns the rows, of any length.
-        of_text: whether the rows are text embeddings of `RowInputs.prompts`.
-        items: training items needed per class.
+        needs_text: whether the rows are text embeddings of `RowInputs.prompts`.
+        min_items_per_class: training items needed per class.
         trained: whether the rows are always trained.
     """
 
     make: Callable[[RowInputs], Float[Tensor, "classes dim"]]
-    of_text: bool = False
-    items: int = 0
+    needs_text: bool = False
+    min_items_per_class: int = 0
     trained: bool = False
 
 
@@ -162,8 +161,8 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     return lda_weights(features[picked], targets[picked])
 
 
-text = RowKind(lambda inputs: inputs.encoder.text_rows(inputs.prompts), of_text=True)
-lda = RowKind(_lda, items=2)
+text = RowKind(lambda inputs: inputs.encoder.text_rows(inputs.prompts), needs_text=True)
+lda = RowKind(_lda, min_items_per_class=2)
 cosine = RowKind(
     lambda inputs: torch.randn(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator()), trained=True
 )

@@ -47,7 +47,7 @@ class Recognizer(nn.Module):
         """The visual encoder.
 
         Raises:
-            EncoderError: it is no `VisualEncoder`, so that its input size and normalisation are unknown.
+            EncoderError: it is not a `VisualEncoder`, so that its input size and normalisation are unknown.
         """
         if not isinstance(self.visual, VisualEncoder):
             raise EncoderError(f"visual encoder is a {type(self.visual).__name__}: wrap it as VisualEncoder(net, spec)")
@@ -88,7 +88,7 @@ class Recognizer(nn.Module):
         `clips` are batch frames channels height width (uint8 0-255, or normalised floats), or batch frames dim if
         `visual` is the identity.
         """
-        if self.sees_clips:
+        if self.takes_clips:
             return self.temporal(clip_features(self.visual_encoder, clips))
         temporal = self.temporal
         with temporal.over(clips.shape[1]) if isinstance(temporal, EncoderConv) else nullcontext():
@@ -120,14 +120,14 @@ class Recognizer(nn.Module):
         return next(tensor.device for tensor in chain.from_iterable(chain.from_iterable(kinds)))
 
     @property
-    def sees_clips(self) -> bool:
+    def takes_clips(self) -> bool:
         """Whether the encoder takes whole clips instead of single frames."""
         return isinstance(self.visual, VisualEncoder) and self.visual.spec.unit == "clip"
 
     @property
-    def sees_frames_apart(self) -> bool:
+    def encodes_frames_independently(self) -> bool:
         """Whether a frame's feature is the same in every clip, so that it can be cached."""
-        return not (isinstance(self.temporal, EncoderConv) or self.sees_clips)
+        return not (isinstance(self.temporal, EncoderConv) or self.takes_clips)
 
     def features_digest(self) -> str:
         """Return a digest of the weights that features depend on, and not the head's; a lazy encoder is not built."""

@@ -15,36 +15,36 @@ CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 class Prediction:
     """The top classes of one file with their probabilities (0-1), best first; or an error if it could not be read.
 
-    With a rejection threshold, `known` is False if the highest probability is not above it. With a level, `answer` is
-    the most specific name that reaches it, with its probability, and `known` is False if none does. The prediction set,
-    if requested, is the first `set_size` names of `top`. For multi-label data, the first `chosen` names of
-    `top`, which may be none, are those above their thresholds.
+    With a rejection threshold, `accepted` is False if the highest probability is not above it. With a level, `answer`
+    is the most specific name that reaches it, with its probability, and `accepted` is False if none does. The
+    prediction set, if requested, is the first `set_size` names of `top`. For multi-label data, the first `num_labels`
+    names of `top`, which may be none, are those above their thresholds.
     """
 
     path: Path
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
-    known: bool = True
+    accepted: bool = True
     set_size: int | None = None
-    chosen: int | None = None
+    num_labels: int | None = None
     answer: tuple[str, float] | None = None
 
     @property
-    def named(self) -> str | None:
+    def answer_name(self) -> str | None:
         """The answer: a broader name, or the best class; None for none of these."""
-        return (self.answer or self.top[0])[0] if self.known and self.top and self.chosen != 0 else None
+        return (self.answer or self.top[0])[0] if self.accepted and self.top and self.num_labels != 0 else None
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:
         """The classes that the file is assigned, with their probabilities: none for a broader name."""
-        if self.chosen is not None:
-            return self.top[: self.chosen]
+        if self.num_labels is not None:
+            return self.top[: self.num_labels]
         return () if self.displayed_answer else self.top[:1]
 
     @property
     def displayed_answer(self) -> str:
         """The text that replaces the best class as the answer: none of these, or a broader name; empty if none does."""
-        if not self.known or self.chosen == 0:
+        if not self.accepted or self.num_labels == 0:
             return NONE
         if self.answer is None or self.answer[0] == self.top[0][0]:
             return ""
@@ -63,10 +63,10 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
     if calibration is not None:
         entry |= {"temperature": calibration.temperature} if calibration.items else {}
         if calibration.answers_differ:
-            entry["answer"] = prediction.named
+            entry["answer"] = prediction.answer_name
         if prediction.answer is not None:
             entry["answer_probability"] = prediction.answer[1]
-    if prediction.chosen is not None:
+    if prediction.num_labels is not None:
         entry["labels"] = [name for name, _ in prediction.labels]
     if prediction.set_size is not None:
         entry["set"] = [name for name, _ in prediction.top[: prediction.set_size]]
@@ -91,8 +91,8 @@ def csv_rows(prediction: Prediction, columns: Sequence[str]) -> list[tuple[objec
     rows = [{"error": prediction.error}] if prediction.error else []
     for rank, (name, probability) in enumerate(prediction.top, 1):
         row = {"rank": rank, "name": name, "probability": f"{probability:.6f}"}
-        row["answer"] = "" if rank > 1 else prediction.named or NONE
+        row["answer"] = "" if rank > 1 else prediction.answer_name or NONE
         row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
-        row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
+        row["chosen"] = "yes" if rank <= (prediction.num_labels or 0) else "no"
         rows.append(row)
     return [tuple({"path": prediction.path, **row}.get(column, "") for column in columns) for row in rows]

@@ -116,7 +116,7 @@ def zero_shot(
     """
     options = EncoderOptions.from_encoder(encoder)
     names = clean_names(labels) if names is None else names
-    filled = class_prompts(options.template or "{}", names, prompts or [None] * len(names))
+    filled = class_prompts(options.template or "{}", names, prompts)
     loaded = options.load(filled)
     # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
     lengths = loaded.familiarity_scaled_rows(names, [flat([prompt]) for prompt in filled]).norm(dim=1)

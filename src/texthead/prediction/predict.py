@@ -71,28 +71,28 @@ def predictions_of(
         thresholds: for multi-label data, the smallest log-odds at which it has a class.
     """
     probabilities = (scores if calibration is None else calibration.apply(scores)).softmax(dim=-1)
-    known = [True] * len(paths) if calibration is None else calibration.is_known(scores).tolist()
+    accepted = [True] * len(paths) if calibration is None else calibration.accepts(scores).tolist()
     answers: list[tuple[str, float] | None] = [None] * len(paths)
     if calibration and calibration.level:
         every, given = (*names, *calibration.level.broader), calibration.answers(scores).tolist()
         values = name_probabilities(probabilities, calibration.level.broader)
         answers = [(every[name], float(values[i, name])) if name >= 0 else None for i, name in enumerate(given)]
-        known = [answer is not None for answer in answers]
+        accepted = [answer is not None for answer in answers]
     sizes = calibration.prediction_sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
     order = scores.argsort(dim=-1, descending=True, stable=True)
-    chosen: list[int | None] = [None] * len(paths)
+    num_labels: list[int | None] = [None] * len(paths)
     if thresholds is not None:
         # The classes above their thresholds first.
         yes, probabilities = scores >= thresholds, scores.sigmoid()
         order = order.gather(1, yes.gather(1, order).int().argsort(dim=-1, descending=True, stable=True))
-        chosen = yes.sum(1).tolist()
+        num_labels = yes.sum(1).tolist()
     result: list[Prediction] = []
     for i, (path, problem) in enumerate(zip(paths, problems, strict=True)):
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        indices = order[i, : max(top, sizes[i] or 0, chosen[i] or 0)].tolist()
+        indices = order[i, : max(top, sizes[i] or 0, num_labels[i] or 0)].tolist()
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
-        result.append(Prediction(path, pairs, None, known[i], sizes[i], chosen[i], answers[i]))
+        result.append(Prediction(path, pairs, None, accepted[i], sizes[i], num_labels[i], answers[i]))
     return result

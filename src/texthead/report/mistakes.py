@@ -76,7 +76,7 @@ def mistake_strips(
     """
     strips = []
     chosen = most_confident(result, hits)
-    if model is not None and model.sees_clips:
+    if model is not None and model.takes_clips:
         passes = steps_of(model, protocol.frames) * CLIP_GRID**2
         reporter.note(f"each saliency map encodes its clip {passes} times")
     with reporter.bar("draw examples", "clips") as progress:

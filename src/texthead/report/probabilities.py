@@ -110,7 +110,7 @@ def calibration_report(
     if new:
         here = measure(calibration, new.scores, new.targets, groups=new.groups)
         if calibration.threshold and not calibration.level:
-            intervals[REJECTED] = grouped_interval(~calibration.is_known(new.scores).numpy(), new.groups)
+            intervals[REJECTED] = grouped_interval(~calibration.accepts(new.scores).numpy(), new.groups)
         if calibration.coverage:
             intervals[COVERED] = grouped_interval(calibration.covers(new.scores, new.targets).numpy(), new.groups)
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))

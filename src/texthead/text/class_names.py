@@ -188,8 +188,7 @@ def read_names(source: str) -> list[str]:
             f"'{source}' looks like a file name, but there is no such file: check the path, or list class names"
         )
     else:
-        names = [name.strip() for name in source.split(",")]
-        _check_commas(names)
+        return typed_names(source)
     check_names(names)
     return names
 
@@ -201,12 +200,7 @@ def typed_names(text: str) -> list[str]:
         DataError: there is no name, an empty one between commas, or one that occurs twice.
     """
     names = [name.strip() for line in text.splitlines() if line.strip() for name in line.split(",")]
-    _check_commas(names)
-    check_names(names)
-    return names
-
-
-def _check_commas(names: list[str]) -> None:
-    """Raise DataError if semicolons separate typed names."""
     if len(names) == 1 and ";" in names[0]:
         raise DataError(f"class name {names[0]!r} contains ';': separate names with commas")
+    check_names(names)
+    return names

@@ -29,21 +29,6 @@ def fill_template(template: str, names: Sequence[str]) -> list[str]:
     return [f"{before}{name}{after}" for name in names]
 
 
-def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[str | tuple[str, ...]]:
-    """Return the prompt of each name; with several templates, a tuple with one prompt per template.
-
-    Source: Table 4, "multiple fixed templates".
-
-    Raises:
-        DataError: there is no template, one occurs twice, or one does not contain exactly one `{}`.
-    """
-    if isinstance(template, str):
-        return [*fill_template(template, names)]
-    if not template or len(set(template)) < len(template):
-        raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
-    return list(zip(*(fill_template(one, names) for one in template), strict=True))
-
-
 def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:
     """Return all prompts of all classes as one list, in order."""
     return [prompt for one_class in prompts for prompt in ([one_class] if isinstance(one_class, str) else one_class)]
@@ -59,30 +44,47 @@ def read_template(text: str) -> str | tuple[str, ...]:
         check_template(text)
         return text
     lines = tuple(line for line in text_lines(Path(text), "templates") if line)
-    fill_templates(lines, ["x"])
+    class_prompts(lines, ["x"])
     return lines
 
 
 def class_prompts(
-    template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
+    template: str | Sequence[str],
+    names: Sequence[str],
+    sentences: Sequence[str | Sequence[str] | None] | None = None,
 ) -> list[str | tuple[str, ...]]:
     """Return the prompt or prompts of each class: its own sentences if it has any, else the filled template.
 
     class_prompts("a {}.", ["cat", "dog"], [None, ("a hound", "a puppy")]) is ["a cat.", ("a hound", "a puppy")].
 
+    Args:
+        template: with several templates, a class has a prompt per template.
+        sentences: for each class its own sentences, or None for the template.
+
+    Source: Table 4, "multiple fixed templates".
+
     Raises:
-        DataError: the template does not contain exactly one `{}`, or a class has an empty sentence or an empty list.
+        DataError: there is no template, one occurs twice, or one does not contain exactly one `{}`; or a class has an
+            empty sentence or an empty list.
     """
+    prompts: list[str | tuple[str, ...]]
+    if isinstance(template, str):
+        prompts = [*fill_template(template, names)]
+    else:
+        if not template or len(set(template)) < len(template):
+            raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
+        prompts = [*zip(*(fill_template(one, names) for one in template), strict=True)]
+    if sentences is None:
+        return prompts
     check_as_many(names=names, prompts=sentences)
-    filled = fill_templates(template, names)
-    own_prompts = [own if own is None else tuple(flat([own])) for own in sentences]
-    for name, own in zip(names, own_prompts, strict=True):
-        if own is not None and not (own and all(sentence.strip() for sentence in own)):
+    for i, (name, own) in enumerate(zip(names, sentences, strict=True)):
+        if own is None:
+            continue
+        own = flat([own])
+        if not (own and all(sentence.strip() for sentence in own)):
             raise DataError(f"class {name!r} has an empty sentence or an empty list: add one, or use the template")
-    return [
-        prompt if own is None else own[0] if len(own) == 1 else own
-        for prompt, own in zip(filled, own_prompts, strict=True)
-    ]
+        prompts[i] = own[0] if len(own) == 1 else tuple(own)
+    return prompts
 
 
 class LabelledClasses(NamedTuple):

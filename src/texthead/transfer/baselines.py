@@ -12,7 +12,7 @@ from texthead.evaluation.summary import sentence, weak_spots
 from texthead.recipes import MethodName
 from texthead.runs.scores import RunScores, score_of
 from texthead.transfer.experiment import Experiment
-from texthead.transfer.methods import USES, best_rival, choose_penalty
+from texthead.transfer.methods import USES, best_alternative, choose_penalty
 
 # Training items up to which `train` computes baselines.
 FEW_ITEMS = 2000
@@ -70,7 +70,7 @@ class ScoreTable:
         *others, (title, run) = self.rows
         methods = dict(others)
         if "zero-shot" in methods:  # The line names only the plain one of the two.
-            methods.pop("zero-shot-centred", None)
+            methods.pop("zero-shot-centered", None)
         by_use = {USES[method]: methods[method] for method in reversed(USES) if method in methods}
         name = self.division.scored_name
         where = {"all": "labelled", "val": "held-out"}.get(name, name)
@@ -88,7 +88,7 @@ class ScoreTable:
         same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
         means = [(" in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
         for where, weights in (("", None), *means):
-            lead = best_rival(same, run.groups or range(run.count), weights)
+            lead = best_alternative(same, run.groups or range(run.count), weights)
             if lead and lead.low > 0:
                 text = f"{lead.points:.1f} points{where} (95 % CI {lead.low:.1f} to {lead.high:.1f})"
                 return [f"{lead.rival} is ahead of this run by {text}"]
@@ -102,9 +102,9 @@ class ScoreTable:
 def add_baselines(table: ScoreTable, experiment: Experiment) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
-    The probe has the penalty that suits the items, as `train` and `compare` have it. If the recipe centres features,
-    also add centred zero-shot.
+    The probe has the penalty that suits the items, as `train` and `compare` have it. If the recipe centers features,
+    also add centered zero-shot.
     """
-    others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centred"}
+    others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centered"}
     experiment, _ = choose_penalty(experiment, experiment.methods[0])
     table.add_methods(experiment, [name for name in experiment.methods if name not in others])

@@ -22,8 +22,8 @@ from texthead.models.heads import Head, text_head
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, Recipe, small
 from texthead.text.prompts import class_prompts, classes_to_train
-from texthead.training.fit_recipe import adapt_recipe
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
+from texthead.training.adapt_recipe import adapt_recipe
+from texthead.transfer.linear_probes import class_center, logistic_head, text_probe_head
 from texthead.transfer.multilabel import fit_multilabel
 from texthead.transfer.transductive import refined_head
 
@@ -157,7 +157,7 @@ class Experiment:
             head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
         else:
             if name != "text-probe":
-                center = class_center(features, targets) if name == "zero-shot-centred" else None
+                center = class_center(features, targets) if name == "zero-shot-centered" else None
                 return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
             rows = self.encoder.familiarity_scaled_rows(self.labels, self.prompts)
             head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)

@@ -310,7 +310,7 @@ def with_own_names(folder: Path, video: Path) -> Tensor:
 
 FOUR = ("--frames", 4, "--set", "resize=48")
 FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
-CENTRE = [2, 7, 11, 16]  # the centres of segments of 4.75 frames
+CENTER = [2, 7, 11, 16]  # the centers of segments of 4.75 frames
 MIDDLE = [1, 6, 11, 16]  # the middle frame of each segment
 PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 
@@ -400,14 +400,6 @@ def test_text4vis_by_matching_and_four_configurations_of_bike(
     assert torch.allclose(with_own_names(tmp_path / "run", video), predict(), atol=1e-4)
 
 
-def test_interactions_are_bike_s_and_spotting_has_one_template(tmp_path: Path, refused_file) -> None:
-    save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=fusion(TINY, 9))
-    (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
-    spotted = ("--interaction", "vcs")
-    refused_file("template", tmp_path / "x.pt", "--kind", "bike", *spotted, "--set", f"template={tmp_path / 'two.txt'}")
-    refused_file(("interaction", "text4vis-nce"), tmp_path / "x.pt", "--kind", "text4vis-nce", *spotted)
-
-
 @pytest.mark.slow
 @torch.no_grad()
 def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
@@ -434,7 +426,7 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
     rows = text_rows(text, template)
 
     def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
-        seen = looked_at(video, CENTRE, boxes, 32, IMAGENET_PIXELS, short, antialias=False)
+        seen = looked_at(video, CENTER, boxes, 32, IMAGENET_PIXELS, short, antialias=False)
         features = encode_image(image, seen.flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
         return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
 
@@ -448,7 +440,7 @@ def test_openai(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, path = half(clip(TINY, 0)), tmp_path / "ViT-B-16.pt"
     torch.save({**w, "input_resolution": torch.tensor(32)}, path)
     import_file(path, *FOUR)
-    frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
+    frames = encode_image(w, looked_at(video, CENTER, [(8, 8)], 32, CLIP_PIXELS)[0])
     expected = (np.exp(3.9) * unit(frames.mean(0)) @ text_rows(w, PHOTO).T).softmax(-1)
     assert torch.allclose(predict(), expected, atol=1e-4)
 
@@ -576,56 +568,55 @@ def refused_file(refused: Callable[..., str], tmp_path: Path, classes: Path) -> 
     return run
 
 
-def test_an_unknown_head_is_refused_with_its_keys(tmp_path: Path, base, refused_file) -> None:
-    path = tmp_path / "x.pt"
-    for key in ("visual.transformer.resblocks.0.net.ln_1.weight", "fusion_model.lstm.weight_ih_l0"):
-        text4vis(path, TINY, **{key: noise(8, 8)})
-        refused_file(key.removeprefix("fusion_model."), path, "--encoder", base[0])
-    text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
-    refused_file("classifier.weight, temporal_head.lstm.weight", path, "--encoder", base[0])
+def test_files_that_are_refused(tmp_path: Path, base, refused_file) -> None:
+    """Unknown heads, weights that do not fit, damage, and a text tower of another architecture, each with its key."""
+    path, encoder = tmp_path / "x.pt", ("--encoder", base[0])
+    for keys, parts in (
+        ({"visual.transformer.resblocks.0.net.ln_1.weight": noise(8, 8)}, "resblocks.0.net.ln_1.weight"),
+        ({"fusion_model.lstm.weight_ih_l0": noise(8, 8)}, "lstm.weight_ih_l0"),
+        (
+            {"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)},
+            "classifier.weight, temporal_head.",
+        ),
+        ({"visual.time_embedding": noise(3)}, "unsupported modules (visual.time_embedding); use a model"),
+        ({"fusion_model.transformer.resblocks.5.ln_2.bias": None}, "transformer.resblocks.5.ln_2.bias"),
+        ({"visual.ln_post.weight": None}, "ln_post.weight"),
+        ({"visual.extra": noise(3)}, ("'extra'", "(3,)")),
+        ({"logit_scale": torch.ones(2)}, ("x.pt", "logit_scale")),
+        ({"visual.class_embedding": torch.full((64,), torch.inf)}, "'visual.class_embedding'"),
+        ({"visual.proj": torch.ones(3)}, ("x.pt", "IndexError")),
+        ({"visual.positional_embedding": None}, ("x.pt", "KeyError")),
+    ):
+        text4vis(path, TINY, **keys)
+        refused_file(parts, path, *encoder)
     save_model(path, half(clip(TINY, 0)), fusion_model_state_dict={"module.shift.weight": noise(64, 1, 3)})
     refused_file("shift.weight", path)
     vifi(path, TINY, **{"module.prompt_learner.ctx": noise(4, 128)})
-    refused_file("prompt_learner.ctx", path, "--encoder", base[0])
+    refused_file("prompt_learner.ctx", path, *encoder)
+    for number, (write, other, values) in enumerate(
+        (
+            (text4vis, Sizes(dim=48), ("48", "64")),
+            (text4vis, Sizes(patch=8), ("64x8", "64x16")),
+            (vifi, Sizes(image=64), ("64 pixels", "32 pixels")),
+            (text4vis, Sizes(layers=1), ("53,568", "102,720")),
+        )
+    ):
+        write(path, TINY)
+        refused_file(("encoder", *values), path, "--encoder", original(other, tmp_path / f"other{number}")[0])
 
 
-def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base, refused_file) -> None:
-    path = tmp_path / "x.pt"
-    for prefix, key in (("fusion_model.", "transformer.resblocks.5.ln_2.bias"), ("visual.", "ln_post.weight")):
-        text4vis(path, TINY, **{prefix + key: None})
-        refused_file(key, path, "--encoder", base[0])
-    text4vis(path, TINY, **{"visual.extra": noise(3)})
-    refused_file(("'extra'", "(3,)"), path, "--encoder", base[0])
-    text4vis(path, TINY)
-    refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
-
-
-@pytest.mark.parametrize(
-    ("write", "other", "values"),
-    [
-        (text4vis, Sizes(patch=8), ("64x8", "64x16")),
-        (vifi, Sizes(image=64), ("64 pixels", "32 pixels")),
-        (text4vis, Sizes(layers=1), ("53,568", "102,720")),
-    ],
-)
-def test_a_text_tower_of_another_architecture_is_refused(
-    tmp_path: Path, refused_file, write, other: Sizes, values: tuple[str, ...]
-) -> None:
-    """Its own shapes are the same."""
-    write(tmp_path / "x.pt", TINY)
-    refused_file(("encoder", *values), tmp_path / "x.pt", "--encoder", original(other, tmp_path / "other")[0])
-
-
-def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) -> None:
+def test_files_of_another_kind_and_options_are_errors(tmp_path: Path, refused_file) -> None:
     path = tmp_path / "x.pt"
     text4vis(path, TINY)
     refused_file("encoder", path)
     refused_file(("text4vis", "openai", "kind"), path, "--kind", "openai")
-    text4vis(path, TINY, **{"visual.time_embedding": noise(3)})
-    refused_file("has weights of unsupported modules (visual.time_embedding); use a model", path)
     save_model(path, clip(TINY, 0), fusion_model_state_dict={})
     refused_file(("kind", "actionclip", "text4vis-nce"), path)
     refused_file("encoder", path, "--kind", "actionclip", "--encoder", "mini")
+    (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
+    spotted = ("--interaction", "vcs")
+    refused_file("template", path, "--kind", "bike", *spotted, "--set", f"template={tmp_path / 'two.txt'}")
+    refused_file(("interaction", "text4vis-nce"), path, "--kind", "text4vis-nce", *spotted)
     torch.save({"weight": noise(3)}, path)
     refused_file(("x.pt", "weight"), path)
     for odd in ({1: torch.ones(3)}, {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": [1]}):
@@ -640,17 +631,3 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
     refused_file(("pooling", "probabilities", "mean"), path, "--set", "pooling=mean")
     refused_file(("pool=mean", "pooling"), path, "--set", "pool=mean")
     refused_file("frames", path, frames=None)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "part"),
-    [
-        ("logit_scale", torch.ones(2), "logit_scale"),
-        ("visual.class_embedding", torch.full((64,), torch.inf), "'visual.class_embedding'"),
-        ("visual.proj", torch.ones(3), "IndexError"),
-        ("visual.positional_embedding", None, "KeyError"),
-    ],
-)
-def test_a_damaged_file_is_one_line(tmp_path: Path, base, refused_file, key: str, value, part: str) -> None:
-    text4vis(tmp_path / "x.pt", TINY, **{key: value})
-    refused_file(("x.pt", part), tmp_path / "x.pt", "--encoder", base[0])

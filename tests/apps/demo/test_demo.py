@@ -44,7 +44,7 @@ def test_the_demo_says_what_is_hard_and_shows_clips():
     scores = torch.tensor([[0.0, 0, 3], [0, 3, 0], [0, 3, 0], [3, 0, 0]])
     unseen = Evaluation(names, paths, torch.zeros(4, dtype=torch.long), scores)
     rows: dict[str, experiment.Row] = dict.fromkeys(
-        ("zero-shot-centred", "probe", "vision-only, learned"), (50.0, 40.0, 30.0)
+        ("zero-shot-centered", "probe", "vision-only, learned"), (50.0, 40.0, 30.0)
     )
     outcome = experiment.Outcome([], rows, None, Path("run"), seen, unseen)
     first, second, hard, right, wrong = outcome.summary()

@@ -30,11 +30,11 @@ def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
     assert encoder_findings.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
 
 
-def test_cosines_of_centred_features() -> None:
-    # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the centre.
+def test_cosines_of_centered_features() -> None:
+    # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the center.
     seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])
     rows = np.array([[0.0, 1.0], [1.0, 0.0]])
-    cosines = encoder_findings.centred_cosines(rows, seen, np.array([0, 0, 0, 0, 1]))
+    cosines = encoder_findings.centered_cosines(rows, seen, np.array([0, 0, 0, 0, 1]))
     assert cosines[0] == pytest.approx([1, 0])
     assert cosines[4] == pytest.approx([-1, 0])
     assert cosines[2] == pytest.approx([2 / 5**0.5, 1 / 5**0.5])

@@ -108,7 +108,7 @@ def test_hands_before_a_wall_are_no_near_copies(shared: Path) -> None:
     assert near_duplicates.alike(facts) == {}
 
 
-def test_alike_by_centred_features() -> None:
+def test_alike_by_centered_features() -> None:
     own = np.random.default_rng(1).normal(size=(40, 30))
     features = {index: row + 100 for index, row in enumerate(own)}
     features[41] = features[7] + 0.05

@@ -123,7 +123,7 @@ def test_views_of_a_picture_of_extreme_values(tmp_path, squash):
 )
 def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
     path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
-    for frames, views in ((1, Views()), (8, Views(origin="centre")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
+    for frames, views in ((1, Views()), (8, Views(origin="center")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
         check_same(path, frames, views)
 
 
@@ -141,7 +141,7 @@ def test_a_variable_frame_rate_gives_the_same_views(tmp_path):
             packet.pts = packet.dts = time * packet.duration
             packet.stream = stream
             new.mux(packet)
-    check_same(out, 4, Views(origin="centre"))
+    check_same(out, 4, Views(origin="center"))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P", "1", "LA", "CMYK", "I;16"])
@@ -197,7 +197,7 @@ def test_views_match_for_many_codecs(shared):
     files += [path for path in real if path.name.startswith(("decord", "zamba", "mmaction2_test"))]
     same = 0
     for path in files:
-        ours, alone = both(path, 8, Views(origin="centre"))
+        ours, alone = both(path, 8, Views(origin="center"))
         assert isinstance(ours, MediaError) == isinstance(alone, Exception), path.name
         if isinstance(alone, np.ndarray):
             assert np.array_equal(ours, alone), path.name

@@ -81,7 +81,7 @@ def test_bars_are_as_long_as_their_numbers() -> None:
 
 
 def test_for_none_of_these_no_bar_is_the_answer() -> None:
-    result = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), known=False)
+    result = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), accepted=False)
     unsure = named()._replace(prediction=result, calibration=CALIBRATION)
     html = top_classes_html(unsure)
     prints(Page(html).text, NONE)
@@ -117,7 +117,7 @@ def test_no_event_shows_highest_score_and_rule() -> None:
 
 
 def test_times_of_none_are_rows_without_a_box() -> None:
-    none = Event(NONE, 1.0, 4.0, 0.6, 0.62, known=False)
+    none = Event(NONE, 1.0, 4.0, 0.6, 0.62, accepted=False)
     with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
     page = Page(timeline_html(with_event))
     assert [(box["x"], box["width"]) for box in page.all("rect")] == [("0.0", "250.0")]

@@ -51,13 +51,13 @@ def test_an_index_has_images_clips_and_the_scenes_of_films(files: Path) -> None:
         assert part.num_frames > 1
 
 
-def test_cosines_are_of_centred_features_in_single_precision(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cosines_are_of_centered_features_in_single_precision(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = open_index(files, ENCODER)
     monkeypatch.setattr("texthead.apps.search.index._AT_ONCE", 2)
     features = index.features.double()
     rows = noise(3, features.shape[1])
-    centred = F.normalize(features - features.mean(0), dim=-1)
-    expected = F.normalize(rows.double(), dim=-1) @ centred.T
+    centered = F.normalize(features - features.mean(0), dim=-1)
+    expected = F.normalize(rows.double(), dim=-1) @ centered.T
     assert torch.allclose(index.cosines(rows).double(), expected, atol=1e-5)
 
 

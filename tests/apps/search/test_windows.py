@@ -185,7 +185,7 @@ def test_clips_and_temporal_modules_see_windows_of_five_seconds(
     film: Path, tmp_path: Path, model: Callable[[Path], Recognizer]
 ) -> None:
     recognizer = model(tmp_path / "encoder")
-    protocol = PROTOCOL if recognizer.sees_frames_apart else recognizer.protocol
+    protocol = PROTOCOL if recognizer.encodes_frames_independently else recognizer.protocol
     reading = ReadOptions(cache=tmp_path / "cache")
     windows = encode_windows(recognizer, [film, write_broken(tmp_path / "b.mp4")], protocol, reading)
     assert windows.spans[:, 0].tolist() == [0, 5, 10, 15, 20]

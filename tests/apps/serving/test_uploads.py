@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from starlette.routing import Route
 
 from messages import prints, refuses
 from platforms import WINDOWS
@@ -114,10 +113,3 @@ def test_a_full_disk_is_one_line(served: Served, uploads: Uploads, tmp_path: Pat
     assert uploads._files == {}
     tmp_path.mkdir()
     assert served.log == []
-
-
-def test_only_a_post_uploads(uploads: Uploads) -> None:
-    assert {route.path: route.methods for route in uploads.routes if isinstance(route, Route)} == {
-        UPLOAD: {"POST"},
-        f"{UPLOAD}/{{token}}": {"GET", "HEAD"},
-    }

@@ -23,7 +23,7 @@ def intervals(*columns: list[float], step: float = 1.0) -> list[Interval]:
 
 
 def events_in(rows: list[Interval], names: list[str], rule: Hysteresis) -> list[Event]:
-    return [event for event in events_of(rows, names, rule) if event.known]
+    return [event for event in events_of(rows, names, rule) if event.accepted]
 
 
 def subtitles(events: Iterable[Event]) -> str:
@@ -64,7 +64,7 @@ def test_none_of_these_ends_event():
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
     result = events_of(rows, ["a", "b"], rule)
     assert "0.900 at 0.00 s" in why_none(rows, ["a", "b"], rule, None)
-    assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
+    assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, accepted=False)]
     assert result[0].to_json()["name"] is None
     assert result[0].cells[2] == "none of these"
     assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")

@@ -184,7 +184,7 @@ class _Encoder:
         paths = [Path(path) for path in batch["path"].to_pylist()]
         scored = entry_scores(self.model, self._features(clips), self.protocol.pooling)
         predictions = predictions_of(self.model.names, paths, *scored, **self.about)
-        entries = [{"answer": each.named} | json_entry(each, self.about["calibration"]) for each in predictions]
+        entries = [{"answer": each.answer_name} | json_entry(each, self.about["calibration"]) for each in predictions]
         text, names = pa.string(), pa.list_(pa.string())
         top = pa.list_(pa.struct([("name", text), ("probability", pa.float64())]))
         columns = {"path": text, "top": top, "answer": text, "labels": names, "set": names, "error": text}

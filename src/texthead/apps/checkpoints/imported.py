@@ -22,7 +22,7 @@ from texthead.media import MediaPath
 from texthead.models import Temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
-from texthead.text import fill_templates
+from texthead.text import class_prompts
 
 # Tokens of CLIP's tokenizer.
 _CLIP_WORDS = 49_408
@@ -83,12 +83,12 @@ def import_published(
         changes: values that replace those of the kind's `Convention`.
 
     Raises:
-        RunError: the folder already holds a run.
+        RunError: the folder already contains a run.
         EncoderError: the file cannot be read, or lacks a part that no original encoder provides.
         DataError: the options do not fit the file.
     """
     if is_run(out):
-        raise RunError(f"{out}: already holds a run; choose another folder")
+        raise RunError(f"{out}: already contains a run; choose another folder")
     checkpoint, notes = published.read_published(path, hints.kind), list[str]()
     convention, frames, quick_gelu = _settled(checkpoint, path, hints, changes, notes)
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
@@ -108,7 +108,7 @@ def import_published(
         temporal=temporal,
         template=convention.template,
     )
-    prompts = fill_templates(convention.template, labels)
+    prompts = class_prompts(convention.template, labels)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     if convention.interaction == "vcs":
         head = SpottingHead.from_prompts(texts, prompts, names=labels, scale=scale)
@@ -210,7 +210,7 @@ def _encoder(
             )
         if "ln_final.weight" not in tensors:
             return encoder, None
-        first = ClipModel.named(base.removeprefix("openclip:")).tensors()
+        first = ClipModel.from_name(base.removeprefix("openclip:")).tensors()
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
     elif base is not None:
@@ -290,12 +290,12 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
         labels: the labels, in the order of the classifier's rows; the model's own if None.
 
     Raises:
-        RunError: the folder already holds a run.
-        EncoderError: it is no classifier of clips, or its pooling is unknown.
+        RunError: the folder already contains a run.
+        EncoderError: it is not a classifier of clips, or its pooling is unknown.
         DataError: the labels differ from the classifier's rows in number.
     """
     if is_run(out):
-        raise RunError(f"{out}: already holds a run; choose another folder")
+        raise RunError(f"{out}: already contains a run; choose another folder")
     visual, config, tensors, clip, logits = load_classifier(source)
     own = [name for _, name in sorted(config.id2label.items())]
     labels = own if labels is None else labels
@@ -324,7 +324,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     recipe = Recipe(
         name=f"imported, {kind}",
         frames=visual.spec.frames,
-        origin="centre",
+        origin="center",
         pooling="probabilities",
         temporal="vjepa2" if kind == "vjepa2" else "mean",
     )

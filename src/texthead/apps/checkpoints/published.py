@@ -47,7 +47,7 @@ class Convention:
 
     template: str | tuple[str, ...]
     template_pooling: Literal["features", "probabilities"] = "features"
-    origin: Origin = "centre"
+    origin: Origin = "center"
     pooling: Pooling = "features"
     crops_along: Along = "width"
     pixels: Literal["clip", "imagenet"] = "clip"

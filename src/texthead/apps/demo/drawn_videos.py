@@ -110,7 +110,7 @@ def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object is in one frame: centre and radius in units of the frame side (0 to 1), angle in degrees."""
+    """Where an object is in one frame: center and radius in units of the frame side (0 to 1), angle in degrees."""
 
     x: float
     y: float
@@ -167,7 +167,7 @@ def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]
 
 
 def _room(radius: float) -> float:
-    """Return how far the centre of an object can move between two borders: 0.49 for a radius of 0.24."""
+    """Return how far the center of an object can move between two borders: 0.49 for a radius of 0.24."""
     return 1 - 2 * (radius + OBJECT_MARGIN)
 
 
@@ -211,7 +211,7 @@ def cut_out(image: Image.Image) -> Image.Image:
 
 CANVAS = 1.3  # canvas side over frame side: the frame is a window that drifts over the canvas
 
-DRIFT = 0.14  # largest drift from the centre of the canvas, in frame sides; less than (CANVAS - 1) / 2
+DRIFT = 0.14  # largest drift from the center of the canvas, in frame sides; less than (CANVAS - 1) / 2
 
 
 def _background(size: int, rng: np.random.Generator) -> Image.Image:
@@ -362,7 +362,7 @@ def draw_set(
     note, described = out / "drawn.json", json.dumps(parameters, indent=2) + "\n"
     if note.is_file():
         if note.read_text(encoding="utf-8", errors="replace") != described:
-            raise DataError(f"{out} holds another draw than {dict(parameters)}; use a new or empty folder")
+            raise DataError(f"{out} has videos of another draw than {dict(parameters)}; use a new or empty folder")
         return out / MANIFEST
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()

@@ -98,7 +98,7 @@ class Outcome:
 
     def summary(self) -> list[str]:
         """Return the result in sentences, and one on each example."""
-        learned, probe, names = (self.rows[title] for title in ("vision-only, learned", "probe", "zero-shot-centred"))
+        learned, probe, names = (self.rows[title] for title in ("vision-only, learned", "probe", "zero-shot-centered"))
         truth = [self.unseen.names[index].split(" ", 2) for index in self.unseen.targets.tolist()]
         answers = [self.unseen.names[index].split(" ", 2) for index in self.unseen.predicted.tolist()]
         pairs = [(true, said) for true, said in zip(truth, answers, strict=True) if true != said]
@@ -167,9 +167,9 @@ def run_demo(
         f"{len(division.train)} training clips, {len(division.scored)} + {len(bench.unseen_test)} test clips"
     )
     status("scoring zero-shot and the probe")
-    plain = Recognizer(bench.experiment.encoder.visual, MeanPool(), bench.experiment.fit("zero-shot-centred"))
+    plain = Recognizer(bench.experiment.encoder.visual, MeanPool(), bench.experiment.fit("zero-shot-centered"))
     # The probe cannot score unseen classes.
-    rows = {"zero-shot-centred": bench.row(plain), "probe": (bench.experiment.evaluate("probe").top1, None, None)}
+    rows = {"zero-shot-centered": bench.row(plain), "probe": (bench.experiment.evaluate("probe").top1, None, None)}
     status("scoring the heads")
     # The heads and their temporal module are small: more threads would only wait for each other.
     threads, models = torch.get_num_threads(), {}

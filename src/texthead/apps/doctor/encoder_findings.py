@@ -11,10 +11,9 @@ from jaxtyping import Float, Int
 
 from texthead import Encoder, Item
 from texthead.apps.doctor.findings import Finding
-from texthead.encoders import imagenet_texts
 from texthead.errors import EncoderError
 from texthead.evaluation import standard_error
-from texthead.text import class_prompts, clean_name, flat
+from texthead.text import class_prompts, clean_name, flat, imagenet_texts
 
 # Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
 ROWS_ALIKE = 0.7
@@ -69,7 +68,7 @@ def swaps(
     of a class's items, or of a name, cancel. A class is in at most one swap.
 
     Args:
-        cosines: of each item's centred feature with each class's text row.
+        cosines: of each item's centered feature with each class's text row.
         targets: class of each item.
         groups: group of each item, such as a scene.
     """
@@ -92,18 +91,18 @@ def swaps(
     return result
 
 
-def centred_cosines(
+def centered_cosines(
     rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: np.ndarray
 ) -> Float[np.ndarray, "items classes"]:
-    """Return the cosine of each item's feature, centred on the mean of the class means, with each text row.
+    """Return the cosine of each item's feature, centered on the mean of the class means, with each text row.
 
     Args:
         rows: text row of each class.
         seen: mean feature of each item.
         targets: class of each item.
     """
-    centre = np.mean([seen[targets == target].mean(0) for target in np.unique(targets)], axis=0)
-    directions = seen - centre
+    center = np.mean([seen[targets == target].mean(0) for target in np.unique(targets)], axis=0)
+    directions = seen - center
     return directions / np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12) @ rows.T
 
 
@@ -145,7 +144,7 @@ def class_findings(
     if not judged:
         return
     targets = np.array([index_of[items[index].label] for index in judged])
-    cosines = centred_cosines(rows, np.stack(seen)[judged], targets)
+    cosines = centered_cosines(rows, np.stack(seen)[judged], targets)
     for swap in swaps(cosines, targets, [items[index].group_key for index in judged]):
         detail = (
             f"with {labels[swap.second]}: items of both classes fit the other's name better "

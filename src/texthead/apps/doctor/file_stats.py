@@ -83,7 +83,7 @@ def stats_of_file(path: Path) -> FileStats:
                     colours = ImageStats.colours_of(picture)
                 greys.append(ImageStats.grey_of(picture))
                 facts = replace(facts, width=width, height=height)
-            (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+            (spread,) = Views(origin="center").frame_indices(len(greys), COMPARED_FRAMES)
             return replace(
                 facts,
                 brightest=max(float(np.percentile(grey, 95)) for grey in greys),

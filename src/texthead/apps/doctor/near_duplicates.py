@@ -48,9 +48,9 @@ def alike(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, "
     Args:
         features: of items, by position; without features, only edges are compared.
     """
-    pairs, centred = alike_by_edges(facts), _centred(features or {})
+    pairs, centered = alike_by_edges(facts), _centered(features or {})
     for pair in [*pairs]:
-        if all(index in centred for index in pair) and _cosine(*(centred[each] for each in pair)) <= NOT_CONTRADICTED:
+        if all(index in centered for index in pair) and _cosine(*(centered[each] for each in pair)) <= NOT_CONTRADICTED:
             del pairs[pair]
     return alike_by_feature(facts, features or {}) | pairs
 
@@ -74,21 +74,21 @@ def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
 
 
 def alike_by_feature(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
-    """Return pairs of files whose centred features have a high cosine.
+    """Return pairs of files whose centered features have a high cosine.
 
     Args:
         features: of items, by position.
     """
-    centred = _centred(features)
-    indices = [index for index in _comparable(facts) if index in centred]
-    pairs = near_pairs(np.stack([centred[index] for index in indices]), FEATURES_ALIKE) if indices else ()
+    centered = _centered(features)
+    indices = [index for index in _comparable(facts) if index in centered]
+    pairs = near_pairs(np.stack([centered[index] for index in indices]), FEATURES_ALIKE) if indices else ()
     words = "features' cosine {:.3f}"
     return {(indices[one], indices[other]): Likeness(words.format(cosine)) for one, other, cosine in pairs}
 
 
-def _centred(features: Mapping[int, Float[np.ndarray, " dim"]]) -> dict[int, Float[np.ndarray, " dim"]]:
-    centre = np.mean([*features.values()], axis=0) if features else None
-    return {index: feature - centre for index, feature in features.items()}
+def _centered(features: Mapping[int, Float[np.ndarray, " dim"]]) -> dict[int, Float[np.ndarray, " dim"]]:
+    center = np.mean([*features.values()], axis=0) if features else None
+    return {index: feature - center for index, feature in features.items()}
 
 
 def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"]) -> float:

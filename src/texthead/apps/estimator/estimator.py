@@ -38,7 +38,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         method: as in `train`: "text-probe" combines text rows with the labelled items; "probe" is a
-            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centred" is the text rows
+            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centered" is the text rows
             and the center of the labelled items.
         encoder: as in `load_encoder`.
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
@@ -136,7 +136,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             self._loaded = (self.encoder, encoder)
         spec = encoder.visual.spec
         frames = self.frames or spec.clip_frames(4)
-        recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="centre", stride=spec.stride)
+        recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="center", stride=spec.stride)
         cache = True if self.cache is None else self.cache
         reading = ReadOptions(self.workers, cache=cache, skip_unreadable=True, engine=self.engine)
         return FrozenEncoder(encoder, spec.protocol(recipe), reading)
@@ -156,7 +156,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the prompts of each class's row."""
         labels = [str(label) for label in self.classes_]
         if self.class_names is None:
-            return class_prompts(self.template, clean_names(labels), [None] * len(labels))
+            return class_prompts(self.template, clean_names(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:
             raise DataError(f"`class_names` has no entry for label {missing[0]!r}: add it, or remove `class_names`")

@@ -25,10 +25,7 @@ class Export:
         private: make the repository on the hub private
     """
 
-    JSON: ClassVar = (
-        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, labelled, correct, correct_run; for a "
-        "hub run, url"
-    )
+    JSON: ClassVar = "out, bytes, frames, scores, probabilities, files, agree; for a hub run, url"
 
     run: str = common("run")
     out: str | None = option(None, "FOLDER", writes="/")
@@ -37,7 +34,7 @@ class Export:
     classes: str | None = common("classes")
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run, DataError if options exclude each other."""
+        """Raise RunError if RUN is not a run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to is not None:
             if not self.to.startswith(_HUB):
@@ -77,10 +74,7 @@ class Export:
         )
         if parity.files:
             what = "exactly the same classes" if run.model.multilabel else "the same top-1 class"
-            cost = (
-                f"; {parity.correct} correct, {parity.correct_run} with the run" if parity.agree < parity.files else ""
-            )
-            agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files{cost}"
+            agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files"
         else:
             agreement = "no held-out file of the run exists, so the model was not compared on files"
         console.results().print(agreement)

@@ -72,11 +72,11 @@ def _write_model(file: Path, scorer: Scorer) -> None:
         RunError: the model has control flow that depends on values of its input.
     """
     size, most = scorer.protocol.sizes.size, _most_frames(scorer)
-    frames = scorer.protocol.frames if scorer.model.sees_clips else min(3, most or 3)
+    frames = scorer.protocol.frames if scorer.model.takes_clips else min(3, most or 3)
     # No size is a multiple of another, so that torch.export does not treat them as equal.
     shape = (2, scorer.protocol.views.clips, frames, size + 9, size + 27, 3)
     free: dict[int, Any] = {0: Dim("batch"), 3: Dim("height", min=size), 4: Dim("width", min=size)}
-    if not scorer.model.sees_clips:
+    if not scorer.model.takes_clips:
         free[2] = Dim("frames", max=most)
     problem = f"{scorer.model.spec.source}: cannot be exported"
     # torch.export raises many types.
@@ -90,7 +90,7 @@ def _write_model(file: Path, scorer: Scorer) -> None:
 
 def _most_frames(scorer: Scorer) -> int | None:
     """Return the maximum number of frames in a clip; None if there is none, or an encoder of clips fixes it."""
-    options = {} if scorer.model.sees_clips else getattr(scorer.model.temporal, "options", {})
+    options = {} if scorer.model.takes_clips else getattr(scorer.model.temporal, "options", {})
     return options.get("max_frames")
 
 
@@ -98,7 +98,7 @@ def preprocessing(scorer: Scorer) -> dict[str, Any]:
     """Return the content of `preprocessing.json`: the steps of `predict.py` and those inside the model."""
     spec, protocol = scorer.model.spec, scorer.protocol
     pixels, views = protocol.sizes, protocol.views
-    frames = protocol.frames if scorer.model.sees_clips else "any"
+    frames = protocol.frames if scorer.model.takes_clips else "any"
     return {
         "format": 1,
         "model": MODEL,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead import Item, Reporter, Run
+from texthead import Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
 from texthead.data import ViewClips, evenly
@@ -31,66 +31,50 @@ class Parity:
         frames: frame counts of the noise clips that were compared.
         scores, probabilities: largest differences, over these clips and the held-out files.
         files: number of held-out files that were compared.
-        same_pixels: whether predict.py made the same input from every file.
         agree: number of files with the same predicted class or classes.
-        labelled: number of files whose labels are classes of the run.
-        correct, correct_run: number of these that the exported model and the run predict correctly.
     """
 
     frames: tuple[int, ...]
     scores: float
     probabilities: float
     files: int
-    same_pixels: bool
     agree: int
-    labelled: int
-    correct: int
-    correct_run: int
 
 
 def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter()) -> Parity:
     """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
     predictor, protocol = standalone.Predictor(folder), scorer.protocol
     limit = predictor.settings["input"]["most_frames"]
-    tried = (protocol.frames,) if scorer.model.sees_clips else (1, 2, protocol.frames, 2 * protocol.frames)
+    tried = (protocol.frames,) if scorer.model.takes_clips else (1, 2, protocol.frames, 2 * protocol.frames)
     counts = sorted({min(count, limit or count) for count in tried})
     pairs = []
     for count in counts:
         clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
         pairs.append((_scores(scorer, clips), predictor.model(clips)))
-    items = held_out_items(run)
-    files = [item.path for item in items]
-    views = ViewClips(files, protocol)
-    same, best = True, []
+    files = held_out_files(run)
+    views, compared, agree = ViewClips(files, protocol), 0, 0
     with reporter.bar("write and compare", "files") as progress:
-        for i, item in enumerate(items):
+        for i, file in enumerate(files):
             view = views[i]
             if not isinstance(view, MediaError):
-                clips = standalone.read_clips(files[i], predictor.settings)[None]
-                same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
+                clips = standalone.read_clips(file, predictor.settings)[None]
+                if not torch.equal(view[None], scorer.crops(torch.from_numpy(clips))):
+                    raise RunError(
+                        f"predict.py decodes {file} to other pixels than texthead; please report your torch version "
+                        "and CPU"
+                    )
                 pairs.append((_scores(scorer.score_views, view[None].numpy()), predictor.model(clips)))
-                both = []
-                for scores in pairs[-1]:
-                    order, count = predictor.ranked(scores[0])
-                    both.append({predictor.names[index] for index in order[:count]})
-                best.append((*both, {*item.labels}))
+                ours, theirs = ({*order[:count]} for order, count in (predictor.ranked(each[0]) for each in pairs[-1]))
+                compared, agree = compared + 1, agree + (ours == theirs)
             progress(i + 1, len(files))
     of = predictor.probabilities
     measured = Parity(
         tuple(counts),
         _largest_difference(pairs),
         _largest_difference([(of(ours.astype(float)), of(theirs.astype(float))) for ours, theirs in pairs]),
-        len(best),
-        same,
-        agree=sum(predicted == exported for predicted, exported, _ in best),
-        labelled=sum({*labels} <= {*run.labels} for *_, labels in best),
-        correct=sum(exported == label for _, exported, label in best),
-        correct_run=sum(predicted == label for predicted, _, label in best),
+        compared,
+        agree,
     )
-    if not measured.same_pixels:
-        raise RunError(
-            "predict.py decodes held-out files to other pixels than texthead; please report your torch version and CPU"
-        )
     if not measured.probabilities <= TOLERANCE:  # Nor NaN.
         raise RunError(
             f"the exported model's probabilities differ from the run's by {measured.probabilities:.1e}, more than "
@@ -99,11 +83,11 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
     return measured
 
 
-def held_out_items(run: Run) -> list[Item]:
+def held_out_files(run: Run) -> list[Path]:
     """Return some held-out files that still exist, evenly spaced."""
     # `predict.py` reads only images and videos.
     items = run.split.items("held_out").items
-    existing = [item for item in items if item.media.reader in (Image, Video) and item.path.is_file()]
+    existing = [item.path for item in items if item.media.reader in (Image, Video) and item.path.is_file()]
     return [existing[index] for index in evenly(len(existing), CHECKED)]
 
 

@@ -58,7 +58,7 @@ def frame_indices(length: int, settings: dict) -> list[list[int]]:
     if origin == "first":
         shifts = [k * max(0, length - frames) // (frames * max(1, clips - 1)) for k in range(clips)]
         return [[shift + i * length // frames for i in range(frames)] for shift in shifts]
-    if origin == "centre":
+    if origin == "center":
         indices = [int(i * (length / count) + length / count / 2) for i in range(count)]
     elif count == 1:
         indices = [length // 2]
@@ -168,21 +168,21 @@ def upright(frame: av.VideoFrame) -> np.ndarray:
 
 def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool, antialias: bool) -> np.ndarray:
     """Resize the frame as torch does: first the width, then the height."""
-    resize, values = (smooth, frame) if antialias else (sharp, frame.astype(np.float64))
+    resize, values = (resize_antialiased, frame) if antialias else (resize_without_antialias, frame.astype(np.float64))
     for axis, new in ((1, width), (0, height)):
         if frame.shape[axis] != new:
             values = np.moveaxis(resize(np.moveaxis(values, axis, 0), new, bicubic), 0, axis)
     return values if antialias else np.rint(values.round(6)).clip(0, 255).astype(np.uint8)
 
 
-def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
+def resize_antialiased(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     """Resize uint8 `rows` along the first axis to `new` entries, antialiased, with integer weights."""
     old, scale = len(rows), len(rows) / new
     wide = max(scale, 1.0)
     support = (2.0 if bicubic else 1.0) * wide
-    centres = scale * (np.arange(new) + 0.5)
-    taps = (centres - support + 0.5).astype(np.int64) + np.arange(int(2 * support) + 2)[:, None]
-    weights = kernel(np.abs((taps - centres + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
+    centers = scale * (np.arange(new) + 0.5)
+    taps = (centers - support + 0.5).astype(np.int64) + np.arange(int(2 * support) + 2)[:, None]
+    weights = kernel(np.abs((taps - centers + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
     weights /= weights.sum(0)
     bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max() * 2 ** (b + 1)) >= 2**15)
     integers = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
@@ -192,15 +192,15 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     return (total >> bits).clip(0, 255).astype(np.uint8)
 
 
-def sharp(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
+def resize_without_antialias(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     """Resize float64 `rows` along the first axis to `new` entries, from the nearest ones alone."""
     old = len(rows)
-    centres = old / new * (np.arange(new) + 0.5) - 0.5
-    centres = centres if bicubic else centres.clip(0)
+    centers = old / new * (np.arange(new) + 0.5) - 0.5
+    centers = centers if bicubic else centers.clip(0)
     total = np.zeros((new, *rows.shape[1:]))
     for tap in (-1, 0, 1, 2) if bicubic else (0, 1):
-        indices = np.floor(centres) + tap
-        weights = kernel(np.abs(centres - indices), -0.75 if bicubic else None)
+        indices = np.floor(centers) + tap
+        weights = kernel(np.abs(centers - indices), -0.75 if bicubic else None)
         total += weights[:, None, None] * rows[indices.astype(np.int64).clip(0, old - 1)]
     return total
 

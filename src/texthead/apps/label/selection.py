@@ -14,17 +14,17 @@ from texthead.transfer import class_center, multilabel_head, text_evidence, text
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
 KERNEL_WIDTH = 0.2
 
-# Files whose centred features have a higher cosine are near copies, of which one is enough.
+# Files whose centered features have a higher cosine are near copies, of which one is enough.
 COPY = 0.97
 
 # Larger sets are sampled down to this size, since the similarities of more files would not fit into memory.
 MAX_FILES = 5000
 
-# Logit scale of text rows on centred features before there are labels.
+# Logit scale of text rows on centered features before there are labels.
 SCALE = 10.0
 
 
-def guesses(
+def class_probabilities(
     rows: Float[Tensor, "classes dim"] | None,
     features: Float[Tensor, "files dim"],
     labelled: Sequence[int],
@@ -124,7 +124,7 @@ class Similarities:
         """Return exp(-distance^2 / width); 1 for a file and itself."""
         return np.exp((2 * cosines - 2) / self._width)
 
-    def next(
+    def suggest(
         self,
         probabilities: Float[Tensor, "files classes"],
         labelled: Sequence[int],
@@ -140,7 +140,7 @@ class Similarities:
         have more labelled or chosen files than others, come last.
 
         Args:
-            probabilities: current class probabilities, as from `guesses`.
+            probabilities: current class probabilities, as from `class_probabilities`.
 
         Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedy.
         """

@@ -159,7 +159,7 @@ class Answerer:
         model, protocol = run.model, run.protocol
         calibration, _ = run.calibration_for(protocol)
         clip = clip_of(question.path, protocol)
-        if length == 1 and isinstance(model.temporal, MeanPool) and not model.sees_clips:
+        if length == 1 and isinstance(model.temporal, MeanPool) and not model.takes_clips:
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
         saliency = cover(model, clip, engine="auto")
         if calibration is not None:
@@ -180,7 +180,7 @@ class Answerer:
         if not names and self._run is not None:
             return self._run
         if not names:
-            raise DataError("no class names; type some, because this page has no run with classes of its own")
+            raise DataError("no class names; type some, because this page has no run with its own classes")
         if self._last is None or self._last[0] != names:
             clean = clean_names(names)
             if self._run is not None:

@@ -91,7 +91,7 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     """Return download links with the output of `predict` and `timeline`; the files are embedded."""
     path = answer.prediction.path
     entry = json_entry(answer.prediction, answer.calibration)
-    columns = csv_columns(answer.calibration, sets=False, multilabel=answer.prediction.chosen is not None)
+    columns = csv_columns(answer.calibration, sets=False, multilabel=answer.prediction.num_labels is not None)
     files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows(answer.prediction, columns)]))]
     if timeline is not None:
         events = timeline.events

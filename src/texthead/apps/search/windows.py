@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from texthead import Encoder, MeanPool, Protocol, ReadOptions, Recognizer, Reporter
 from texthead.errors import MediaError, RunError, reason
-from texthead.features import encode, frame_times, item_features
+from texthead.features import encode, item_features
 from texthead.files import replacing
 from texthead.media import MediaPath, Span
+from texthead.parallel import FileDataset, read_each
 from texthead.platform import MAPPED_FILES_ARE_REPLACEABLE
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
@@ -193,15 +194,13 @@ def windows_of(
 
     They are of similar frames if features are means of frames, else of equal length.
     """
-    means = model.sees_frames_apart and type(model.temporal) is MeanPool
+    means = model.encodes_frames_independently and type(model.temporal) is MeanPool
     cut_and_encode = _of_similar_frames if means else _of_equal_length
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
             media = [*map(MediaPath, paths[start : start + _FILES])]
             cut_it = [not (each.is_part or each.is_member or each.is_image) and each.reader.one_file for each in media]
-            times = frame_times(
-                model.visual_encoder, [each.path for each in compress(media, cut_it)], protocol, reading
-            )
+            times = read_each(FileDataset(_times, [each.path for each in compress(media, cut_it)]), reading.workers)
             files = [(each, _grid(next(times)) if cuts else None) for each, cuts in zip(media, cut_it, strict=True)]
 
             def count(share: int, whole: int, start: int = start, files: int = len(files)) -> None:
@@ -247,6 +246,12 @@ def _of_equal_length(
             yield MediaError(media.path, faults[0].problem, faults[0].fault)
         else:
             yield own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)])
+
+
+def _times(path: Path) -> list[float]:
+    """Return a file's frame times in seconds; nothing is decoded if the packets have times."""
+    with MediaPath(path).open() as media:
+        return [*media.times]
 
 
 def _grid(times: Sequence[float] | MediaError) -> _Grid | None:

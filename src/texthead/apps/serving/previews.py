@@ -31,7 +31,7 @@ def preview(path: Path, pictures: int = FRAMES, version: str = "") -> tuple[str,
     with MediaPath(path).open() as media:
         indices = evenly(media.num_frames, pictures)
         media.min_short_side = side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
-        small = {index: _small(picture, side) for index, picture in media.safe_pictures(set(indices))}
+        small = {index: _small(picture, side) for index, picture in media.safe_frames(set(indices))}
         seconds = media.duration_seconds
     frames = [small[index] for index in indices if index in small]
     if not frames:

@@ -15,20 +15,20 @@ from texthead.evaluation import NONE
 class Interval(NamedTuple):
     """The probability of each class (0-1) from `start` to `end`, in seconds; the next interval starts where it ends.
 
-    `known` is False if a calibrated model rejects it as none of the classes.
+    `accepted` is False if a calibrated model rejects it as none of the classes.
     """
 
     start: float
     end: float
     scores: Sequence[float]
-    known: bool = True
+    accepted: bool = True
 
 
 @dataclass(frozen=True)
 class Event:
     """One class from `start` to `end` (seconds from the first frame), with its mean and peak probability.
 
-    The mean excludes bridged gaps. A time that is none of the classes is an event with `known` False, with the highest
+    The mean excludes bridged gaps. A time that is none of the classes is an event with `accepted` False and the highest
     probability of any class.
     """
 
@@ -37,7 +37,7 @@ class Event:
     end: float
     mean: float
     peak: float
-    known: bool = True
+    accepted: bool = True
 
     COLUMNS: ClassVar = ("start", "end", "name", "mean", "peak")
 
@@ -49,7 +49,7 @@ class Event:
     def to_json(self) -> dict[str, object]:
         """Return the event for JSON, unrounded; `name` is null for none of the classes."""
         numbers = {key: getattr(self, key) for key in ("start", "end", "mean", "peak")}
-        return {"name": self.name if self.known else None, **numbers}
+        return {"name": self.name if self.accepted else None, **numbers}
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
         start, end, weighted, duration, best = unfinished[:, long]
         rows = np.stack([start, end, weighted / duration, best], 1).tolist()
         of = [*names, NONE]
-        events.extend(Event(of[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True))
+        events.extend(Event(of[i], *row, accepted=i < none) for i, row in zip(long.tolist(), rows, strict=True))
         unfinished[:, over] = math.nan
 
     for interval in intervals:
-        start, end, scores, known = interval
+        start, end, scores, accepted = interval
         values = np.array([*scores, max(scores)])
-        on = (values >= np.where(on, leave, enter)) & known
-        on[-1] = not known
+        on = (values >= np.where(on, leave, enter)) & accepted
+        on[-1] = not accepted
         unfinished[:, on & np.isnan(starts)] = np.array([start, end, 0, 0, 0])[:, None]
         ends[on] = end
         total += values * (end - start) * on

@@ -54,8 +54,8 @@ class Events(list[Event]):
         why_none: str = "",
     ):
         self.all = [*events]
-        super().__init__(event for event in self.all if event.known)
-        self.none_of_these = [event for event in self.all if not event.known]
+        super().__init__(event for event in self.all if event.accepted)
+        self.none_of_these = [event for event in self.all if not event.accepted]
         self.path, self.rule, self.times, self.intervals = path, rule, times, intervals
         self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
 
@@ -153,10 +153,10 @@ def _clock(thousandths: int) -> str:
 def why_none(
     intervals: Sequence[Interval], names: Sequence[str], rule: Hysteresis, calibration: Calibration | None
 ) -> str:
-    """Return why there is no event, with the highest probability; that of a known interval, if there are any."""
-    best = max(intervals, key=lambda each: (each.known, max(each.scores)))
+    """Return why there is no event, with the highest probability; that of an accepted interval, if there are any."""
+    best = max(intervals, key=lambda each: (each.accepted, max(each.scores)))
     top = max(best.scores)
-    if not best.known and calibration is not None and calibration.threshold is not None:
+    if not best.accepted and calibration is not None and calibration.threshold is not None:
         why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
     elif rule.thresholds is not None:
         why = f"none stayed above the threshold of its class for `min_length={rule.min_length:g}` s"

@@ -79,7 +79,7 @@ class Sliding:
 
     def views(self, frames: int) -> Views:
         """Return the clips of `frames` frames in one window."""
-        return Views(clips=max(1, self.points // frames), origin="centre")
+        return Views(clips=max(1, self.points // frames), origin="center")
 
 
 def intervals_of(
@@ -109,22 +109,22 @@ def intervals_of(
     Raises:
         DataError: a time is not later than the previous one, or more than an hour later.
     """
-    apart = model.eval().sees_frames_apart
+    apart = model.eval().encodes_frames_independently
     encoder = (engine or model.visual) if apart else nn.Identity()
     scorer = model.on_features() if apart else model
     points = sliding.points
 
     @torch.inference_mode()
     def scored() -> tuple[Sequence[float], bool]:
-        """Return the probabilities of the window, and whether they are known."""
+        """Return the probabilities of the window, and whether they are accepted."""
         clips = sliding.views(protocol.frames).frame_indices(len(window), protocol.frames)
         chosen = torch.tensor(clips, device=model.device)
         features = scorer.features(torch.stack([*window])[chosen])
         logits = head_scores(scorer, features[None], pooling=protocol.pooling)
-        known = calibration is None or bool(calibration.is_known(logits))
+        accepted = calibration is None or bool(calibration.accepts(logits))
         probabilities = model.probabilities(logits if calibration is None else calibration.apply(logits))[0]
         # In single precision: a long video has many.
-        return array("f", probabilities.tolist()), known
+        return array("f", probabilities.tolist()), accepted
 
     window, last = deque[Tensor](maxlen=points), None
     pictures = _on_screen(frames, end, sliding.rate)
@@ -198,11 +198,11 @@ def open_timed(path: str | Path) -> Media:
 def _say_how(run: Run, video: Media, sliding: Sliding, protocol: Protocol, reporter: Reporter) -> None:
     """Report what is scored, and what makes scores slow or inexact."""
     model, (calibration, _) = run.model, run.calibration_for(protocol)
-    clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.sees_frames_apart else ""
+    clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.encodes_frames_independently else ""
     each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
-    reporter.say(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {each}")
-    if not model.sees_frames_apart:
-        inside, times = "the encoder" if model.sees_clips else type(model.temporal).__name__, clips * protocol.frames
+    reporter.say(f"{sliding.rate:g} frames per second{once}; each window of {sliding.window:g} s is {each}")
+    if not model.encodes_frames_independently:
+        inside, times = "the encoder" if model.takes_clips else type(model.temporal).__name__, clips * protocol.frames
         reporter.note(f"{inside} sees several frames at once, so each window is encoded whole: {times} times the work")
     if not video.has_times:
         reporter.note(f"{video.path} has no time stamps: times are counted from its frame rate")
@@ -268,5 +268,5 @@ def find_events(
         intervals=intervals,
         settings={"window": sliding.window, "rate": sliding.rate},
         calibration=calibration,
-        why_none="" if any(event.known for event in events) else why_none(intervals, model.names, rule, calibration),
+        why_none="" if any(event.accepted for event in events) else why_none(intervals, model.names, rule, calibration),
     )
