@@ -90,7 +90,9 @@ class Label:
             reporter=console.reporter,
         )
         if pool.classes:
-            console.say_names(pool.classes, clean_names(pool.classes), "{}")
+            names = clean_names(pool.classes)
+            console.say_names(pool.classes, names)
+            console.say_prompts(pool.classes, names)
         console.say_skipped(pool.skipped)
         return pool
 
