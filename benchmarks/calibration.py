@@ -2,7 +2,7 @@
 
     python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
 
-Each seed draws K items a class from the training split and halves the other items, keeping groups whole: one half to
+Each seed draws K items per class from the training split and halves the other items, keeping groups whole: one half to
 calibrate, one to test. Three recognisers on features that `mini` encodes once: zero-shot centered on the K items, text
 rows and items fitted together, the logistic probe. For "none of these" four classes (airborne two, drawn videos
 sixteen) are removed at random. The training items of half of them set the threshold; it is tested on the other items
@@ -30,8 +30,8 @@ from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.features.frozen import FrozenItems
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.experiment import Experiment
+from texthead.transfer.linear_probes import class_center, logistic_head, text_probe_head
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9
@@ -86,7 +86,7 @@ def with_labels(items: FrozenItems, labels: list[int]) -> FrozenItems:
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
-    """Return K items a class, or all."""
+    """Return K items per class, or all."""
     if k is None:
         return items
     return items.select(splits.k_shot(items.data.label_sets, k, names=items.data.item_names, seed=seed))

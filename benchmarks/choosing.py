@@ -2,10 +2,10 @@
 
     python -m benchmarks.choosing --data ../shared/data [--sets clothing airborne] [--k 1 2 4 8 16 all] [--draws 20]
 
-Each draw takes K items a class from the training split, for each K that every class can supply. The whole test split is
+Each draw takes K items per class from the training split, for each K that all classes can supply. The test split is
 scored and chooses nothing. `C = 10`: logistic regression on centered features of length 1. `plain`:
 LogisticRegression() on the features as they are. `CV`: C from 1 to 1000 by cross-validation on centered features, from
-two items a class on. `no names`: the lead of text-probe over the probe, which has no names. Leads are paired by draw,
+two items per class on. `no names`: the lead of text-probe over the probe, which has no names. Leads are paired by draw,
 with the 95 % t-interval of their mean over draws, and the worst draw. With all items there is one draw, and the
 interval is over test items, grouped.
 """
@@ -30,8 +30,8 @@ from texthead.encoders.load import EncoderOptions
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import class_center
 from texthead.transfer.experiment import Experiment, load_experiment
+from texthead.transfer.linear_probes import class_center
 
 SETS = {
     "clothing": "image/clothing/images.csv",
@@ -70,7 +70,7 @@ def items_of(experiment: Experiment, dataset: Dataset) -> FrozenItems:
 def plain_scores(
     features: Tensor, targets: Tensor, tests: Tensor, *, balanced: bool = False
 ) -> Iterator[tuple[str, Float[np.ndarray, "tests classes"]]]:
-    """Yield the scores of each of scikit-learn's regressions; CV only from two items a class on."""
+    """Yield the scores of each of scikit-learn's regressions; CV only from two items per class on."""
     center, y = class_center(features, targets), targets.numpy()
     x, q = (normalize(each - center, dim=-1).numpy() for each in (features, tests))
     options = {"max_iter": 3000, "class_weight": "balanced" if balanced else None}

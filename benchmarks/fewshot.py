@@ -1,8 +1,8 @@
-"""Top-1 with K items a class: zero-shot, probe, vision-only and text heads on one budget, several seeds.
+"""Top-1 with K items per class: zero-shot, probe, vision-only and text heads on one budget, several seeds.
 
     python -m benchmarks.fewshot --data ../shared/data [--seeds 5] [--out fewshot.json]
 
-Each seed draws its own K items a class from the training split; the whole test split is scored. All fine-tuned rows
+Each seed draws its own K items per class from the training split; the whole test split is scored. All fine-tuned rows
 use the recipe `small` at its own 128 pixels, 4 frames a clip, mean pooling and at least 40 steps. Vision-only is Eq. 1
 with its head at the encoder's rate, and at 30 times that rate. The interval is the 95 % t-interval of the mean over
 seeds.
@@ -23,8 +23,8 @@ from texthead.evaluation import evaluate
 from texthead.models.build import make_head
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
-from texthead.training.fit_recipe import adapt_recipe
-from texthead.transfer.closed_form import logistic_head
+from texthead.training.adapt_recipe import adapt_recipe
+from texthead.transfer.linear_probes import logistic_head
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
 TUNED: tuple[tuple[str, str, float], ...] = (
@@ -35,7 +35,7 @@ TUNED: tuple[tuple[str, str, float], ...] = (
 
 
 def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
-    """Return top-1 of every method for one draw of K items a class."""
+    """Return top-1 of every method for one draw of K items per class."""
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")

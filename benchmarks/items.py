@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import texthead as th
-from texthead.data.batches import EpochBatches
+from texthead.data.batches import EpochBatchSampler
 from texthead.data.clips import TrainClips
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.protocol import Pixels
@@ -158,7 +158,7 @@ def private() -> int:
 
 def order(folder: Path, count: int) -> Cost:
     """Measure the order of an epoch, up to its first batch."""
-    batches = EpochBatches(count, 256, 256, seed=0)
+    batches = EpochBatchSampler(count, 256, 256, seed=0)
 
     def begin() -> object:
         running = iter(batches)
@@ -274,7 +274,7 @@ def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> d
     return {
         f"feature cache of {clips:,} clips ({frames} x {dim}): put, CPU ms a clip": 1e3 * put / clips,
         "got, CPU ms a clip": 1e3 * got / clips,
-        "on disk, kB a clip": size_of(folder) / clips / 1e3,
+        "on disk, kB per clip": size_of(folder) / clips / 1e3,
     }
 
 

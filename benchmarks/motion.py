@@ -1,4 +1,4 @@
-"""Pooling a frozen video tower: which form of its features recognises new motions, with K labelled clips a class?
+"""Pooling a frozen video tower: which form of its features recognises new motions, with K labelled clips per class?
 
     python -m benchmarks.motion [--out benchmarks/motion.json] [--kept /tmp/motion] [--develop] [--smoke]
 
@@ -8,7 +8,7 @@ motions. Then they are frozen. "untrained" is the latter before its first step.
 
 Two sets of ten classes are judged, with shapes that are new to the towers: motions that are new too, and orders of two
 motions ("A, then B" and "B, then A"). Single frames do not tell their classes apart ("one frame"). Each seed draws K
-clips a class from 40; the same 400 other clips are scored. CHOSEN was found on other classes (`--develop`). Intervals
+clips per class from 40; the same 400 other clips are scored. CHOSEN was found on other classes (`--develop`). Intervals
 are 95 % t-intervals of the mean over seeds, also of paired differences. Finished rows stay in `--out`, a tower's steps
 in `--kept`: the same command continues.
 """
@@ -38,7 +38,7 @@ from texthead.encoders.text_only import multilingual_e5
 from texthead.models.heads import FrozenHead, TrainableHead
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.training.optimizer import lr_factor, step_epoch
-from texthead.transfer.closed_form import text_probe_head
+from texthead.transfer.linear_probes import text_probe_head
 
 FRAMES, SIZE, DIM, BATCH = 17, 32, 96, 32
 GRID = 8, 4, 4  # steps, rows, columns of the tower's tokens
@@ -293,7 +293,7 @@ class Results:
     def add(
         self, tower: str, row: str, items: Items, shots: Sequence[int], seeds: int, one: Callable[[Items, int], float]
     ) -> None:
-        """Compute a row: `one` of K drawn items a class and the seed."""
+        """Compute a row: `one` of K drawn items per class and the seed."""
         for k in shots:
             values = self.values.setdefault(tower, {}).setdefault(row, {}).setdefault(str(k), [])
             for seed in range(len(values), seeds):

@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--k", type=int, nargs="+", default=[0, 2], help="items a class; 0: zero-shot")
+    parser.add_argument("--k", type=int, nargs="+", default=[0, 2], help="items per class; 0: zero-shot")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     options = parser.parse_args()
     ways = (*TEMPLATES, "sentences")

@@ -5,7 +5,7 @@
 Mosaics: two photos of different classes side by side, each 112 of 224 pixels wide, of videos the middle frame; 400 of
 training items, 300 of test items. `objects 0-3`: three photos, of which none to three are of the classes and the others
 from ImageNet. `videos`: the drawn videos of `texthead demo`, each with its object and its motion as labels. K positive
-items a class are drawn so that no more items than needed are taken; 1-20: each class gets its own number, from 1 to 20.
+items per class are drawn so that no more items than needed are taken; 1-20: each class gets its own number, 1 to 20.
 Test items choose nothing. The score is the mean average precision (mAP) over classes, in percent.
 
 `OvR`: LogisticRegression(C=10, class_weight="balanced") a class on centered features of length 1; `CV`: C from 0.1 to
@@ -125,7 +125,7 @@ def read_task(name: str, data: Path, encoder: Encoder) -> Task:
 
 
 def drawn(hot: Bool[np.ndarray, "items classes"], k: str, seed: int) -> list[int]:
-    """Return positions of items with at least k positive ones a class, as few as needed; "1-20" differs by class."""
+    """Return positions of items with at least k positive ones per class, as few as needed; "1-20" differs by class."""
     numbers, classes = np.random.default_rng(seed), hot.shape[1]
     low, _, high = k.partition("-")
     wanted = numbers.permutation(np.geomspace(int(low), int(high or low), classes).round().astype(int))

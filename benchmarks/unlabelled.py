@@ -1,9 +1,9 @@
-"""What unlabelled files (test items without labels) add to heads fitted to K items a class.
+"""What unlabelled files (test items without labels) add to heads fitted to K items per class.
 
     python -m benchmarks.unlabelled --data ../shared/data [--sets clothing skate] [--k 1 4 all] [--draws 10]
     python -m benchmarks.unlabelled --data ../shared/data --present 2 5 10 all [--files 20 60] [--k 1 2] [--draws 20]
 
-The heads are those of `texthead compare`: text-probe and probe, fitted to K items a class of the training split, and
+The heads are those of `texthead compare`: text-probe and probe, fitted to K items per class of the training split, and
 zero-shot, which has no K. Gains are over the head alone, in points, with the 95 % t-interval over draws.
 
 Without --present the whole test split is scored. `batch`: the test items are the unlabelled files. `alone`: the same

@@ -48,7 +48,7 @@ docs/how-to/label.md: background ({} ms for 5,000 files) ... by {} to {} points 
 docs/how-to/few-labels.md: | text-probe, top-1 | {} | {} | {} | {} | {} | | `predict --unlabelled` | {} ±{} | {} ±{} | {} ±{} | {} ±{} | {} ±{} | | `train --unlabelled` | {} ±{} | {} ±{} | {} ±{} | {} ±{} | {} ±{} |
   Unlabelled files: text-probe | mean @ 3 4 5 6 7; text-probe | mean > | | alone @ 1 1.1 2 2.1 3 3.1 4 4.1 5 5.1; text-probe | mean > | | later @ 1 1.1 2 2.1 3 3.1 4 4.1 5 5.1
 docs/explanation/evidence.md: gain {} to {} points, mean of six sets, from 8 on nothing; zero-shot they gain {}. ... is below {}.
-BENCHMARKS.md: 1 or 2 labels a class {} to {} points, from 8 on nothing; {} zero-shot; ... is below {} if
+BENCHMARKS.md: 1 or 2 labels per class {} to {} points, from 8 on nothing; {} zero-shot; ... is below {} if
   Unlabelled files: text-probe | mean > | | batch @ 1 2; mean of 6 {} (before; probe | clothing | 1 | 2 @ 4
 docs/explanation/evidence.md: {} ±{} on drawn objects, {} ±{} on flying objects; {} ±{} and {} ±{} with
 BENCHMARKS.md: F1 {} ±{} (drawn) and {} ±{} (airborne); {} ±{} and {} ±{} with

@@ -78,7 +78,7 @@ def main() -> None:
     bars("several", title, groups, {label: column(rows, at) for label, at in methods.items()})
 
     rows = [row for row in rows_of("Broader names") if row[2] in ("threshold", "tree")]
-    groups = list(dict.fromkeys(f"{row[0]}, {row[1]} items a class" for row in rows))
+    groups = list(dict.fromkeys(f"{row[0]}, {row[1]} items per class" for row in rows))
     right = {method: [row for row in rows if row[2] == method] for method in ("threshold", "tree")}
     series = {
         "threshold: the class": column(right["threshold"], 4),

@@ -12,15 +12,12 @@ from texthead.errors import EncoderError, RunError, line_of, raising
 # Seconds in which a server must answer. Without a network the hub client would try again for a minute and more.
 PATIENCE = 5.0
 
-# A repository of at most this many bytes has no weights.
-_CONFIG_BYTES = 1_000_000
-
 # The hub client's offline switch is global, so only one block at a time may set it.
 _SWITCH = threading.RLock()
 
 
 @contextmanager
-def faults(source: str, remedy: str) -> Iterator[None]:
+def download_errors(source: str, remedy: str) -> Iterator[None]:
     """Turn errors of model libraries and the hub client into EncoderError; what they print goes to standard error.
 
     Args:
@@ -151,15 +148,3 @@ def hub_errors(address: str, problem: str = "") -> AbstractContextManager[None]:
     what = f"is not on this machine, and {problem}" if problem else "the hub refused or cannot be reached"
     remedy = "check name, revision, connection and token (hf auth login)"
     return raising(RunError, f"{address}: {what}", remedy, Exception)
-
-
-def cached_repositories() -> set[str]:
-    """Return ORG/NAME of each model in the hub client's cache of which more than its config is on this machine."""
-    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
-
-    try:
-        return {
-            each.repo_id for each in scan_cache_dir(constants.HF_HUB_CACHE).repos if each.size_on_disk > _CONFIG_BYTES
-        }
-    except (CacheNotFound, ValueError, OSError):  # There is no cache, or it is no folder.
-        return set()

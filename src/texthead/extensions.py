@@ -77,13 +77,13 @@ class Extension:
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
         problem = f"has no function {' or '.join(missing)}" if missing else ""
         if base is not object and not (isinstance(loaded, type) and issubclass(loaded, base)):
-            problem = f"is no subclass of {base.__name__}"
+            problem = f"is not a subclass of {base.__name__}"
         if problem:
             raise self.error(self.broken(problem))
         return loaded
 
     @contextmanager
-    def faults(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """Turn an error of a package's code into `error`, which names the package."""
         try:
             yield
@@ -145,17 +145,6 @@ def code_of_packages(*groups: str) -> str:
             files += sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
     codes = [file.read_bytes() for file in files if file.is_file()]
     return hashlib.sha256(b"\0".join(codes)).hexdigest()[:16] if codes else ""
-
-
-def package_of(error: BaseException) -> str | None:
-    """Return the installed package whose code raised an error, if it has entry points of texthead's; else None."""
-    from traceback import walk_tb
-
-    entries = [entry for kind in KINDS for entry in _installed(f"{OURS}.{kind}")]
-    packages = {entry.module.partition(".")[0]: entry.dist.name for entry in entries if entry.dist}
-    packages.pop(OURS, None)
-    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
-    return next((packages[module] for module in reversed(modules) if module in packages), None)
 
 
 def _installed(group: str) -> "Sequence[EntryPoint]":

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -257,7 +256,7 @@ def read_value(
 
 
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the dict of a JSON object; json itself keeps the last of two equal keys.
+    """Return the dict of an object; json and YAML themselves keep the last of two equal keys.
 
     Raises:
         ValueError: a key occurs twice.
@@ -265,7 +264,7 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique: dict[str, Any] = {}
     for key, value in pairs:
         if key in unique:
-            raise ValueError(f"{key!r:.80} occurs twice in an object")
+            raise ValueError(f"the key {key!r:.80} occurs twice; join the two")
         unique[key] = value
     return unique
 
@@ -277,7 +276,7 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
         form: an example of such a file, for messages.
 
     Raises:
-        DataError: the file is missing, is no YAML mapping, has a key twice, or an alias.
+        DataError: the file is missing, is not a YAML mapping, has a key twice, or an alias.
     """
     import yaml
 
@@ -289,9 +288,7 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            names = [str(key.value) for key, _ in node.value]
-            if twice := [name for name, count in Counter(names).items() if count > 1]:
-                raise ValueError(f"the key {twice[0]!r} occurs twice; join the two")
+            without_twins([(str(key.value), None) for key, _ in node.value])
             return super().construct_mapping(node, deep)
 
     with raising(DataError, f"{path}: cannot be read as YAML", f"use {form}", RecursionError, yaml.YAMLError):

@@ -108,7 +108,7 @@ def temporal_sizes(temporal: str) -> tuple[str, dict[str, int]]:
     "transformer:layers=2,width=256" gives ("transformer", {"layers": 2, "width": 256}).
 
     Raises:
-        RunError: the module has no such size, or it is no positive whole number.
+        RunError: the module has no such size, or it is not a positive whole number.
     """
     name, colon, text = (each.strip() for each in temporal.partition(":"))
     sizes: dict[str, int] = {}

@@ -101,7 +101,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
     assert not driver.get_log("browser")
 
 
-def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Callable, tmp_path: Path) -> None:
+def test_a_wrong_label_is_reviewed(served: Served, browser: Callable, tmp_path: Path) -> None:
     labels_csv = tmp_path / "labels.csv"
     driver = opened(browser(width=390), served.address)
     names = []
@@ -121,9 +121,7 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
     assert "green" in text(driver, "why")
     label(driver, "green")
     when(driver, lambda: rows(labels_csv)["green-04.png"] == "green")
-    driver.find_element(By.CSS_SELECTOR, "#train button").click()
-    when(driver, lambda: "is ready" in text(driver, "run"), seconds=120)
-    assert (tmp_path / "labels-quick" / "recipe.json").is_file()
+    assert text(driver, "train").startswith("texthead train ")
 
 
 def test_a_name_that_is_almost_a_class_is_asked_about(folder: Path, browser: Callable, tmp_path: Path) -> None:

@@ -95,4 +95,4 @@ def test_concurrent_trainings_into_one_folder(world, tmp_path):
     both = [subprocess.Popen([*map(str, line), *options, "--seed", seed], stderr=subprocess.PIPE) for seed in "12"]
     errors = [each.communicate()[1].decode() for each in both]
     assert sorted(each.returncode for each in both) == [0, 2], errors
-    assert sum("already holds a run" in error or "in use" in error for error in errors) == 1
+    assert sum("already contains a run" in error or "in use" in error for error in errors) == 1

@@ -70,7 +70,7 @@ def test_one_item_per_class_has_the_score_of_its_names_only(images, compare):
     (zero_shot,) = [each for each in json.loads(compare(train, "--k", 1, "--json")[0])["methods"] if each["labelled"]]
     assert (zero_shot["method"], zero_shot["labelled"]["items"]) == ("zero-shot", 3)
     assert out.startswith(f"{zero_shot['labelled']['top1']:.0f} % of 3 labelled images are correct (95 % CI ")
-    # Two items a class are enough for two folds.
+    # Two items per class are enough for two folds.
     out, _ = compare(train, "--k", 2)
     prints(out, "2 folds of 6 images")
     prints(out, "half of these few items")

@@ -69,7 +69,11 @@ def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Ca
     write_csv(data, ["path", "label", "split"], rows)
     typed = ("train", data, "--k", 16, "--seed", 1)
     _, err = works(*typed, "--out", tmp_path / "quick")
-    prints(err, "with 16 training files a class, fine-tuning mini may gain", f"texthead train {data} --tune all --out")
+    prints(
+        err,
+        "with 16 training files per class, fine-tuning mini may improve accuracy",
+        f"texthead train {data} --tune all --out",
+    )
     # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
     _, err = works(*typed, "--tune", "all", "--out", run)
     prints(err, "fine-tuning: 50 steps, 10 epochs of 80 clips", "about", "minute")

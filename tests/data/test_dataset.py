@@ -217,7 +217,7 @@ def test_folders_of_splits(tmp_path):
     (note,) = dataset.notes
     prints(note, tmp_path, "2 files in folders below class folders belong to these classes", Path("2023/may/d.mp4"))
     touch(tmp_path / "beside", "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
-    with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is none"):
+    with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is not"):
         read_dataset(tmp_path / "beside")
     # A class may be called train, or like a manifest.
     dataset = read_dataset(touch(tmp_path / "classes", "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
@@ -361,7 +361,7 @@ def test_nested_folders_are_one_class_or_make_a_tree(tmp_path: Path):
     data = read_dataset(tmp_path)
     assert data.labels == ["animal", "animal", "animal", "kite"]
     assert "3 files in folders below class folders belong to these classes" in data.notes[0]
-    with refuses(DataError, "its folders are no tree"):  # animal/dog holds files and is above animal/dog/pug
+    with refuses(DataError, "its folders are not a tree"):  # animal/dog holds files and is above animal/dog/pug
         read_dataset(tmp_path, tree="folders")
     (tmp_path / "animal" / "dog" / "1.png").unlink()
     data = read_dataset(tmp_path, tree="folders")

@@ -220,7 +220,7 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
     with refuses(DataError, tmp_path / "shards"):
         prepare(read_dataset(tmp_path), tmp_path / "shards")
     for data, options in ((source, replace(FEW, quality=80)), (source.select(range(9)), FEW)):
-        with refuses(DataError, ready, "other data or with other options"):
+        with refuses(DataError, ready, "other data or options"):
             prepare(data, ready, options)
 
 

@@ -1,7 +1,7 @@
 """Published encoders: a table whose rows can be loaded."""
 
+from texthead.commands.encoders import published_encoders
 from texthead.encoders.figures import FIGURE_SOURCES, EncoderFigures, figures_of, published_figures
-from texthead.encoders.load import published_encoders
 
 
 def test_figures_name_encoder_and_source() -> None:

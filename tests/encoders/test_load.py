@@ -8,7 +8,8 @@ import pytest
 
 from made import colour_encoder
 from messages import prints, refuses
-from texthead.encoders.load import EncoderOptions, forms, load_encoder, published_encoders, spec_of, zero_shot_note
+from texthead.commands.encoders import published_encoders
+from texthead.encoders.load import EncoderOptions, forms, load_encoder, spec_of, zero_shot_note
 from texthead.errors import EncoderError
 
 

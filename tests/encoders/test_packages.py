@@ -11,8 +11,9 @@ from installed import Install, example
 from made import SPEC, frames, noise
 from messages import refuses
 from run_folders import put
+from texthead.commands.encoders import published_encoders
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import BUILT_IN, load_encoder, published_encoders, spec_of
+from texthead.encoders.load import BUILT_IN, load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 

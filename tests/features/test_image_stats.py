@@ -99,4 +99,4 @@ def test_a_crashing_reader_is_named_and_the_others_go_on(tmp_path: Path, decoded
     decoded("doctor", tmp_path / "photos", "--workers", 1, "--out", tmp_path / "page")
     report = json.loads((tmp_path / "page/doctor.json").read_text())
     assert [f["fault"] for f in report["findings"] if f["severity"] == "serious"] == [STOPPED]
-    assert report["overview"]["whole"]["unreadable"] == 1
+    assert report["overview"]["unreadable"] == 1

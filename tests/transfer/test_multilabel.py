@@ -15,7 +15,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import EncoderError
 from texthead.models.heads import ProbeHead
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import RIDGE, TEXT_SHARE
+from texthead.transfer.linear_probes import RIDGE, TEXT_SHARE
 from texthead.transfer.multilabel import COMMON, FACTOR, START, _fit, fit_multilabel, multilabel_folds, multilabel_head
 
 NAMES, HALF = ["a", "b", "c", "d"], (0.5, 0.5, 0.5)

@@ -227,7 +227,10 @@ class CommandOutput:
 
             lost = residual(run.encoder().text, run.head.text_map.cpu(), prompts.flat(by_class))
             source = run.head.text_source
-            self.notes().print(f"text encoder {source}: the map of the run loses {lost:.2f} of the new names' length")
+            self.notes().print(
+                f"text encoder {source}: the run's text projection drops a part of norm {lost:.2f} of the new class "
+                "embeddings, which have length 1"
+            )
         doubled = [prompt for prompt in prompts.flat(by_class) if _ARTICLES.search(prompt)]
         if doubled:
             self.say_notes(

@@ -15,7 +15,7 @@ from texthead.cli import parser, system
 from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.cli.signals import Ending, ended_by_signals
 from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, line_of, printable
-from texthead.extensions import Extension, find, package_of
+from texthead.extensions import Extension, find
 from texthead.extras import extra_of, missing
 from texthead.media.limits import watch
 from texthead.parallel.startup import keep_freed_memory
@@ -98,10 +98,10 @@ def command_of(name: str) -> type:
 
 
 def _loaded(extension: Extension) -> type:
-    """Return the dataclass of an entry; raise RunError if it cannot be imported or is none."""
+    """Return the dataclass of an entry; raise RunError if it cannot be imported or is not one."""
     command = extension.load()
     if not is_dataclass(command) or not isinstance(command, type) or "__call__" not in dir(command):
-        raise RunError(extension.broken("is no dataclass with a method __call__"))
+        raise RunError(extension.broken("is not a dataclass with a method __call__"))
     if not extension.ours:
         command.NAME = extension.name  # pyright: ignore[reportAttributeAccessIssue]
     return command
@@ -144,9 +144,9 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
             raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
         if getattr(command, "PROCESSES", "one") != "shared":
             raise RunError(f"{name} runs in one process: start it without torchrun")
-        from texthead.parallel.distributed import launched
+        from texthead.parallel.distributed import process_group
 
-        group = launched()
+        group = process_group()
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with group, console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
@@ -212,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 remedy = "use a smaller `batch` or `size`, fewer `frames`, or less data"
                 line = f"not enough memory ({line_of(error)}); {remedy}"
             elif not isinstance(error, TextheadError | OSError):
-                package = package_of(error)
+                package = system.package_of(error)
                 if package is None or sys.flags.dev_mode:
                     raise
                 problem = line_of(error, kind=True)

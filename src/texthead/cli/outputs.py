@@ -1,4 +1,4 @@
-"""Checks of output paths before a command runs: they can be written, and are no inputs."""
+"""Checks of output paths before a command runs: they can be written, and are not inputs."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -81,7 +81,9 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
     for folder in path.resolve().parents[:_DEPTH]:
         for mark, names in _OWN.items():
             if path.suffix.lower() in names and (folder / mark).is_file():
-                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(names)}; name another folder")
+                raise DataError(
+                    f"{flag}: {folder} contains texthead's own files {', '.join(names)}; name another folder"
+                )
 
 
 def _check_folder(flag: str, path: Path) -> None:

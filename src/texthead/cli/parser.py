@@ -81,7 +81,7 @@ def option(
 
 
 def extra(default: Any = dataclasses.MISSING) -> Any:
-    """Return a field that is no option, with a function for its default; `build` takes it by name."""
+    """Return a field that is not an option, with a function for its default; `build` takes it by name."""
     return dataclasses.field(default_factory=default, metadata={"extra": True})
 
 
@@ -367,7 +367,7 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     """Return the command with its options; those without a value have their defaults.
 
     Args:
-        more: fields that are no options.
+        more: fields that are not options.
     """
     fields = {}
     for field in dataclasses.fields(command):

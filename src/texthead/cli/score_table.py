@@ -124,7 +124,7 @@ def show_classes(result: Evaluation) -> None:
 
 
 def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    """Write one CSV line per item: path, label, the best class, its probability; for multi-label data, all chosen."""
     multilabel = isinstance(result, MultiLabelEvaluation)
     values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
     true, said = (

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from texthead.errors import RunError, printable, raising
+from texthead.extensions import KINDS, OURS, find
 from texthead.platform import START_METHOD, kill
 
 
@@ -119,3 +120,13 @@ def end_processes() -> None:
         processes.insert(0, getattr(forkserver._forkserver, "_forkserver_pid", None))  # pyright: ignore
     for process in filter(None, processes):
         kill(process)
+
+
+def package_of(error: BaseException) -> str | None:
+    """Return the installed package whose code raised an error, if it has entry points of texthead's; else None."""
+    from traceback import walk_tb
+
+    entries = [entry for kind in KINDS for entry in find(f"{OURS}.{kind}").values() if not entry.ours]
+    packages = {entry.value.partition(":")[0].partition(".")[0]: entry.package for entry in entries}
+    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    return next((packages[module] for module in reversed(modules) if module in packages), None)

@@ -80,7 +80,7 @@ class Calibrate(LabelledRun):
 
 def _fitted(made: "RunCalibration") -> list[str]:
     """Return lines on the temperature, the threshold and the sets: their rates, and their cost on these items."""
-    from texthead.evaluation.calibration import COLDEST, HOTTEST, NONE, worst_false_accept
+    from texthead.evaluation.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, NONE, worst_false_accept
     from texthead.evaluation.intervals import rate_text
 
     fitted, scores, groups = made.calibration, made.scores, made.items.groups
@@ -88,7 +88,7 @@ def _fitted(made: "RunCalibration") -> list[str]:
         lines = [f"temperature 1: {made.unscaled}"]
     else:
         how = "too confident" if fitted.temperature > 1 else "not confident enough"
-        if fitted.temperature in (HOTTEST, COLDEST):
+        if fitted.temperature in (MAX_TEMPERATURE, MIN_TEMPERATURE):
             how += "; this is the limit: the scores tell nothing about the labels, or everything"
         before, after, chance = made.errors
         lines = [

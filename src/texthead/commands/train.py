@@ -94,11 +94,11 @@ class Train(TrainingData, ReadingOptions):
 
         With `--tune none`, what only the loop uses starts it, with a frozen encoder; else a text-probe is fitted.
         """
-        from texthead.parallel.distributed import ranks
+        from texthead.parallel.distributed import world_size
 
         tune = self.chosen.values.get("tune")
         asked = bool(self.loop_options) if tune == "none" else tune is not None
-        return self.resume or ranks() > 1 or asked or self.recipe != "small"
+        return self.resume or world_size() > 1 or asked or self.recipe != "small"
 
     @property
     def loop_options(self) -> list[str]:
@@ -170,7 +170,9 @@ class Train(TrainingData, ReadingOptions):
         wrong = bool(table.rows) and table.result.rate[0] < NEARLY_ALL
         if not self.fine_tunes and wrong and each >= MANY and not train_set.multilabel:
             line = f"texthead train {shlex.quote(self.data)} --tune all --out {unused(run.folder)}"
-            console.say_notes(f"with {each} training files a class, fine-tuning {run.spec.source} may gain: `{line}`")
+            console.say_notes(
+                f"with {each} training files per class, fine-tuning {run.spec.source} may improve accuracy: `{line}`"
+            )
         _show(run, table, Path(self.out), tuned=self.fine_tunes)
 
     def _say_plan(self, plan: "Experiment") -> None:

@@ -5,7 +5,7 @@ A dataset holds paths and labels; frames, size and sampling come from the recipe
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -93,17 +93,6 @@ class Dataset:
             join_labels({name for item in self.items for name in item.labels})  # Raises an error for one with ";".
         elif many := [item for item in self.items if len(item.labels) > 1]:
             raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `multilabel=True`")
-
-    @classmethod
-    def from_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
-        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
-
-        For multi-label data, the label of a row is the tuple of their names.
-        """
-        multilabel = any(isinstance(row[1], tuple) for row in rows)
-        labels = (tuple(sorted({*row[1]})) if isinstance(row[1], tuple) else (row[1],) for row in rows)
-        items = tuple(Item(row[0], own, *row[2:]) for row, own in zip(rows, labels, strict=True))
-        return cls(items, str(source), tuple(notes), multilabel)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -254,7 +243,7 @@ class Dataset:
                 None, the tree is read from labels such as `animal/dog/pug`.
 
         Raises:
-            DataError: the file or the folders are no tree of these classes, or the items are multi-label.
+            DataError: the file or the folders are not a tree of these classes, or the items are multi-label.
         """
         if source is None and self.tree is not None:
             return self
@@ -271,7 +260,7 @@ class Dataset:
                 tree = tree.with_labels(classes)
         if tree is None:
             if source == FOLDERS:
-                raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; remove `tree`")
+                raise DataError(f"{self.source}: its folders are not a tree: none contains two classes; remove `tree`")
             return self
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.ancestors(label)]

@@ -4,11 +4,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from texthead.data.dataset import SPLIT_NAMES, Dataset
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.sources import HUB_PREFIX
 from texthead.downloads import cache_without_network
 from texthead.errors import DataError, raising
@@ -40,8 +41,7 @@ def read_hub(source: str) -> Dataset:
     splits: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
     if not any(name.lower() in SPLIT_NAMES for name in splits):
         raise DataError(f"{source}: unknown splits {', '.join(splits)}; call them train, validation, test")
-    notes: list[str] = []
-    read: dict[str, tuple[list[Path], list[str | tuple[str, ...] | None]]] = {}
+    notes, items, multilabel = list[str](), list[Item](), False
     for name, rows in splits.items():
         where = source if len(splits) == 1 else f"{source} ({name})"
         if name.lower() not in SPLIT_NAMES:
@@ -55,14 +55,13 @@ def read_hub(source: str) -> Dataset:
         if None in labels:
             raise DataError(f"{where}: row {labels.index(None)} has no label in column {label!r}; remove such rows")
         notes += column_notes
-        read[name] = _files(rows, visual, where), labels
-    only_train = [name.lower() for name in read] == ["train"]
-    items = [
-        (path, label, None if only_train else SPLIT_NAMES[name.lower()], None, (), f"{name}/{row}")
-        for name, (paths, labels) in read.items()
-        for row, (path, label) in enumerate(zip(paths, labels, strict=True))
-    ]
-    return Dataset.from_rows(source, items, notes)
+        multilabel |= hasattr(rows.features[label], "feature")
+        labelled = enumerate(zip(_files(rows, visual, where), (own for own in labels if own is not None), strict=True))
+        split = SPLIT_NAMES[name.lower()]
+        items += [Item(path, own, split, name=f"{name}/{row}") for row, (path, own) in labelled]
+    if {item.split for item in items} == {"train"}:
+        items = [replace(item, split=None) for item in items]
+    return Dataset(tuple(items), source, tuple(notes), multilabel)
 
 
 def _load(library: Any, source: str) -> Any:
@@ -79,7 +78,7 @@ def _load(library: Any, source: str) -> Any:
                 text = form.format(read_text(card)) if card.is_file() else ""
                 configs = repr(import_module("huggingface_hub").DatasetCard(text).data.get("configs")) if text else ""
                 for url in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", configs):  # The library would download it.
-                    raise DataError(f"{card}: {url} is no file of the folder: copy it there")
+                    raise DataError(f"{card}: {url} is not in the folder: copy it there")
             return library.load_from_disk(name) if saved else library.load_dataset(name)
 
 
@@ -99,16 +98,16 @@ def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str
     return visual[0], labels[0], note
 
 
-def _labels(library: Any, rows: Any, column: str) -> list[str | tuple[str, ...] | None]:
-    """Return the label of each row, the tuple of its labels if they are lists, None if it has none."""
+def _labels(library: Any, rows: Any, column: str) -> list[tuple[str, ...] | None]:
+    """Return the labels of each row, sorted; None if its only one, or one of its list, is missing."""
     values, listed = rows.select_columns([column])[:][column], rows.features[column]
     kind = getattr(listed, "feature", listed)
     ids = isinstance(kind, library.ClassLabel)
     name_of = dict(enumerate(kind.names)).get if ids else lambda value: (value or "").strip() or None
     if kind is listed:
-        return [name_of(value) for value in values]
-    sets: list[Any] = [(None,) if own is None else tuple(map(name_of, own)) for own in values]
-    return [own if all(own) else None for own in sets]
+        values = [[value] for value in values]
+    sets: list[Any] = [{None} if own is None else {*map(name_of, own)} for own in values]
+    return [tuple(sorted(own)) if all(own) else None for own in sets]
 
 
 def _files(rows: Any, column: str, where: str) -> list[Path]:

@@ -132,7 +132,7 @@ def prepare(
         raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
+        raise DataError(f"{out}: contains {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
     files = [str(item.media.resolved().file) for item in dataset.items]
     often = Counter(files)
     # Parts and copies of a file have it as their group.
@@ -206,9 +206,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     mark = out / MARK
     if mark.is_file():
         if read_json(mark).get("of") != digest:
-            raise DataError(
-                f"{out}: holds shards of other data or with other options; pass the same ones, or use a new folder"
-            )
+            raise DataError(f"{out}: holds shards of other data or options; pass the same ones, or use a new folder")
         return
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.dataset import Dataset
+from texthead.data.dataset import Dataset, Item
 from texthead.errors import DataError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, check_lines, read_text
 from texthead.media.frame_folder import EVERY, frame_file, is_template
@@ -62,16 +62,16 @@ def read_list(
         raise DataError(f"{source}: lines are {form}: {remedy if counted else 'remove `frames`'}")
     names, notes = _named(source, entries, labels)
     root = source.parent if root is None else root
-    items = [(root / f"{entry.path}{end}", name) for entry, name in zip(entries, names, strict=True)]
+    paths = [root / f"{entry.path}{end}" for entry in entries]
     if frame_template is not None:
-        counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
-        notes += _count_notes(source, counts)
-    return Dataset.from_rows(source, items, notes)
+        notes += _count_notes(source, [(path, entry.frames or 0) for path, entry in zip(paths, entries, strict=True)])
+    items = (Item(path, (name,)) for path, name in zip(paths, names, strict=True))
+    return Dataset(tuple(items), str(source), tuple(notes))
 
 
 def _entries(source: Path) -> list[ListedFile]:
     """Parse the lines; all must have the form of the first."""
-    with raising(DataError, f"{source}: not a readable list", "save it as UTF-8, one item a line"):
+    with raising(DataError, f"{source}: not a readable list", "save it as UTF-8, one item per line"):
         check_lines(source)
         text = read_text(source, most=MAX_BYTES_OF_LISTS)
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

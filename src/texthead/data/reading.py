@@ -81,7 +81,7 @@ def read_dataset(
     for each in sorted(find(SOURCE_GROUP, SOURCES).values(), key=lambda each: each.ours and each.name not in SOURCES):
         try:
             module = each.load(SOURCE_FUNCTIONS)
-            with each.faults():
+            with each.errors():
                 if module.accepts(str(source)):
                     found = each, module
                     break
@@ -97,7 +97,7 @@ def read_dataset(
             raise DataError(f"`{option}` '{value}' is for {kind}, and {source} is not; remove `{option}`")
     if folder is not None and entry.ours and not folder.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} start from")
-    with entry.faults():
+    with entry.errors():
         dataset = module.read(str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
@@ -155,6 +155,11 @@ class _Source(NamedTuple):
     read: Callable[..., Dataset]
 
 
+def _read_shards(source: str) -> Dataset:
+    rows, multilabel, notes = read_rows(source)
+    return Dataset(tuple(Item(*row) for row in rows), source, tuple(notes), multilabel)
+
+
 def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
     if (path / "recipe.json").is_file():
@@ -184,7 +189,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if len(splits) < len(folders) and sum(bool(_folders(p)) for p in splits) > 1:
         other = next(p for p in folders if p not in splits)
         names = listed([p.name for p in splits])
-        raise DataError(f"{root}: {names} are splits, but {other.name} is none; move it out of the data, or rename it")
+        raise DataError(f"{root}: {names} are splits, but {other.name} is not; move it out of the data, or rename it")
     roots: list[tuple[Path, Split | None]] = [(root, None)]
     if folders and len(splits) == len(folders):
         roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders]
@@ -242,7 +247,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         DataError: there are no items, a path is listed twice, or only some items have a split.
     """
     if wrong := [item for item in dataset.items if not isinstance(item, Item)]:
-        raise DataError(f"{dataset.source}: {wrong[0]!r} is no Item; repair the source")
+        raise DataError(f"{dataset.source}: {wrong[0]!r} is not an Item; repair the source")
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if not dataset.classes:
@@ -291,7 +296,7 @@ lists = _Source(lambda source: source.lower().endswith(".txt") and not Path(sour
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(
     lambda source: MediaPath(source).has_shards(),
-    lambda source: Dataset.from_rows(source, *read_rows(Path(source))),
+    _read_shards,
 )
 manifests = _Source(lambda source: Path(source).suffix.lower() in SUFFIXES and Path(source).is_file(), read_manifest)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

@@ -30,6 +30,6 @@ def unknown_source(path: Path) -> DataError:
     """Return the error for a source that nothing reads."""
     kinds = "class folders, a CSV with path,label, a YAML file that describes other data"
     missing = MediaPath(path).missing_locally()
-    problem = "no such file or folder; expected" if missing else "holds labels in no known form; expected"
+    problem = "no such file or folder; expected" if missing else "not a known format of labels; expected"
     others = "".join(f", what {name} reads" for name, entry in find(SOURCE_GROUP).items() if not entry.ours)
     return DataError(f"{path}: {problem} {kinds}{others}, or {HUB_PREFIX}FOLDER_OR_ID")

@@ -139,7 +139,6 @@ class TextEncoder(nn.Module):
         tokenize: prompts -> token ids, one row per prompt.
         encode: token ids -> embeddings; runs `net`.
         embedding: the module in `net` that maps token ids to token embeddings; None if `encode` is not differentiable.
-        encode_words: token ids -> an embedding for each token, padding too; None if not supported.
         width: length of an embedding; 0 if only `encode` tells.
     """
 
@@ -149,12 +148,10 @@ class TextEncoder(nn.Module):
         tokenize: Callable[[Sequence[str]], Any],
         encode: Callable[[Any], Tensor],
         embedding: nn.Module | None,
-        encode_words: Callable[[Any], Tensor] | None = None,
         width: int = 0,
     ):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
-        self.encode_words = encode_words
         self.tokenize = tokenize
         self.encode = self.unmapped = encode
         self.width = width
@@ -204,17 +201,6 @@ class TextEncoder(nn.Module):
         mapped = TextEncoder(net or self.net, self.tokenize, lambda tokens: change(self.encode(tokens)), embedding)
         mapped.unmapped = self.encode
         return mapped
-
-    @torch.no_grad()
-    def words(self, prompts: Sequence[str]) -> Float[Tensor, "prompts words dim"]:
-        """Return an embedding for each token of each prompt, padding too, not normalised.
-
-        Raises:
-            EncoderError: the encoder does not support it, or a prompt has too many tokens.
-        """
-        if self.encode_words is None:
-            raise EncoderError("this text encoder has no word embeddings: use one of open_clip's own, such as CLIP")
-        return self.encode_words(self.tokenize(list(prompts)))
 
 
 @dataclass(eq=False, repr=False)
@@ -311,7 +297,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self.load_text is None:
-            raise EncoderError(f"'{self.source}' has no text encoder: add one (`text`), or take a head {WITHOUT_TEXT}")
+            raise EncoderError(f"'{self.source}' has no text encoder: add one (`text`), or use a head {WITHOUT_TEXT}")
         text = self._text or self.load_text()
         if self.keep_text:
             self._text = text

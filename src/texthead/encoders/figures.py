@@ -26,21 +26,6 @@ FIGURE_SOURCES = {
 # Bytes of a parameter in float32.
 _BYTES = 4
 
-# Prefixes of open_clip's tags, with the image-text pairs that the weights were trained on.
-_PAIRS = {
-    "openai": "OpenAI's 400 million pairs of the web (not published)",
-    "laion400m": "LAION-400M",
-    "laion2b": "LAION-2B",
-    "laion5b": "LAION-5B",
-    "datacomp": "DataComp",
-    "commonpool": "CommonPool",
-    "dfn": "pairs filtered by DFN",
-    "metaclip": "MetaCLIP's pairs",
-    "webli": "WebLI",
-    "cc12m": "Conceptual 12M",
-    "yfcc15m": "YFCC15M",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFigures:
@@ -74,15 +59,6 @@ class EncoderFigures:
     def download(self) -> int | None:
         """Approximate download in bytes: four per parameter."""
         return None if self.parameters is None else _BYTES * self.parameters
-
-    @property
-    def trained_on(self) -> str | None:
-        """The pretraining data in words; None if the name of the weights does not tell."""
-        prefix, _, rest = self.source.partition(":")
-        if prefix == "mini":
-            return "ImageNet-1k (images) and sentence pairs of the web (all-MiniLM-L6-v2)"
-        tag = rest.rpartition("/")[2]
-        return next((data for start, data in _PAIRS.items() if prefix == "openclip" and tag.startswith(start)), None)
 
 
 @cache

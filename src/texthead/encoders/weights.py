@@ -47,7 +47,7 @@ def named_tensors(values: dict) -> dict[str, Tensor]:
 
 
 def clip_tensors(values: dict) -> dict[str, Tensor]:
-    """Return the tensors of a CLIP model as `named_tensors`, without entries that are no weights."""
+    """Return the tensors of a CLIP model as `named_tensors`, without entries that are not weights."""
     return {key: value for key, value in named_tensors(values).items() if key.split(".")[-1] not in _SETTINGS}
 
 

@@ -47,7 +47,7 @@ _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 MAX_IN_TREE = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
-COLDEST, HOTTEST = 1e-3, 1e3
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
 
 class Threshold(NamedTuple):
@@ -389,11 +389,11 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
 
     from scipy.optimize import brentq
 
-    low, high = math.log(1 / HOTTEST), math.log(1 / COLDEST)
+    low, high = math.log(1 / MAX_TEMPERATURE), math.log(1 / MIN_TEMPERATURE)
     if slope(low) >= 0:
-        return HOTTEST
+        return MAX_TEMPERATURE
     if slope(high) <= 0:
-        return COLDEST
+        return MIN_TEMPERATURE
     return math.exp(-float(brentq(slope, low, high, xtol=1e-10)))  # pyright: ignore[reportArgumentType]
 
 

@@ -92,10 +92,10 @@ def padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
-    """Return (path, label, split, group, extra, name) of every clip in the source's order, and notes for the user.
+def read_rows(source: str | Path) -> tuple[list[tuple], bool, list[str]]:
+    """Return the rows of the clips in the source's order, whether they are multi-label, and notes for the user.
 
-    For multi-label data, the label is the tuple of their names.
+    A row is (path, labels, split, group, extra, name).
 
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.
@@ -113,11 +113,12 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for of_tar in pool.map(_rows, tars) for row in of_tar]
     rows.sort(key=lambda row: row[0])
-    if own.get("several") is True:
-        rows = [(order, path, tuple(filter(None, text.split("; "))), *more) for order, path, text, *more in rows]
+    multilabel = own.get("several") is True
+    labels = (tuple(filter(None, row[2].split("; "))) if multilabel else (row[2],) for row in rows)
+    rows = [(row[1], names, *row[3:]) for row, names in zip(rows, labels, strict=True)]
     if lost:
         notes.append(f"{root}: lacks {lost} unreadable files of the source")
-    return [row[1:] for row in rows], notes
+    return rows, multilabel, notes
 
 
 def _rows(tar: Path) -> list[tuple]:

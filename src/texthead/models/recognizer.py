@@ -47,7 +47,7 @@ class Recognizer(nn.Module):
         """The visual encoder.
 
         Raises:
-            EncoderError: it is no `VisualEncoder`, so that its input size and normalisation are unknown.
+            EncoderError: it is not a `VisualEncoder`, so that its input size and normalisation are unknown.
         """
         if not isinstance(self.visual, VisualEncoder):
             raise EncoderError(f"visual encoder is a {type(self.visual).__name__}: wrap it as VisualEncoder(net, spec)")

@@ -46,7 +46,7 @@ from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
-from texthead.prediction.run_evaluation import looks, promises
+from texthead.prediction.run_evaluation import guarantee_lines, protocol_changes
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
 from texthead.runs.hub import check_own, display_name
@@ -531,13 +531,13 @@ class Run:
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))
             temperature = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
-            lines = promises(calibration, raw, new)
+            lines = guarantee_lines(calibration, raw, new)
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"
         if other_classes:
             title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
             lines += filter(None, [note])
-        title += f"{looks(protocol, self.protocol, self.mix)}{temperature}"
+        title += f"{protocol_changes(protocol, self.protocol, self.mix)}{temperature}"
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
         return ScoreTable(division, [(title, result)], lines, raw, engine, [*division.notes, *notes], answers)
 
@@ -695,7 +695,7 @@ class Run:
             lines.insert(
                 0,
                 f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
-                f"({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
+                f"({min(sizes)} to {max(sizes)} per class): for the sets, the {len(targets)} items are worth {alike}",
             )
         strange = None
         if unknown and "threshold" not in missing:

@@ -6,7 +6,7 @@ from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.results import Evaluation
 
 
-def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
+def protocol_changes(protocol: Protocol, own: Protocol, mix: float) -> str:
     """Return how the run sees the items, where that is not as in training, to append to the title of its result.
 
     Args:
@@ -28,7 +28,7 @@ def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def promises(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
+def guarantee_lines(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
     """Return lines on what threshold and sets do to the items that were not used for the calibration.
 
     Args:

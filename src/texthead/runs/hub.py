@@ -38,7 +38,7 @@ def local_run(run: str | Path) -> Path:
     with cache_without_network() as problem, hub_errors(str(run), problem):
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[*_FILES, f"{ENCODER}/*"]))
     if not (folder / "recipe.json").is_file():
-        raise RunError(f"{run}: the repository holds no run (no recipe.json in it); `texthead export --to` uploads one")
+        raise RunError(f"{run}: the repository has no run (no recipe.json in it); `texthead export --to` uploads one")
     return folder
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.lazy import SMALL, LazyVisualEncoder, note_digest, noted, weights_digest
+from texthead.encoders.lazy import SMALL, LazyVisualEncoder, store_digest, stored_metadata, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.features.engine import StoredGraph
@@ -25,7 +25,7 @@ def load_model(
 ) -> Recognizer:
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
-    digest = noted(_files(folder)).get("weights")
+    digest = stored_metadata(_files(folder)).get("weights")
     if digest is not None and StoredGraph.for_weights(digest, pixels.size).graph.is_file():
         visual = LazyVisualEncoder(spec, partial(_network, weights, spec), digest, weights)
     else:
@@ -66,7 +66,7 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
     if not model.encodes_frames_independently or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)
-    if digest == noted(_files(folder)).get("weights"):
+    if digest == stored_metadata(_files(folder)).get("weights"):
         return
     saved = StoredGraph.for_weights(digest, side)
     record = saved.record()
@@ -74,4 +74,4 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         record = saved.make(visual, noise)
     if record is not None and record["exact"]:
-        note_digest(_files(folder), digest)
+        store_digest(_files(folder), digest)

@@ -55,10 +55,10 @@ def check_run(folder: str | Path) -> None:
 
 
 def check_out(out: Path, *, resume: bool) -> None:
-    """Raise RunError if the folder already holds a run (unless it is resumed), or other folders."""
+    """Raise RunError if the folder already contains a run (unless it is resumed), or other folders."""
     if is_run(out) and not resume:
         resume_it = ", or continue it with `resume`" if (out / "state").is_dir() else ""
-        raise RunError(f"{out}: already holds a run; choose another folder{resume_it}")
+        raise RunError(f"{out}: already contains a run; choose another folder{resume_it}")
     if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
         raise RunError(f"{out}: contains folders that texthead did not create; choose a new folder")
 

@@ -70,7 +70,7 @@ class MethodScores:
         Items are weighted as `class_shares` says.
         """
         own = self.validated_on
-        return methods.best_rival(self.validated, own.items.groups, own.weights) if self.validated else None
+        return methods.best_alternative(self.validated, own.items.groups, own.weights) if self.validated else None
 
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
@@ -175,7 +175,7 @@ def _lines(scores: MethodScores, least: int) -> list[str]:
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
     if not folds:
         alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
-        lines.append(f"not cross-validated, which takes two classes with 2 or more items{alone}")
+        lines.append(f"not cross-validated, which needs two classes with 2 or more items{alone}")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")

@@ -33,7 +33,7 @@ MANY_ITEMS, WEAKER = 8, 0.1
 # Familiarity (0-1) below which a name is listed as unknown.
 UNKNOWN = 0.5
 
-# Points by which cross-validated accuracy is above that of held-out items if training items may hold near copies.
+# Points by which cross-validated accuracy is above the held-out one if training items may contain near duplicates.
 NEAR_COPIES = 5
 
 # What each method uses, for the line under a table.
@@ -201,7 +201,7 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
     cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)
     scored = {str(each.penalty): cross_validated(each, name, cv) for each in (experiment, weaker)}
     own = experiment.select(cv.scored)
-    lead = best_rival(scored, own.items.groups, own.weights)
+    lead = best_alternative(scored, own.items.groups, own.weights)
     if lead is None or lead.low <= 0:
         return experiment, ""
     return weaker, (
@@ -241,7 +241,7 @@ class Lead(NamedTuple):
     high: float
 
 
-def best_rival(
+def best_alternative(
     scored: Mapping[str, Evaluation],
     groups: Sequence[Hashable],
     weights: Float[np.ndarray, " items"] | None = None,

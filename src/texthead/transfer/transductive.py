@@ -40,7 +40,7 @@ class Refined(NamedTuple):
     """The refined scores of the files, and the linear classifier on unit features that was added to the head.
 
     Args:
-        scores: with the log shares of the classes in the batch, which are no part of the classifier.
+        scores: with the log shares of the classes in the batch, which are not part of the classifier.
         weight, bias: zero if the files cannot help; the scores are then those of the head.
         trust: how far the shares of the classes count (0-1); 0 if all classes seem to occur.
     """
@@ -76,7 +76,7 @@ def refine(
     The log-densities are scaled to the spread of the head's scores, and multiplied by three factors: the share of
     unlabelled files among all items (`UNCHECKED` without labelled items); m / (m + MIN_FILES) for m files per class
     that occurs; and F - 1, at most 1, for the F ratio of the variances among and within classes, which is about 1 if
-    the classes are no clusters. So with many labelled items, few files or no clusters, the head decides.
+    the classes are not clusters. So with many labelled items, few files or no clusters, the head decides.
 
     Args:
         scores: scores of any head, at least one row; minus infinity for classes that are never predicted.

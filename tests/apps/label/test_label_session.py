@@ -17,9 +17,9 @@ from messages import prints, refuses
 from served_pages import act as ask
 from served_pages import opened as opened_page
 from served_pages import until
-from texthead.apps.label.app import Training, label_app
+from texthead.apps.label.app import label_app
 from texthead.apps.label.label_file import LabelFile
-from texthead.apps.label.labelling import Pool, items_so_far
+from texthead.apps.label.labelling import Pool
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
@@ -73,9 +73,9 @@ def fitted(session: LabelSession) -> None:
 
 def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
     session, seen = opened(("red", "green")), []
-    while (file := session.next()) is not None:
+    while (file := session.next_file()) is not None:
         assert file.labels is None
-        assert {"red", "green"} <= {*file.guesses}
+        assert {"red", "green"} <= {*file.predictions}
         seen.append(file.position)
         session.label(file.position, truth(file.position))
         # The label is on disk before the next file is shown.
@@ -107,9 +107,9 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     session.label(9, truth(9))
     fitted(session)
     for _ in range(5):
-        file = session.next()
-        assert next(iter(file.guesses)) == truth(file.position)
-        assert sum(file.guesses.values()) == pytest.approx(1, abs=1e-4)
+        file = session.next_file()
+        assert next(iter(file.predictions)) == truth(file.position)
+        assert sum(file.predictions.values()) == pytest.approx(1, abs=1e-4)
         session.skip(file.position)
 
 
@@ -124,20 +124,20 @@ def test_undo_leaves_what_was_edited_by_hand(opened: Open, tmp_path: Path) -> No
 
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session = opened()
-    first = session.next()
+    first = session.next_file()
     session.label(first.position, "red")
     session.label(first.position, "purple")
     assert "purple" in names(session)
     fitted(session)
     session.bad(first.position)
     assert session.state()["bad"] == 1
-    file = session.next()
+    file = session.next_file()
     assert file.position != first.position
     for label in ("purple", "red", None):
         back = session.undo()
         assert (back.position, back.labels) == (first.position, label and (label,))
     # The undone class is no longer guessed.
-    assert "purple" not in back.guesses
+    assert "purple" not in back.predictions
     assert session.undo() is None
     assert not session.state()["undo"]
     assert "purple" not in names(session)
@@ -146,7 +146,7 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     assert session.undo() is not None
     session.skip(first.position)
     order = []
-    while (file := session.next()) is not None:
+    while (file := session.next_file()) is not None:
         order.append(file.position)
         session.label(file.position, "red")
     assert order[-1] == first.position
@@ -158,12 +158,12 @@ def names(session: LabelSession) -> list[str]:
 
 def test_without_names_the_first_class_is_typed(opened: Open) -> None:
     session = opened(())
-    file = session.next()
-    assert file.guesses == {}
+    file = session.next_file()
+    assert file.predictions == {}
     session.label(file.position, "red")
     fitted(session)
-    file = session.next()
-    assert [*file.guesses] == ["red"]
+    file = session.next_file()
+    assert [*file.predictions] == ["red"]
     session.undo()
     assert names(session) == []
 
@@ -206,9 +206,9 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     assert (state["multilabel"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
     assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
-    file = session.next()
+    file = session.next_file()
     assert (file.position >= 12, file.labels) == (True, None)
-    assert {name for name, value in file.guesses.items() if value > 0.5} == {truth(file.position), "a picture"}
+    assert {name for name, value in file.predictions.items() if value > 0.5} == {truth(file.position), "a picture"}
     # A file that is opened again has its classes on; the answer "none" is one too.
     session.label(file.position)
     back = session.undo()
@@ -224,7 +224,6 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     assert read_dataset(tmp_path / "labels.csv").label_sets[3] == ("red",)
     with refuses(DataError, ";"):
         session.label(3, "red; sky")
-    session.examine()
 
 
 def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path: Path) -> None:
@@ -232,12 +231,9 @@ def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path:
     session.label(3)
     session.label(4)
     fitted(session)
-    assert session.next() is not None
-    labelled = items_so_far(tmp_path / "labels.csv", pool.files)
-    assert (labelled.multilabel, [item.path for item in labelled.items]) == (
-        True,
-        [pool.files.items[index].path for index in (3, 4)],
-    )
+    assert session.next_file() is not None
+    labels = LabelFile(tmp_path / "labels.csv", pool.files)
+    assert (labels.multilabel, pool.state(labels.read()).of) == (True, {3: (), 4: ()})
 
 
 @pytest.mark.slow
@@ -248,7 +244,7 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     fitted(session)
     assert session.state()["review"] >= 1
     file = session.review()
-    assert (file.position, file.labels, next(iter(file.guesses))) == (4, ("red",), "green")
+    assert (file.position, file.labels, next(iter(file.predictions))) == (4, ("red",), "green")
     assert "green" in file.why
     # A label that is kept is not shown again, nor after a restart; undo brings it back.
     session.keep(4)
@@ -259,41 +255,6 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     other = opened()
     fitted(other)
     assert other.review() is None
-    session.label(4, "green", checked=True)
-    # A copy of a file with another label.
-    copied = pool.files.items[0].path.read_bytes()
-    pool.files.items[7].path.write_bytes(copied)
-    session.examine()
-    result = session.review()
-    assert result.position in (0, 7)
-    assert "two labels" in result.why
-
-
-def test_review_follows_the_labels(opened: Open, pool: Pool) -> None:
-    session, paths = opened(), pool.files.paths
-    for copy in (1, 4):
-        paths[copy].write_bytes(paths[0].read_bytes())
-    for position, label in ((0, "red"), (1, "red"), (4, "green")):
-        session.label(position, label)
-    session.examine()
-    assert session.state()["review"] == 3
-    assert "two labels" in session.review().why
-    # A correction ends the conflict at once, and undo brings it back.
-    session.label(4, "red", checked=True)
-    assert session.review() is None
-    assert "two labels" in session.undo().why
-    session.label(4, "red")
-    # One that makes a conflict shows it, without examining the files again.
-    session.label(1, "blue", checked=True)
-    file = session.review()
-    assert (file.position, "blue and red" in file.why) == (0, True)
-    # A file that is labelled later is examined then.
-    session.label(1, "red")
-    assert session.review() is None
-    paths[7].write_bytes(paths[0].read_bytes())
-    session.label(7, "green")
-    session.examine()
-    assert session.state()["review"] == 4
 
 
 def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
@@ -312,7 +273,7 @@ def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> Non
     whole = labels_csv.read_text()
     labels_csv.write_text(whole + "files/99.png,red,now,\n")
     with refuses(DataError, "files/99.png", "labels.csv:3"):
-        session.next()
+        session.next_file()
     with refuses(DataError, "files/99.png"):
         session.label(1, "green")
     labels_csv.write_text(whole)
@@ -335,15 +296,9 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 # ---- over HTTP
 
 
-def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
-    """Return the page of a session; its training command does not exist."""
-    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
-    return opened_page(label_app(session, training))
-
-
 @pytest.fixture
-def page(opened: Open, tmp_path: Path) -> TestClient:
-    return page_of(opened(), tmp_path / "labels.csv")
+def page(opened: Open) -> TestClient:
+    return opened_page(label_app(opened(), "texthead train labels.csv"))
 
 
 def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
@@ -371,27 +326,11 @@ def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
     [
         *(("label", {"key": key, "label": "x"}) for key in (1, None, "../x")),
         *((action, {"key": "x"}) for action in ("skip", "bad", "keep")),
-        ("train", {"how": "rm"}),
         ("no-such", {}),
     ],
 )
 def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str, body: dict[str, Any]) -> None:
     assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
-
-
-def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path: Path) -> None:
-    assert begun(page)["run"] == str(tmp_path / "labels-quick")
-    assert "wait" in ask(page, "train", 400, how="quick")["error"]
-    until(lambda: ask(page, "state")["state"]["training"]["done"])
-    training = ask(page, "state")["state"]["training"]
-    assert training["failed"]
-    assert any("no-such-command" in line for line in training["lines"])
-    assert begun(page)["run"] == str(tmp_path / "labels-quick")
-
-
-def begun(page: TestClient) -> dict[str, Any]:
-    """Start a training, and return what the page shows of it."""
-    return ask(page, "train", how="quick")["state"]["training"]
 
 
 def test_two_tabs_work_on_one_queue(page: TestClient, tmp_path: Path) -> None:
@@ -407,7 +346,9 @@ def test_two_tabs_work_on_one_queue(page: TestClient, tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_shown_gets_no_label(page: TestClient, tmp_path: Path) -> None:
-    item = ask(page, "next")["item"]
+    answer = ask(page, "next")
+    assert answer["state"]["train"] == "texthead train labels.csv"
+    item = answer["item"]
     os.utime(item["path"], ns=(1, 1))
     for action in ("label", "keep"):
         prints(ask(page, action, 400, key=item["key"], label="red")["error"], item["name"], "changed", "reload")
@@ -430,10 +371,9 @@ def test_file_names_of_all_kinds(tmp_path: Path) -> None:
     pool = Pool(Dataset(items, str(folder)), noise(3, DIM), ("red",), encode=rows)
     labels_csv, seen = folder / "labels.csv", set[str]()
     with closing(LabelSession(pool, labels_csv)) as session:
-        page = page_of(session, labels_csv)
+        page = opened_page(label_app(session, ""))
         while item := ask(page, "next")["item"]:
             seen.add(item["name"])
             ask(page, "label", key=item["key"], label="red")
-        assert begun(page)["run"] == str(folder / "labels-quick")
     assert seen == {*names[:2], "\\u202egnp.exe.png"}
-    assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)
+    assert len(LabelFile(labels_csv, pool.files).read()) == len(read_dataset(labels_csv)) == len(names)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import encode, noise, pictures, tiny_visual, write_image
-from texthead.apps.label.labelling import cut_files
+from texthead.apps.label import labelling
 from texthead.apps.search.windows import cut
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
@@ -48,14 +48,16 @@ def film(tmp_path: Path) -> Path:
     return encode(tmp_path / "files" / "film.mp4", frames, rate=5)
 
 
-def test_only_long_videos_are_cut(film: Path, tmp_path: Path) -> None:
+def test_only_long_videos_are_cut(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = encode(tmp_path / "files" / "short.mp4", pictures("red", 8, 1), rate=5)
     picture = write_image(tmp_path / "files" / "a.png", "red")
     files = Dataset((Item(film, ()), Item(short, (), group="g"), Item(picture, ())), "files")
     encoder = Encoder(tiny_visual(), None, scale=10.0)
 
     def cut_them(*known: Path, above: float = 10.0) -> list[str]:
-        result = cut_files(files, encoder, ReadOptions(cache=tmp_path / "cache"), above=above, known=known)
+        monkeypatch.setattr(labelling, "_LONG_SECONDS", above)
+        labelled = [MediaPath(path).resolved() for path in known]
+        result = labelling.cut_files(files, encoder, ReadOptions(cache=tmp_path / "cache"), known=labelled)
         return [item.path.name for item in result.items]
 
     result = cut_them()

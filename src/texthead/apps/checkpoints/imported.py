@@ -83,12 +83,12 @@ def import_published(
         changes: values that replace those of the kind's `Convention`.
 
     Raises:
-        RunError: the folder already holds a run.
+        RunError: the folder already contains a run.
         EncoderError: the file cannot be read, or lacks a part that no original encoder provides.
         DataError: the options do not fit the file.
     """
     if is_run(out):
-        raise RunError(f"{out}: already holds a run; choose another folder")
+        raise RunError(f"{out}: already contains a run; choose another folder")
     checkpoint, notes = published.read_published(path, hints.kind), list[str]()
     convention, frames, quick_gelu = _settled(checkpoint, path, hints, changes, notes)
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
@@ -290,12 +290,12 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
         labels: the labels, in the order of the classifier's rows; the model's own if None.
 
     Raises:
-        RunError: the folder already holds a run.
-        EncoderError: it is no classifier of clips, or its pooling is unknown.
+        RunError: the folder already contains a run.
+        EncoderError: it is not a classifier of clips, or its pooling is unknown.
         DataError: the labels differ from the classifier's rows in number.
     """
     if is_run(out):
-        raise RunError(f"{out}: already holds a run; choose another folder")
+        raise RunError(f"{out}: already contains a run; choose another folder")
     visual, config, tensors, clip, logits = load_classifier(source)
     own = [name for _, name in sorted(config.id2label.items())]
     labels = own if labels is None else labels

@@ -1,6 +1,7 @@
 """BIKE's video concept spotting: each class weights the frames by their similarity to the words of its prompt."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from texthead import Encoder
 from texthead.apps.checkpoints.templates_head import PromptsHead
-from texthead.errors import DataError
+from texthead.errors import DataError, EncoderError
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
@@ -42,7 +43,14 @@ class SpottingHead(PromptsHead):
         if any(len(group) != 1 for group in groups):
             raise DataError("video concept spotting needs exactly one prompt per class; use a single template")
         single = [prompt for (prompt,) in groups]
-        words = F.normalize(encoder.text.words(single), dim=-1)
+        text, tokens = encoder.text, list[Tensor]()
+        tower: Any = getattr(text.net, "text", text.net)
+        projection = getattr(tower, "text_projection", None)
+        if not isinstance(projection, Tensor):
+            raise EncoderError("this text encoder has no word embeddings: use one of open_clip's own, such as CLIP")
+        with torch.no_grad(), tower.ln_final.register_forward_hook(lambda *call: tokens.append(call[2])):
+            text(single)
+        words = F.normalize(tokens[0] @ projection, dim=-1)
         return torch.cat([encoder.text_rows(single)[:, None], words], dim=1)
 
     def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:

@@ -23,7 +23,7 @@ class Classes:
 
     Args:
         action: list, add, rename or remove
-        names: class names, each an argument of its own; for rename the old and the new name
+        names: class names, each a separate argument; for rename the old and the new name
         sentence: text to encode instead of the name of one class; repeat it to average several
         out: run folder to create; RUN stays as it is
     """
@@ -38,7 +38,7 @@ class Classes:
     out: str | None = option(None, "FOLDER", writes="/")
 
     def check(self) -> None:
-        """Raise DataError if names or options do not fit the action, RunError if RUN is no run or --out exists."""
+        """Raise DataError if names or options do not fit the action, RunError if RUN is not a run or --out exists."""
         action, count = f"classes {self.run} {self.action}", len(self.names)
         if self.action == "list":
             if self.names or self.out or self.sentence:

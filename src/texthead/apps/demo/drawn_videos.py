@@ -362,7 +362,7 @@ def draw_set(
     note, described = out / "drawn.json", json.dumps(parameters, indent=2) + "\n"
     if note.is_file():
         if note.read_text(encoding="utf-8", errors="replace") != described:
-            raise DataError(f"{out} holds another draw than {dict(parameters)}; use a new or empty folder")
+            raise DataError(f"{out} has videos of another draw than {dict(parameters)}; use a new or empty folder")
         return out / MANIFEST
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()

@@ -87,7 +87,7 @@ class Doctor:
         console.show_json(diagnosis.to_json())
         if fix:
             items, left_out = dataset.items, diagnosis.left_out
-            count = diagnosis.write_sound(fix)
+            count = diagnosis.write_clean_list(fix)
             if dataset.tree:
                 console.say_notes(f"{fix} has no tree: for broader names train on a YAML file with it and the tree")
             for position, why in left_out.items():
@@ -112,13 +112,12 @@ def _print_tables(diagnosis: "Diagnosis") -> None:
     """Print the totals, a table of the classes, and the findings of faults that the summary counts."""
     from texthead.report import short
 
-    overview = diagnosis.overview.table(_CLASSES)
+    (first, *lines), headers, rows = diagnosis.overview.table(_CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header, side in overview.sides.items():
-        table.add_column(header, justify=side, overflow="fold", no_wrap=header not in ("class", "kinds"))
-    for index, (name, *row) in enumerate(overview.rows):
-        table.add_row(short(name, _LETTERS), *row, end_section=index == 0 and len(overview.rows) > 1)
-    first, *lines = overview.lines
+    for header in headers:
+        table.add_column(header, justify="left" if header == "class" else "right", overflow="fold")
+    for index, (name, *row) in enumerate(rows):
+        table.add_row(short(name, _LETTERS), *row, end_section=index == 0 and len(rows) > 1)
     for each in (f"\n{first}\n", table, "\n".join(["", *lines])):
         console.details().print(each)
     for (severity, fault), group in diagnosis.groups().items():

@@ -9,10 +9,10 @@ from typing import get_args
 
 import numpy as np
 
-from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, ReadOptions, Reporter
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.file_stats import FileStats, read_file_stats
+from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.overview import Overview
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
@@ -124,7 +124,7 @@ class Diagnosis:
         write_html(page, content)
         return page
 
-    def write_sound(self, path: str | Path) -> int:
+    def write_clean_list(self, path: str | Path) -> int:
         """Write a list of the items that are not left out, and return their number; paths beside it are relative.
 
         Columns without a value are left out, such as `start` and `end` (in seconds) if no item is a part of a video.
@@ -192,9 +192,9 @@ def diagnose(
         notes.append("labels are not judged: that needs an encoder")
     else:
         encoder, source = frozen.encoder, frozen.encoder.source
-        sound = [position for position, fact in enumerate(facts) if fact.fault is None]
-        encoded = frozen.files([items[position].path for position in sound])
-        seen = replace(encoded, positions=[sound[position] for position in encoded.positions])
+        readable = [position for position, fact in enumerate(facts) if fact.fault is None]
+        encoded = frozen.files([items[position].path for position in readable])
+        seen = replace(encoded, positions=[readable[position] for position in encoded.positions])
         features = dict(zip(seen.positions, seen.features.numpy(), strict=True))
         if encoder.has_text:
             own = [items[position] for position in seen.positions]
@@ -226,12 +226,6 @@ def diagnose(
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     return Diagnosis(dataset, overview, result, left_out, source, tuple(notes))
-
-
-def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> list[Finding]:
-    """Return warnings about single files, and serious findings about exact copies, from the facts of the items."""
-    same = (each for each in findings.copies(items, facts) if each.severity == "serious")
-    return [*findings.file_findings(facts, frames=1), *same]
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:

@@ -107,7 +107,7 @@ def suspicious_labels(
     counts = np.bincount(labels, minlength=1)
     classes, judged = np.flatnonzero(counts >= MIN_JUDGED), np.flatnonzero(counts[labels] >= MIN_JUDGED)
     if len(classes) < 2:
-        return JudgedLabels(unjudged=f"labels are not judged: that takes two classes with {MIN_JUDGED} or more items")
+        return JudgedLabels(unjudged=f"labels are not judged: that needs two classes with {MIN_JUDGED} or more items")
     x = F.normalize((features - class_center(features, targets)).double(), dim=-1).numpy()
     keys = range(len(labels)) if groups is None else groups
     scores = _scores_by_others(x, np.eye(len(counts))[labels], keys)[np.ix_(judged, classes)]

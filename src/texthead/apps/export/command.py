@@ -34,7 +34,7 @@ class Export:
     classes: str | None = common("classes")
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run, DataError if options exclude each other."""
+        """Raise RunError if RUN is not a run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to is not None:
             if not self.to.startswith(_HUB):

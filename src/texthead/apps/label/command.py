@@ -1,8 +1,10 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
+import shlex
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import argument, check_out_file, common, console, default_workers, option
 from texthead.errors import DataError, NonNegativeInt, PositiveInt
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
 class Label:
     """Label the files of a folder in the browser, starting with those that help training most.
 
-    Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next there is no page: label prints
+    Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next no page opens: label prints
     the files to label next as CSV (path, guess or with several classes guesses, probability).
 
     Args:
-        data: a folder, or a CSV (path, and if you like start, end, group)
+        data: a folder, or a CSV (path, optionally start, end, group)
         classes: classes to start with: "a, b", names.txt or classes.json
         multilabel: a file may have several classes, or none of them
-        out: CSV file (path,label) to write labels to; those in it are used
+        out: CSV file (path,label) to write labels to; existing labels are kept
         next: number of files to list instead of opening the page
     """
 
@@ -59,10 +61,7 @@ class Label:
             self._list(self._pool(), self.next)
             return
         check_extra("ui", "texthead label")
-        from texthead.apps.label.label_file import check_csv
-
         labels_csv = Path(self.out or "")
-        check_csv(labels_csv)
         # Two pages on one file would each miss what the other writes.
         with in_turn(labels_csv, wait=False):
             self._serve(self._pool(), labels_csv)
@@ -89,17 +88,17 @@ class Label:
             reading=ReadOptions(default_workers(files.paths), cache=True, skip_unreadable=True, engine="auto"),
             reporter=console.reporter,
         )
-        if pool.classes:
-            names = clean_names(pool.classes)
-            console.say_names(pool.classes, names)
-            console.say_prompts(pool.classes, names)
+        if classes := pool.classes():
+            names = clean_names(classes)
+            console.say_names(classes, names)
+            console.say_prompts(classes, names)
         console.say_skipped(pool.skipped)
         return pool
 
     def _list(self, pool: "Pool", count: int) -> None:
         """Print the files to label next."""
         console.status("choosing the next files")
-        suggestions, labelled = pool.next(count), pool.labelled.items
+        suggestions, labelled = pool.suggest(count), pool.labels.of
         files = len(pool.files) + len(pool.skipped)
         then = "; the next to label:" if suggestions else ""
         console.notes().print(f"{len(labelled)} of {files} files have labels{then}")
@@ -107,11 +106,17 @@ class Label:
             rows = [(path, names, f"{probability:.3f}") for path, names, probability in suggestions]
             guess = "guesses" if pool.multilabel else "guess"
             console.write(csv_text([("path", guess, "probability"), *rows], "\n"), end="")
-        console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
+        console.show_json(
+            {
+                "labelled": len(labelled),
+                "files": files,
+                "next": [dict(zip(("path", "guess", "probability"), each, strict=True)) for each in suggestions],
+            }
+        )
         if not suggestions and self.out and labelled:
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")), encoder=self.encoder)
             return
-        words = [self.data, "--classes", ", ".join(pool.classes), *["--multilabel"] * pool.multilabel]
+        words = [self.data, "--classes", ", ".join(pool.classes()), *["--multilabel"] * pool.multilabel]
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 
@@ -119,24 +124,15 @@ class Label:
         """Serve the page until it is interrupted."""
         import torch
 
-        from texthead.apps.label.app import Training, label_app
+        from texthead.apps.label.app import label_app
         from texthead.apps.label.session import LabelSession
         from texthead.apps.serving import listening, serve
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        training = Training(self._training, labels_csv)
-        with listening(self.port) as server:
-            session = LabelSession(pool, labels_csv)
-            try:
-                serve(server, label_app(session, training))
-            finally:
-                session.close()
-                training.close()
-
-    def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
-        """Return the arguments of the command that trains on the labels."""
-        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.device}
-        options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-        quick = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
-        return ["train", str(self.out), *quick, "--out", str(run), *options]
+        with listening(self.port) as server, closing(LabelSession(pool, labels_csv)) as session:
+            options = {"--encoder": self.encoder if self.encoder != "mini" else None, "--text": self.text}
+            words = [word for flag, value in options.items() if value for word in (flag, value)]
+            serve(
+                server, label_app(session, shlex.join(["texthead", "train", str(labels_csv), "--out", "run", *words]))
+            )

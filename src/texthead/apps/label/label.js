@@ -293,10 +293,8 @@ const showState = (state) => {
     return row;
   }));
   $("classes").dataset.shown = classes;
-  const training = state.training && !state.training.done;
-  for (const button of $("train").children) button.disabled = state.labelled < 2 || training;
+  $("train").textContent = state.train;
   showAccuracy(state);
-  showTraining(state.training);
 };
 
 const rename = (old) => {
@@ -347,20 +345,6 @@ const draw = (curve) => {
     svg("text", { x: right, y: bottom + 16, "text-anchor": "end" }, most),
   );
 };
-
-const showTraining = (training) => {
-  if (!training) return;
-  $("run").hidden = $("lines").hidden = false;
-  const state = training.failed ? "failed" : training.done ? "is ready" : "is training";
-  $("run").textContent = `${training.run} ${state}. ${training.done && !training.failed
-    ? `Use it: texthead predict ${training.run} FILE` : ""}`;
-  $("lines").textContent = training.lines.join("\n");
-  $("lines").scrollTop = $("lines").scrollHeight;
-};
-
-for (const button of $("train").children) {
-  button.addEventListener("click", () => act("train", { how: button.dataset.how }));
-}
 
 const poll = async () => {
   try {

@@ -1,8 +1,9 @@
 """Unlabelled files and windows of long videos, their features, the labels so far, and the files to label next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter, read_dataset
-from texthead.apps.label.label_file import bad_list
-from texthead.apps.label.selection import Similarities, guesses
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter
+from texthead.apps.label.label_file import LabelFile, LabelState, Mark
+from texthead.apps.label.selection import Similarities, class_probabilities
 from texthead.apps.search import encode_windows
-from texthead.data import join_labels, manifest_rows, read_files
+from texthead.data import join_labels, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
@@ -32,8 +33,16 @@ class Suggestion(NamedTuple):
     """
 
     path: Path
-    guess: str
+    prediction: str
     probability: float
+
+
+class Fit(NamedTuple):
+    """A model fitted to some labels: its classes, and their probabilities for every file."""
+
+    labels: LabelState
+    classes: tuple[str, ...]
+    probabilities: Float[Tensor, "files classes"]
 
 
 @dataclass(frozen=True)
@@ -44,32 +53,43 @@ class Pool:
         files: the readable files, with windows of long videos in place of these.
         features: the mean feature of each.
         names: the classes to start with.
-        labelled: the files that have labels.
+        marks: the labels so far and the files marked as bad, by resolved path.
         multilabel: whether a file may have several labels or none.
         encode: returns the text rows of class names; None for an encoder without text.
         skipped: errors of unreadable files.
-        frozen: the encoder of the features; None if unknown.
-        bad: files marked as bad, which are not suggested.
     """
 
     files: Dataset
     features: Float[Tensor, "files dim"]
     names: tuple[str, ...] = ()
-    labelled: Dataset = field(default_factory=lambda: Dataset(()))
+    marks: Mapping[MediaPath, Mark] = field(default_factory=dict)
     multilabel: bool = False
     encode: Callable[[Sequence[str]], Float[Tensor, "classes dim"]] | None = None
     skipped: tuple[MediaError, ...] = ()
-    frozen: FrozenEncoder | None = None
-    bad: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        counts = f"{len(self.files)} files, {len(self.labelled)} of them labelled, {len(self.classes)} classes"
+        counts = f"{len(self.files)} files, {len(self.labels.of)} of them labelled, {len(self.classes())} classes"
         return f"Pool({self.files.source!r}: {counts}{f', {len(self.skipped)} unreadable' if self.skipped else ''})"
 
-    @property
-    def classes(self) -> list[str]:
-        """The classes to start with, then those of the labels so far."""
-        return [*self.names, *(name for name in self.labelled.classes if name not in self.names)]
+    @cached_property
+    def labels(self) -> LabelState:
+        """The labels so far, by position."""
+        return self.state(self.marks)
+
+    def state(self, marks: Mapping[MediaPath, Mark]) -> LabelState:
+        """Return marks by position; those of other files are left out."""
+        own = {self._position_of[media]: mark for media, mark in marks.items() if media in self._position_of}
+        bad, checked = ({i for i, mark in own.items() if getattr(mark, name)} for name in ("bad", "checked"))
+        labels = {i: mark.labels for i, mark in own.items() if mark.labels is not None}
+        return LabelState(labels, frozenset(bad), frozenset(checked))
+
+    @cached_property
+    def _position_of(self) -> dict[MediaPath, int]:
+        return {item.media.resolved(): position for position, item in enumerate(self.files.items)}
+
+    def classes(self, labels: LabelState | None = None) -> tuple[str, ...]:
+        """Return the classes to start with, then those of other labels; of the labels so far if None."""
+        return tuple(dict.fromkeys([*self.names, *sorted((self.labels if labels is None else labels).counts)]))
 
     @property
     def groups(self) -> list[str] | None:
@@ -81,22 +101,31 @@ class Pool:
         """Return the similarities between the files, of which those at `labelled` have labels."""
         return Similarities(self.features, labelled, groups=self.groups, multilabel=self.multilabel)
 
+    def labelled(self, labels: LabelState) -> Dataset:
+        """Return the labelled files."""
+        items = (replace(self.files.items[position], labels=own) for position, own in labels.of.items())
+        return Dataset(tuple(items), multilabel=self.multilabel)
+
+    def rows(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
+        """Return the text rows of classes; None for an encoder without text, or without classes."""
+        return self.encode(classes) if self.encode and classes else None
+
+    def fit(self, labels: LabelState) -> Fit:
+        """Fit a model to labels."""
+        classes = self.classes(labels)
+        about = self.rows(classes), self.features, [*labels.of], self.labelled(labels).targets(classes)
+        return Fit(labels, classes, class_probabilities(*about, classes=len(classes)))
+
     @checked
-    def next(self, count: PositiveInt) -> list[Suggestion]:
+    def suggest(self, count: PositiveInt) -> list[Suggestion]:
         """Return up to `count` files to label next, the most informative first.
 
         Raises:
             DataError: there is no class yet.
         """
-        classes, media = self.classes, [item.media.resolved() for item in self.files.items]
+        labels, classes, probabilities = self.fit(self.labels)
         if not classes:
             raise DataError("there is no class to start with: name some with `classes`")
-        item_of = {item.media.resolved(): item for item in self.labelled.items}
-        labelled = [i for i, each in enumerate(media) if each in item_of]
-        items = tuple(item_of[media[i]] for i in labelled)
-        targets = Dataset(items, multilabel=self.multilabel).targets(classes)
-        rows = self.encode and self.encode(classes)
-        probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
         if self.multilabel:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
@@ -104,9 +133,8 @@ class Pool:
         else:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]
-        bad = {MediaPath(path).resolved() for path in self.bad}
-        without = [i for i, each in enumerate(media) if each in bad]
-        chosen = self.similarities(labelled).next(probabilities, labelled, count, without=without)
+        labelled = [*labels.of]
+        chosen = self.similarities(labelled).suggest(probabilities, labelled, count, without=[*labels.bad])
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 
@@ -125,8 +153,8 @@ def label_pool(
     Args:
         data: a folder of videos and images, a CSV or TSV with the column path, or files that were read.
         classes: names of classes to start with.
-        labels: the labels so far: a CSV (path,label), which need not exist.
-        multilabel: whether a file may have several labels or none; also if `labels` has several per file.
+        labels: the labels so far: a CSV (path,label), which need not exist; `labels.bad.csv` lists bad files.
+        multilabel: whether a file may have several labels or none; a CSV with the column `labels` decides it.
         encoder: an encoder, its name, or options that also say its template and device.
         reading: how files are read and encoded.
         reporter: gets progress and messages.
@@ -136,53 +164,41 @@ def label_pool(
         MediaError: a file cannot be read and `reading` does not skip such files.
     """
     files = data if isinstance(data, Dataset) else read_files(data)
-    labels_csv, bad = None if labels is None else Path(labels), list[Path]()
-    labelled = items_so_far(labels_csv, files)
-    if labels_csv and labels_csv.suffix.lower() == ".csv" and (listing := bad_list(labels_csv)).exists():
-        bad = [row.path() for row in manifest_rows(listing, ("path",))]
-    if multilabel and labelled and not labelled.multilabel:
-        raise DataError(f"`multilabel`: {labels} is single-label; use another file, or remove `multilabel`")
-    if more := [name for name in labelled.classes if classes and name not in classes]:
+    marks: dict[MediaPath, Mark] = {}
+    if labels is not None:
+        file = LabelFile(Path(labels), files, multilabel=multilabel)
+        marks, multilabel = file.read(), file.multilabel
+    own = sorted({name for mark in marks.values() for name in mark.labels or ()})
+    if more := [name for name in own if classes and name not in classes]:
         reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more, known=classes)}")
-    names = tuple(dict.fromkeys([*classes, *labelled.classes]))
+    names = tuple(dict.fromkeys([*classes, *own]))
     if names:
         check_names(names)
+        join_labels(names)  # Raises an error for a name that a CSV would divide.
     options = EncoderOptions.from_encoder(encoder)
     if options.text is not None and not names:
         raise DataError(f"`text` {options.text} needs a class to start with: name some with `classes`")
+    known: dict[str, Tensor] = {}
 
     def rows(names: Sequence[str]) -> Float[Tensor, "classes dim"]:
-        return model.familiarity_scaled_rows(names, options.prompts(names))
+        if new := [name for name in names if name not in known]:
+            known.update(zip(new, model.familiarity_scaled_rows(new, options.prompts(new)), strict=True))
+        return torch.stack([known[name] for name in names])
 
     model = options.load(options.prompts(names))
-    files = cut_files(files, model, reading, above=_LONG_SECONDS, known=[*labelled.paths, *bad], reporter=reporter)
-    about = {"labelled": labelled, "multilabel": multilabel or labelled.multilabel, "bad": tuple(bad)}
-    pool = encode_files(files, model, reading, reporter)
-    return replace(pool, names=tuple(classes), encode=rows if model.has_text else None, **about)
-
-
-def items_so_far(path: Path | None, files: Dataset) -> Dataset:
-    """Return the labelled files of a manifest; none if it does not exist.
-
-    A CSV in which no file has a label is read too, though nothing can be trained on it.
-
-    Raises:
-        DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
-    """
-    if path is None or not path.exists():
-        return Dataset(())
-    rows = [*manifest_rows(path, ("path",))] if path.suffix.lower() == ".csv" else []
-    if rows and not any(row.cells.get("labels", "?").strip() for row in rows):
-        labelled = replace(read_files(path), multilabel=True)
-    else:
-        labelled = read_dataset(path)
-    known = {item.media.resolved() for item in files.items}
-    for item in labelled.items:
-        if known.isdisjoint((item.media.resolved(), MediaPath(item.media.file).resolved())):
-            raise DataError(
-                f"{path}: labels {item.path}, which is not in {files.source}: pass the data that the labels belong to"
-            )
-    return labelled
+    files = cut_files(files, model, reading, known=marks, reporter=reporter)
+    protocol = model.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
+    encoded = FrozenEncoder(model, protocol, reading, reporter).files(files.paths)
+    check_any(files.paths, encoded.positions, encoded.skipped)
+    return Pool(
+        files.select(encoded.positions),
+        encoded.features,
+        tuple(classes),
+        marks,
+        multilabel,
+        rows if model.has_text else None,
+        encoded.skipped,
+    )
 
 
 def cut_files(
@@ -190,8 +206,7 @@ def cut_files(
     encoder: Encoder,
     reading: ReadOptions,
     *,
-    above: float,
-    known: Sequence[Path] = (),
+    known: Iterable[MediaPath] = (),
     reporter: Reporter = Reporter(),
 ) -> Dataset:
     """Return the files with each long video replaced by its windows.
@@ -199,12 +214,9 @@ def cut_files(
     With encoders of whole clips, windows have equal lengths.
 
     Args:
-        above: cut only videos longer than this, in seconds.
-        known: labelled paths. Labelled files are not cut, labelled parts stay, and windows that overlap with them are
-            left out.
+        known: resolved paths. Such files are not cut, such parts stay, and windows that overlap with them are left out.
     """
-    protocol = encoder.visual.spec.protocol(frames=QUICK_FRAMES)
-    labelled = spans_by_file(MediaPath(path).resolved() for path in known)
+    protocol, labelled = encoder.visual.spec.protocol(frames=QUICK_FRAMES), spans_by_file(known)
     items: list[Item] = []
     with reporter.bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
@@ -213,24 +225,10 @@ def cut_files(
             if Span() not in spans and not item.media.is_part and item.media.reader.kind == Video.kind:
                 with suppress(MediaError), item.media.open() as video:  # An error is reported when it is encoded.
                     seconds = video.duration_seconds
-            if seconds > above:
+            if seconds > _LONG_SECONDS:
                 windows = encode_windows(encoder, [item.path], protocol, reading).spans.tolist()
                 cuts = (Span(*window) for window in windows)
                 spans |= {cut for cut in cuts if not any(cut.overlaps(span) for span in labelled_spans)}
             items += [replace(item, path=item.media.part(span).path) for span in sorted(spans)] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
-
-
-def encode_files(files: Dataset, encoder: Encoder, reading: ReadOptions, reporter: Reporter = Reporter()) -> Pool:
-    """Return the readable files with their features.
-
-    Raises:
-        MediaError: a file cannot be read and `reading` does not skip such files.
-        DataError: no file can be read.
-    """
-    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
-    frozen = FrozenEncoder(encoder, protocol, reading, reporter)
-    encoded = frozen.files(files.paths)
-    check_any(files.paths, encoded.positions, encoded.skipped)
-    return Pool(files.select(encoded.positions), encoded.features, skipped=encoded.skipped, frozen=frozen)

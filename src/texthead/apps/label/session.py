@@ -1,4 +1,4 @@
-"""Labelling without a page: the next file, its guesses, and the accuracy of the model."""
+"""Labelling without a page: the next file, its predictions, and the accuracy of the model."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead import Dataset
-from texthead.apps.doctor import FileStats, findings_about_files, read_file_stats, suspicious_labels
+from texthead.apps.doctor import suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
-from texthead.apps.label.labelling import Pool
+from texthead.apps.label.labelling import Fit, Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
-from texthead.apps.label.selection import guesses
 from texthead.data import join_labels
 from texthead.errors import DataError, TextheadError
 from texthead.text import check_names
@@ -26,7 +24,7 @@ LONGEST_NAME = 200
 
 
 # The probability of each class (0-1), the most probable first.
-Guesses = dict[str, float]
+Predictions = dict[str, float]
 
 
 class FileToLabel(NamedTuple):
@@ -34,7 +32,7 @@ class FileToLabel(NamedTuple):
 
     Args:
         position: its index in the data.
-        guesses: of all classes.
+        predictions: of all classes.
         labels: its current labels; None if it has not been labelled.
         why: the reason for a review.
     """
@@ -42,17 +40,9 @@ class FileToLabel(NamedTuple):
     position: int
     path: Path
     kind: str
-    guesses: Guesses
+    predictions: Predictions
     labels: tuple[str, ...] | None = None
     why: str = ""
-
-
-class FittedLabels(NamedTuple):
-    """A model fitted to some labels: its classes, and their probabilities for every file."""
-
-    labels: LabelState
-    classes: tuple[str, ...]
-    probabilities: Float[Tensor, "files classes"]
 
 
 class _Measured(NamedTuple):
@@ -63,9 +53,9 @@ class _Measured(NamedTuple):
         doubtful: by position, why a label looks wrong: the classes predicted from the other files, and the reason.
     """
 
-    labels: LabelState
+    labels: LabelState = LabelState()
     curves: tuple[LearningCurve, ...] = ()
-    doubtful: Mapping[int, tuple[Guesses, str]] = {}
+    doubtful: Mapping[int, tuple[Predictions, str]] = {}
 
 
 class LabelSession:
@@ -81,20 +71,16 @@ class LabelSession:
 
     def __init__(self, pool: Pool, labels_csv: Path):
         self.pool = pool
-        self.multilabel = pool.multilabel
         self._file = LabelFile(labels_csv, pool.files, multilabel=pool.multilabel)
-        self._names = list(pool.names)
         join_labels(pool.names)  # Raises an error for a name that a CSV would divide.
-        self._rows = dict[str, Tensor]()
         self._groups = pool.groups
-        self._labels = self._file.read()
+        self._labels = pool.state(self._file.read())
         self._coverage = pool.similarities(list(self._labels.of))
         # What undo takes back: a file, its state before and after.
         self._done: list[tuple[int, Mark, Mark]] = []
         self._skipped: list[int] = []
-        self._facts = dict[int, FileStats]()
-        self._fit = self._fitted(self._labels)
-        self._measured = _Measured(LabelState({}, frozenset(), frozenset()))
+        self._fit = pool.fit(self._labels)
+        self._measured = _Measured()
         self._wake, self._closed = threading.Event(), False
         self._thread = threading.Thread(target=self._fit_in_background, daemon=True)
         self._thread.start()
@@ -108,31 +94,9 @@ class LabelSession:
 
     # ---- the model
 
-    def classes(self, labels: LabelState) -> tuple[str, ...]:
-        """Return the initial classes, then further classes of labels."""
-        return tuple(dict.fromkeys([*self._names, *sorted(labels.counts)]))
-
-    def _fitted(self, labels: LabelState) -> FittedLabels:
-        classes = self.classes(labels)
-        about = self._rows_of(classes), self.pool.features, list(labels.of), self._items(labels).targets(classes)
-        return FittedLabels(labels, classes, guesses(*about, classes=len(classes)))
-
-    def _items(self, labels: LabelState) -> Dataset:
-        """Return the labelled files."""
-        items = (replace(self.pool.files.items[position], labels=own) for position, own in labels.of.items())
-        return Dataset(tuple(items), multilabel=self.multilabel)
-
-    def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
-        if self.pool.encode is None or not classes:
-            return None
-        new = [name for name in classes if name not in self._rows]
-        if new:
-            self._rows |= dict(zip(new, self.pool.encode(new), strict=True))
-        return torch.stack([self._rows[name] for name in classes])
-
     def _read(self) -> LabelState:
         """Return the current labels; if they have changed, also by hand, wake the background thread."""
-        labels = self._file.read()
+        labels = self.pool.state(self._file.read())
         if labels != self._labels:
             self._labels = labels
             self._wake.set()
@@ -145,20 +109,20 @@ class LabelSession:
             # A name that the text encoder refuses can come from a CSV edited by hand.
             with suppress(TextheadError):
                 labels = self._labels
-                if labels != self._fit.labels or self.classes(labels) != self._fit.classes:
-                    self._fit = self._fitted(labels)
+                if labels != self._fit.labels or self.pool.classes(labels) != self._fit.classes:
+                    self._fit = self.pool.fit(labels)
                 if not self._wake.is_set():
-                    self._measured = _Measured(labels) if self.multilabel else self._measure(self._fit)
+                    self._measured = _Measured(labels) if self.pool.multilabel else self._measure(self._fit)
 
-    def _measure(self, fit: FittedLabels) -> _Measured:
+    def _measure(self, fit: Fit) -> _Measured:
         labelled = list(fit.labels.of)
-        features, targets = self.pool.features[labelled], self._items(fit.labels).targets(fit.classes)
+        features, targets = self.pool.features[labelled], self.pool.labelled(fit.labels).targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
-        rows, doubtful = self._rows_of(fit.classes), dict[int, tuple[Guesses, str]]()
-        curve = learning_curve(rows, features, targets, classes=len(fit.classes), groups=groups)
+        doubtful = dict[int, tuple[Predictions, str]]()
+        curve = learning_curve(self.pool.rows(fit.classes), features, targets, classes=len(fit.classes), groups=groups)
         for label in suspicious_labels(features, targets, groups, labelled).listed:
             reason = label.comparison(fit.classes, *fit.labels.of[label.item])
-            doubtful[label.item] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
+            doubtful[label.item] = _sorted_predictions(fit.classes, torch.from_numpy(label.fits)), reason
         # Drop measurements with labels that have since been undone.
         before = [old for old in self._measured.curves if old.items < len(labelled)]
         return _Measured(fit.labels, () if curve is None else (*before, curve), doubtful)
@@ -166,33 +130,30 @@ class LabelSession:
     @property
     def is_fitted(self) -> bool:
         """Whether the model is fitted and measured on all current labels."""
-        return self._fit.labels == self._measured.labels == self._file.read()
+        return self._fit.labels == self._measured.labels == self.pool.state(self._file.read())
 
     # ---- labelling
 
-    def next(self) -> FileToLabel | None:
+    def next_file(self) -> FileToLabel | None:
         """Return the most informative file without a label; skipped ones come last. None if no file is left."""
         labels = self._read()
         without = [*labels.of, *labels.bad, *self._skipped]
-        chosen = self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=without)
+        chosen = self._coverage.suggest(self._fit.probabilities, list(labels.of), 1, without=without)
         chosen += [position for position in self._skipped if position not in {*labels.of, *labels.bad}]
         return self._file_to_label(chosen[0], labels) if chosen else None
 
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
-        """Return a file with its guesses, from a fit without it if its label is doubtful."""
+        """Return a file with its predictions, from a fit without it if its label is doubtful."""
         fit, own, item = self._fit, labels.of.get(position), self.pool.files.items[position]
         probabilities = fit.probabilities[[position]]
         if self._measured.curves:
             probabilities = self._measured.curves[-1].calibrated(probabilities)
-        guesses, reasons = _sorted_guesses(fit.classes, probabilities[0]), list[str]()
+        predictions, reason = _sorted_predictions(fit.classes, probabilities[0]), ""
         if position in self._measured.doubtful and own is not None:
-            guesses, reason = self._measured.doubtful[position]
-            reasons.append(reason)
-        if own is not None:
-            reasons += filter(None, [self._findings(labels).get(position)])
-        classes = self.classes(labels)  # Some may be newer than the fit.
-        guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
-        return FileToLabel(position, item.path, item.media.reader.kind, guesses, own, "; ".join(reasons))
+            predictions, reason = self._measured.doubtful[position]
+        classes = self.pool.classes(labels)  # Some may be newer than the fit.
+        predictions = {name: predictions.get(name, 0.0) for name in (*predictions, *classes) if name in classes}
+        return FileToLabel(position, item.path, item.media.reader.kind, predictions, own, reason)
 
     def label(self, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -215,11 +176,11 @@ class LabelSession:
             raise DataError(
                 f"class name {name[:50]!r}... has {len(name)} characters, the limit is {LONGEST_NAME}; shorten it"
             )
-        classes = self.classes(self._read())
+        classes = self.pool.classes(self._read())
         if name not in classes:
             check_names([*(each for each in classes if each != instead_of), name])
             join_labels([name])
-            self._rows_of([name])  # Raises if the text encoder cannot encode the name.
+            self.pool.rows([name])  # Raises if the text encoder cannot encode the name.
         return name
 
     def bad(self, position: int) -> None:
@@ -240,7 +201,7 @@ class LabelSession:
 
     def _put(self, position: int, mark: Mark) -> None:
         before = self._read().mark(position)
-        self._file.put(position, mark)
+        self._file.put(self.pool.files.items[position].media, mark)
         self._done.append((position, before, self._read().mark(position)))
 
     def undo(self) -> FileToLabel | None:
@@ -257,12 +218,12 @@ class LabelSession:
         if not self._done:
             return None
         position, before, _ = self._done[-1]
-        self._file.put(position, before)
+        self._file.put(self.pool.files.items[position].media, before)
         self._done.pop()
         self._skipped = [index for index in self._skipped if index != position]
         labels = self._read()
-        # Refit now, so that the guesses for this file don't come from its own label.
-        self._fit = self._fitted(labels)
+        # Refit now, so that the predictions for this file don't come from its own label.
+        self._fit = self.pool.fit(labels)
         return self._file_to_label(position, labels)
 
     def rename(self, old: str, new: str) -> None:
@@ -272,7 +233,7 @@ class LabelSession:
             DataError: the class does not exist, or the name is not a valid class.
             RunError: the labels cannot be written.
         """
-        if old not in self.classes(self._read()):
+        if old not in self.pool.classes(self._read()):
             raise DataError(f"no class {old!r}; reload the page")
         new = self._class_name(new, instead_of=old)
         if new == old:
@@ -283,39 +244,21 @@ class LabelSession:
             return mark._replace(labels=labels)
 
         self._file.rename(old, new)
-        self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
+        names = dict.fromkeys(new if name == old else name for name in self.pool.names)
+        self.pool = replace(self.pool, names=tuple(names))
         self._done = [(position, renamed(before), renamed(after)) for position, before, after in self._done]
-        self._fit = self._fitted(self._read())
+        self._fit = self.pool.fit(self._read())
 
     # ---- review
 
     def review(self) -> FileToLabel | None:
-        """Return the labelled file with the most doubtful label, or else one with a finding of doctor.
-
-        Each file is reviewed once. Returns None if none is left.
-        """
+        """Return the labelled file with the most doubtful label; None if none is left. Each is reviewed once."""
         labels = self._read()
         candidates = self._to_review(labels)
         return self._file_to_label(candidates[0], labels) if candidates else None
 
     def _to_review(self, labels: LabelState) -> list[int]:
-        candidates = dict.fromkeys([*self._measured.doubtful, *self._findings(labels)])
-        return [position for position in candidates if position in labels.of and position not in labels.checked]
-
-    def _findings(self, labels: LabelState) -> dict[int, str]:
-        """Return what doctor finds about examined files with these labels, by position."""
-        facts = {position: facts for position, facts in self._facts.items() if position in labels.of}
-        items = [replace(self.pool.files.items[position], labels=labels.of[position]) for position in facts]
-        findings, positions = findings_about_files(items, list(facts.values())), list(facts)
-        return {positions[i]: f"{finding.fault}: {finding.detail}" for finding in findings for i in finding.items}
-
-    def examine(self) -> None:
-        """Read new labelled files like `doctor`, to find unreadable ones, one colour, and copies with two labels."""
-        new = [position for position in sorted(self._labels.of) if position not in self._facts]
-        files = self.pool.files.select(new)
-        image_stats = self.pool.frozen.image_stats(files.paths) if self.pool.frozen else ()
-        facts = read_file_stats(files, workers=1, image_stats=image_stats)
-        self._facts = dict(sorted([*self._facts.items(), *zip(new, facts, strict=True)]))
+        return [each for each in self._measured.doubtful if each in labels.of and each not in labels.checked]
 
     # ---- state
 
@@ -334,8 +277,8 @@ class LabelSession:
             "files": len(self.pool.files),
             "labelled": len(labels.of),
             "bad": len(labels.bad),
-            "multilabel": self.multilabel,
-            "classes": [{"name": name, "count": counts[name]} for name in self.classes(labels)],
+            "multilabel": self.pool.multilabel,
+            "classes": [{"name": name, "count": counts[name]} for name in self.pool.classes(labels)],
             "curve": [
                 {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high} for curve in curves
             ],
@@ -346,6 +289,6 @@ class LabelSession:
         }
 
 
-def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
+def _sorted_predictions(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Predictions:
     order: list[int] = probabilities.argsort(descending=True, stable=True).tolist()
     return {classes[index]: float(probabilities[index]) for index in order}

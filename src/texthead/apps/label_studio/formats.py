@@ -33,7 +33,7 @@ def write_labels(source: Path, out: Path, root: Path) -> str:
         root: the folder that paths in the export are relative to.
 
     Raises:
-        DataError: the file is no export, or a task breaks a rule.
+        DataError: the file is not an export, or a task breaks a rule.
     """
     rows, unlabelled, unrated = list[tuple[str, ...]](), 0, 0
     damage, remedy = (AttributeError, KeyError, TypeError), "export the project as JSON, not JSON-MIN"
@@ -52,7 +52,7 @@ def write_labels(source: Path, out: Path, root: Path) -> str:
         raise DataError(f"{source}: none of its files has a label; label some, and export again")
     column = "labels" if any(";" in row[3] for row in rows) else "label"
     write_csv(out, ("path", "start", "end", column, "split", "group"), rows)
-    note = f"; {unrated} tasks have no `frame_rate`: {_RATE:g} a second are assumed, Label Studio's default"
+    note = f"; {unrated} tasks have no `frame_rate`: {_RATE:g} per second are assumed, Label Studio's default"
     lost = f"; {unlabelled} files without a label are not written"
     return f"{out}: {len(rows)} labelled files and parts of files{lost}{note if unrated else ''}"
 

@@ -180,7 +180,7 @@ class Answerer:
         if not names and self._run is not None:
             return self._run
         if not names:
-            raise DataError("no class names; type some, because this page has no run with classes of its own")
+            raise DataError("no class names; type some, because this page has no run with its own classes")
         if self._last is None or self._last[0] != names:
             clean = clean_names(names)
             if self._run is not None:

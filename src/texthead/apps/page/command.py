@@ -24,7 +24,7 @@ class Ui:
     device: str = common("device")
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run, DataError if an encoder is given with it."""
+        """Raise RunError if RUN is not a run, DataError if an encoder is given with it."""
         if self.run is not None:
             check_run(self.run)
             check_no_encoder(self, self.run)

@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from texthead import Calibration, MeanPool, Recognizer, Reporter
 from texthead.apps.search.index import Index
-from texthead.data import manifest_rows
+from texthead.apps.serving import MediaTable
 from texthead.errors import DataError
-from texthead.files import in_turn, new_folder, write_csv, write_json
+from texthead.files import in_turn, new_folder, write_json
 from texthead.media import MediaPath
 from texthead.models import ProbeHead
 from texthead.recipes import Recipe
@@ -34,7 +34,7 @@ MIN_GROUPS, FOLDS, NEIGHBOURS = 4, 5, 10
 # Scores are divided by it before the fit of the probabilities, whose penalty then keeps these modest with few marks.
 SCORE_TEMPERATURE = 3.0
 
-_COLUMNS = ("path", "label", "start", "end")
+_COLUMNS = ("path", "label")
 
 
 class Marks:
@@ -62,7 +62,7 @@ class Marks:
         if self.name == OTHER:
             raise DataError(f"a class cannot be called {OTHER!r}, the class of the misses; choose another name")
         self.hit = dict[int, bool]()
-        if rows := self._rows():
+        if csv and (rows := MediaTable(csv, _COLUMNS).read()):
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
             for media, cells in rows.items():
                 if (label := cells["label"].strip()) not in (self.name, OTHER):
@@ -76,32 +76,19 @@ class Marks:
             if others := len(rows) - len(self.hit):
                 reporter.note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
 
-    def _rows(self) -> dict[MediaPath, dict[str, str]]:
-        """Return the rows of the CSV."""
-        if self.csv is None or not self.csv.exists():
-            return {}
-        rows = manifest_rows(self.csv, _COLUMNS[:2])
-        return {MediaPath(row.path()).resolved(): row.cells for row in rows}
-
     def put(self, window: int, hit: bool | None) -> None:
         """Mark a window as a hit or a miss, or remove its mark if `hit` is None, and write the CSV.
 
         The CSV is read again under a lock, so that it keeps what others have written.
 
         Raises:
-            DataError: the CSV is no manifest any more.
+            DataError: the CSV is no longer a manifest.
             RunError: the CSV cannot be written.
         """
         if self.csv is not None:
-            media, path = self.index.media(window).resolved(), MediaPath(self.index.media(window).file)
             with in_turn(self.csv):
-                rows = self._rows()
-                cells = rows.pop(media, {})
-                if hit is not None:
-                    values = path.relative_to(self.csv.parent), self.name if hit else OTHER, *media.span.cells()
-                    rows[media] = {**cells, **dict(zip(_COLUMNS, values, strict=True))}
-                columns = [*dict.fromkeys([*_COLUMNS, *(column for row in rows.values() for column in row)])]
-                write_csv(self.csv, columns, [[row.get(column, "") for column in columns] for row in rows.values()])
+                label = None if hit is None else {"label": self.name if hit else OTHER}
+                MediaTable(self.csv, _COLUMNS).change({self.index.media(window): label})
         self.hit.pop(window, None)
         if hit is not None:
             self.hit[window] = hit
@@ -193,8 +180,7 @@ class Marks:
 
 def marked_words(csv: Path) -> str:
     """Return the one label of a CSV of marks besides "other", or "" if there is no such file or label."""
-    rows = manifest_rows(csv, _COLUMNS[:2]) if csv.exists() else ()
-    labels = {row.cells["label"].strip() for row in rows} - {OTHER}
+    labels = {row["label"].strip() for row in MediaTable(csv, _COLUMNS).read().values()} - {OTHER}
     return labels.pop() if len(labels) == 1 else ""
 
 

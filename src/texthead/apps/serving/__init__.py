@@ -2,6 +2,7 @@
 
 server     the application of a page with its guard, and its server on this machine
 files      files that a page shows, by keys of their content, and those that it receives
+media_table  rows of a CSV by file, such as labels
 previews   stills, and previews of files that the browser cannot show
 """
 

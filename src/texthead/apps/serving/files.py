@@ -113,7 +113,7 @@ class Uploads:
         name, token = _file_name(request.query_params.get("name", "")), secrets.token_urlsafe(16)
         path = self._folder / token / name
         if int(request.headers.get("content-length", 0)) > self.MEGABYTES << 20:
-            raise DataError(f"{name}: larger than {self.MEGABYTES} MB, the limit; take a smaller file, or cut it")
+            raise DataError(f"{name}: larger than {self.MEGABYTES} MB, the limit; use a smaller file, or cut it")
         try:
             path.parent.mkdir()
             with path.open("wb") as file:

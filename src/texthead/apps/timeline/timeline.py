@@ -200,7 +200,7 @@ def _say_how(run: Run, video: Media, sliding: Sliding, protocol: Protocol, repor
     model, (calibration, _) = run.model, run.calibration_for(protocol)
     clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.encodes_frames_independently else ""
     each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
-    reporter.say(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {each}")
+    reporter.say(f"{sliding.rate:g} frames per second{once}; each window of {sliding.window:g} s is {each}")
     if not model.encodes_frames_independently:
         inside, times = "the encoder" if model.takes_clips else type(model.temporal).__name__, clips * protocol.frames
         reporter.note(f"{inside} sees several frames at once, so each window is encoded whole: {times} times the work")
