@@ -316,6 +316,19 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert (bare.unknown_accepted, bare.known_rejected, bare.covered, bare.mean_set_size) == (None,) * 4
     kept = replace(made, measured=bare)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
+    # A level decides in place of the threshold, whose rates would not be those of the answers.
+    level = calibration.Level(0.5, 0.5, {})
+    levelled = calibration.measure(replace(made, level=level), SCORES, TARGETS, unknown=UNKNOWN)
+    assert (levelled.unknown_accepted, levelled.known_rejected) == (None, None)
+
+
+def test_unknown_items_of_groups_are_counted_as_both():
+    """A bound that was set on 20 groups of 2 names the 40 items that a reader can count."""
+    groups = [i // 2 for i in range(len(UNKNOWN))]
+    made = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN, groups), false_accept=0.1)
+    assert replace(made, measured=calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)).unknown_text == (
+        "40 unknown items of 20 groups"
+    )
 
 
 MADE = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN))

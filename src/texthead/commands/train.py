@@ -190,10 +190,8 @@ class Train(TrainingData, ReadingOptions):
         if self.fine_tunes:
             for line in plan.changes:
                 console.remarks().print(line)
-        sentences = any(plan.sentences)
-        template = plan.recipe.template if takes_sentences(self.head) and not sentences else None
-        console.say_names(plan.labels, plan.names, template)
-        if sentences:
+        console.say_names(plan.labels, plan.names)
+        if takes_sentences(self.head):
             console.say_prompts(plan.labels, plan.prompts)
         console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
 

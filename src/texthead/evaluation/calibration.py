@@ -112,8 +112,8 @@ class Measured(NamedTuple):
 
     Attributes:
         before, after: reliability before and after the temperature.
-        unknown_accepted: (unknown items accepted, unknown items); None without a threshold or such items.
-        known_rejected: number of items of the known classes that are rejected; None without a threshold.
+        unknown_accepted: (unknown items accepted, unknown items); None without such items or a threshold that decides.
+        known_rejected: number of items of the known classes that are rejected; None without a threshold that decides.
         covered: number of prediction sets that contain the true class; None without sets.
         mean_set_size: mean number of labels in a set; None without sets.
     """
@@ -165,6 +165,14 @@ class Calibration:
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
         return scores.double() / self.temperature
+
+    @property
+    def unknown_text(self) -> str:
+        """The unknown items that the threshold was set on: "100 unknown items of 35 groups"."""
+        assert self.threshold is not None
+        worth = self.threshold.unknown_items
+        count = self.measured.unknown_accepted[1] if self.measured and self.measured.unknown_accepted else worth
+        return plural(count, "unknown item") + (f" of {plural(worth, 'group')}" if worth < count else "")
 
     def accepts(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
         """Return whether each item is accepted; without a threshold all are."""
@@ -345,7 +353,7 @@ def measure(
     after = calibration.apply(scores) if after is None else after
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
     accepted = rejected = covered = size = None
-    if calibration.threshold:
+    if calibration.threshold and not calibration.level:  # A level decides in place of the threshold.
         rejected = int((~calibration.accepts(scores)).sum())
         accepted = None if unknown is None else (int(calibration.accepts(unknown).sum()), len(unknown))
     if calibration.coverage:

@@ -58,7 +58,7 @@ from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 from texthead.transfer.baselines import ScoreTable
 
-# Copied unchanged; the scores are those of the trained weights.
+# Copied unchanged; all but the recipe is on the trained weights, so not on mixed ones.
 _COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES)
 
 # The level at which broader names answer if neither a calibration nor the caller gives one.
@@ -329,9 +329,15 @@ class Run:
 
         Raises:
             DataError: there is no label, or lists differ in length.
-            RunError: the text encoder was trained with the run and not saved.
+            RunError: the text encoder was trained with the run and not saved; or the run is multi-label and its head is
+                not of text, so that no threshold holds for new classes.
         """
         self.check_text_saved()
+        if self.model.multilabel and not self.head.takes_text:
+            raise RunError(
+                f"{self.name}: its head is {self.head.kind!r}, whose thresholds for several labels do not hold for "
+                "text rows: train with `head=text` to name new classes"
+            )
         encoder, names = encoder or self.encoder(), names or labels
         filled = class_prompts(template or self.recipe.template, names, prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
@@ -379,7 +385,7 @@ class Run:
             save_model(folder / WEIGHTS, self.model)
             if self.calibration:
                 write_json(folder / CALIBRATION, self.calibration.to_json())
-            for name in _COPIED_FILES if self.mix == 1 else _COPIED_FILES[:-1]:
+            for name in _COPIED_FILES if self.mix == 1 else _COPIED_FILES[:1]:
                 if (self.folder / name).is_file():
                     shutil.copyfile(self.folder / name, folder / name)
             if self.carries_encoder:

@@ -216,7 +216,8 @@ def _fine_tune(
     model = make_recognizer(head, inputs, trainable=train_head)
     model = model.to(experiment.encoder.visual.mean.device)
     if multilabel:
-        model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
+        items, given = experiment.items, isinstance(recipe.scale, int | float)
+        model = model.with_head(as_multilabel(as_head(model.head), items.features, items.targets, keep_scale=given))
     say_cost(model, recipe, len(division.train), reporter, resume=resume)
     fine_tune(
         model,

@@ -60,10 +60,26 @@ def fit_multilabel(
 
 
 def as_multilabel(
-    head: Head, features: Float[Tensor, "items dim"], multi_hot: Bool[Tensor, "items classes"]
+    head: Head,
+    features: Float[Tensor, "items dim"],
+    multi_hot: Bool[Tensor, "items classes"],
+    *,
+    keep_scale: bool = False,
 ) -> MultiLabelHead:
-    """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best."""
+    """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best.
+
+    Args:
+        keep_scale: fit only the bias, with which as many labels are expected as the items have.
+    """
     scores, targets = _scores(head, features), multi_hot.numpy()
+    if keep_scale:
+        from scipy.optimize import brentq
+        from scipy.special import expit
+
+        share, far = _shares(targets).mean(), 40.0
+        ends = (-scores.max() - far, far - scores.min())
+        bias = float(brentq(lambda bias: expit(scores + bias).mean() - share, *ends))  # pyright: ignore[reportArgumentType]
+        return _with_threshold(head, scores + bias, targets, bias)
     return _calibrated(head, scores, targets, FACTOR / max(scores.std(), 1e-12), _log_odds(targets).mean())
 
 

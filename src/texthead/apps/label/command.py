@@ -89,7 +89,9 @@ class Label:
             reporter=console.reporter,
         )
         if classes := pool.classes():
-            console.say_names(classes, clean_names(classes), "{}")
+            names = clean_names(classes)
+            console.say_names(classes, names)
+            console.say_prompts(classes, names)
         console.say_skipped(pool.skipped)
         return pool
 
