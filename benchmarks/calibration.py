@@ -30,8 +30,8 @@ from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.features.frozen import FrozenItems
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.experiment import Experiment
+from texthead.transfer.linear_probes import class_center, logistic_head, text_probe_head
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9

@@ -30,8 +30,8 @@ from texthead.encoders.load import EncoderOptions
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import class_center
 from texthead.transfer.experiment import Experiment, load_experiment
+from texthead.transfer.linear_probes import class_center
 
 SETS = {
     "clothing": "image/clothing/images.csv",

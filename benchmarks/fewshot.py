@@ -23,8 +23,8 @@ from texthead.evaluation import evaluate
 from texthead.models.build import make_head
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
-from texthead.training.fit_recipe import adapt_recipe
-from texthead.transfer.closed_form import logistic_head
+from texthead.training.adapt_recipe import adapt_recipe
+from texthead.transfer.linear_probes import logistic_head
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
 TUNED: tuple[tuple[str, str, float], ...] = (

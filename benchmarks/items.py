@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import texthead as th
-from texthead.data.batches import EpochBatches
+from texthead.data.batches import EpochBatchSampler
 from texthead.data.clips import TrainClips
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.protocol import Pixels
@@ -158,7 +158,7 @@ def private() -> int:
 
 def order(folder: Path, count: int) -> Cost:
     """Measure the order of an epoch, up to its first batch."""
-    batches = EpochBatches(count, 256, 256, seed=0)
+    batches = EpochBatchSampler(count, 256, 256, seed=0)
 
     def begin() -> object:
         running = iter(batches)

@@ -5,8 +5,9 @@
 
 Frozen `mini` at 224 pixels, four frames a clip. Each draw is four fifths of the training files, from which a strategy
 takes five at a time, the first five from class names alone. After each five a head is fitted as in `texthead label`
-(`guesses`), and top-1 of the whole test split is taken. `labels needed`: labels to reach the mean top-1 of 50 random
-ones; more than all counts as all. `gain`: points over 50 random labels, with the paired 95 % t-interval over draws.
+(`class_probabilities`), and top-1 of the whole test split is taken. `labels needed`: labels to reach the mean top-1 of
+50 random ones; more than all counts as all. `gain`: points over 50 random labels, with the paired 95 % t-interval over
+draws.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import learning_curve
-from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
+from texthead.apps.label.selection import Similarities, class_probabilities, margin_uncertainty
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item
 from texthead.features.reading import ReadOptions
@@ -112,8 +113,8 @@ def badge(state: State) -> list[int]:
 
 
 STRATEGIES: dict[str, Callable[[State], list[int]]] = {
-    "texthead label": lambda s: Similarities(s.features, s.known).next(s.probabilities, s.known, STEP),
-    "the same, without uncertainty": lambda s: Similarities(s.features, s.known).next(
+    "texthead label": lambda s: Similarities(s.features, s.known).suggest(s.probabilities, s.known, STEP),
+    "the same, without uncertainty": lambda s: Similarities(s.features, s.known).suggest(
         torch.full_like(s.probabilities, 0.5), s.known, STEP
     ),
     "TypiClust": typiclust,
@@ -151,7 +152,7 @@ class World:
         x, y, known, curve = x[sample], y[sample], list[int](), list[float]()
         every = torch.cat([x, tests])
         while True:
-            probabilities = guesses(self.rows, every, known, y[known], classes=len(self.rows))
+            probabilities = class_probabilities(self.rows, every, known, y[known], classes=len(self.rows))
             curve.append(100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean()))
             if len(known) >= min(labels, len(x) - STEP):
                 return curve
@@ -172,7 +173,7 @@ def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
     x, y, known, rows, classes = x[sample], y[sample], list[int](), world.rows, len(world.rows)
     every, coverage, scores, points = torch.cat([x, tests]), Similarities(x), {}, []
     for count in range(LABELS[-1] + MORE + 1):
-        probabilities = guesses(rows, every, known, y[known], classes=classes)
+        probabilities = class_probabilities(rows, every, known, y[known], classes=classes)
         scores[count] = 100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean())
         if count in LABELS:
             curve = learning_curve(rows, x[known], y[known], classes=classes, more=MORE)
@@ -181,7 +182,7 @@ def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
             others = 100 * float(curve.calibrated(probabilities[left]).amax(-1).mean())
             right = 100 * float((probabilities[left].argmax(1) == y[left]).float().mean())
             points.append((curve.top1, others, right, curve.gain))
-        known += coverage.next(probabilities[: len(x)], known, 1)
+        known += coverage.suggest(probabilities[: len(x)], known, 1)
     return [(*own, scores[n + MORE] - scores[n]) for n, own in zip(LABELS, points, strict=True)]
 
 
@@ -212,7 +213,7 @@ def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 30
             file = timed("choose the next file", lambda: session.next())
             if count % 20 == 0:
                 y, picked = own[known], features[known]
-                timed("fit", partial(guesses, means, features, [*known], y, classes=classes))
+                timed("fit", partial(class_probabilities, means, features, [*known], y, classes=classes))
                 timed("cross-validate", partial(learning_curve, means, picked, y, classes=classes))
         session.close()
     return seconds

@@ -38,7 +38,7 @@ from texthead.encoders.text_only import multilingual_e5
 from texthead.models.heads import FrozenHead, TrainableHead
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.training.optimizer import lr_factor, step_epoch
-from texthead.transfer.closed_form import text_probe_head
+from texthead.transfer.linear_probes import text_probe_head
 
 FRAMES, SIZE, DIM, BATCH = 17, 32, 96, 32
 GRID = 8, 4, 4  # steps, rows, columns of the tower's tokens

@@ -43,8 +43,8 @@ from benchmarks.choosing import SETS, mean_and_half, read_sets
 from benchmarks.unbalanced import drawn, recalls
 from texthead.data import splits
 from texthead.features.frozen import FrozenItems
-from texthead.transfer import closed_form
-from texthead.transfer.closed_form import SCALES, TextEvidence, class_center, text_probe_head
+from texthead.transfer import linear_probes
+from texthead.transfer.linear_probes import SCALES, TextEvidence, class_center, text_probe_head
 
 WEIGHTS, MIDDLE, HOSO_DRAWS = (0.0, 0.25, 0.5, 1.0, 2.0), float(np.median(SCALES)), 3
 COLUMNS = ("1", "2", "4", "8", "16", "2/20")
@@ -65,8 +65,8 @@ class Names(NamedTuple):
 
 def weighted(names: Names, rows: Tensor, weight: float | None, items: FrozenItems, tests: Tensor) -> Scores:
     """Return the scores of our head; with a weight, that of the text is not estimated."""
-    evidence = closed_form.text_evidence if weight is None else lambda *_: TextEvidence(MIDDLE, weight)
-    with patch.object(closed_form, "text_evidence", evidence), torch.inference_mode():
+    evidence = linear_probes.text_evidence if weight is None else lambda *_: TextEvidence(MIDDLE, weight)
+    with patch.object(linear_probes, "text_evidence", evidence), torch.inference_mode():
         return text_probe_head(rows, items.features, items.targets, names=names.labels)(tests)
 
 

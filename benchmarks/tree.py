@@ -33,8 +33,8 @@ from texthead.evaluation import calibration
 from texthead.evaluation.broader_names import Broader, members, steps_up
 from texthead.features.frozen import FrozenItems
 from texthead.text.class_tree import ClassTree
-from texthead.transfer.closed_form import text_probe_head
 from texthead.transfer.experiment import Experiment
+from texthead.transfer.linear_probes import text_probe_head
 
 UNKNOWN = {"clothing": 4, "objects": 6, "grocery": 12}
 RATE = 0.05

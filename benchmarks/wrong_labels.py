@@ -27,7 +27,7 @@ from texthead.apps.label.labelling import Pool
 from texthead.apps.label.selection import Similarities
 from texthead.apps.label.session import LabelSession
 from texthead.files import write_csv
-from texthead.transfer.closed_form import class_center
+from texthead.transfer.linear_probes import class_center
 
 SETS = {**CHOOSING_SETS, "grocery": "image/grocery/images.csv", "thermal": "video/thermal/clips.csv"}
 GOAL = ("clothing", "objects", "grocery", "exercise")
@@ -95,7 +95,7 @@ def main() -> None:
         features, y = encoded(data), data.targets(data.classes)
         near, rows = nearest(features, y), list[list[object]]()
         if options.page:
-            order = Similarities(features).next(torch.full((len(y), 2), 0.5), [], 200)
+            order = Similarities(features).suggest(torch.full((len(y), 2), 0.5), [], 200)
             for some in (order[:count] for count in (40, 100, 200)):
                 rows.append([name, len(some), "clean", 0, len(asked(data, features, some, y[some])), 0])
                 for kind in KINDS:

@@ -75,16 +75,16 @@ def _peak() -> int:
 
 def _main(request: Path, result: Path) -> None:
     """Run a job as one of torchrun's processes; rank 0 writes the result."""
-    from texthead.parallel import gather_list, launched, rank
+    from texthead.parallel import all_gather_list, process_group, rank
 
     job_json = json.loads(request.read_text())
     row = _tuples(job_json["row"])
     kinds = {"accumulate": int, "processes": int, "least_frames": int, "data": Path, "cache_folder": Path}
     runtime = {key: kinds.get(key, str)(value) for key, value in job_json["runtime"].items() if value is not None}
     job = Job(job_json["title"], job_json["seed"], Row(**{**row, "changes": _tuples(row["changes"])}))
-    with launched():
+    with process_group():
         outcome = _fit(job, Runtime(**runtime))
-        peaks = gather_list([outcome["peak_mb"]])
+        peaks = all_gather_list([outcome["peak_mb"]])
         if rank() == 0:
             result.write_text(json.dumps({**outcome, "peak_mb": max(peaks)}))
 

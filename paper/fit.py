@@ -114,9 +114,9 @@ class Bench:
             make = th.TrainableHead if self.row.train_head else th.FrozenHead
             return make(rows, kind="lda", **inputs.options)
         if self.row.head == "prompt":
-            return PromptHead.start(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
+            return PromptHead.from_inputs(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
         if self.row.changes.get("template_use") == "drawn":
-            return TemplatesHead.start(inputs)
+            return TemplatesHead.from_inputs(inputs)
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
     def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:

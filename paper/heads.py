@@ -43,10 +43,10 @@ class TemplatesHead(MeanProbabilityHead):
     Differs: the paper does not say when templates are drawn or how they are tested; ActionCLIP averages probabilities.
     """
 
-    of_text = True
+    needs_text = True
 
     @classmethod
-    def start(cls, inputs: RowInputs) -> Head:
+    def from_inputs(cls, inputs: RowInputs) -> Head:
         """Return the head before training."""
         return cls.from_prompts(inputs.encoder, inputs.prompts, kind="templates", **inputs.options)
 

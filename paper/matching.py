@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import texthead as th
 from texthead.errors import RunError, checked
-from texthead.parallel import gather_list, rank, ranks
+from texthead.parallel import all_gather_list, rank, world_size
 from texthead.training import Objective
 
 Text = Any  # `Encoder.text`.
@@ -75,13 +75,13 @@ def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
     these losses, so weight the losses accordingly. All processes run backward together, so a process without rows
     needs an empty tensor that requires a gradient if the others' tensors do.
     """
-    return rows if ranks() == 1 else _GatherRows.apply(rows)  # pyright: ignore[reportReturnType]
+    return rows if world_size() == 1 else _GatherRows.apply(rows)  # pyright: ignore[reportReturnType]
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = gather_list([len(rows)])
+        counts = all_gather_list([len(rows)])
         # all_gather needs tensors of equal size.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows

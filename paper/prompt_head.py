@@ -48,7 +48,7 @@ class PromptHead(CosineHead):
 
     _context_of_rows: Tensor
 
-    of_text = True
+    needs_text = True
     frozen = True
 
     def __init__(
@@ -85,7 +85,7 @@ class PromptHead(CosineHead):
         self.register_buffer("_context_of_rows", self.context.detach().clone(), persistent=False)
 
     @classmethod
-    def start(cls, inputs: RowInputs, context: int = 0) -> "PromptHead":
+    def from_inputs(cls, inputs: RowInputs, context: int = 0) -> "PromptHead":
         """Return the head before training: vectors drawn from the seed, or embeddings of the template's words.
 
         Args:

@@ -21,16 +21,24 @@ from paper.matching import Matching, gather_rows
 from texthead import Dataset, Encoder, Item, Protocol, Views, load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import ReadOptions
-from texthead.models.heads import FrozenHead, TrainableHead, text_head
+from texthead.models.heads import TrainableHead, text_head
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool
-from texthead.parallel.distributed import check_same, gather_list, rank, ranks, same_as_first, sum_numbers, together
+from texthead.models.temporal import MeanPool
+from texthead.parallel.distributed import (
+    all_gather_list,
+    all_reduce_sum,
+    broadcast_tensors,
+    check_same,
+    raise_on_all_ranks,
+    rank,
+    world_size,
+)
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.optimizer import begin_step
-from texthead.training.step import Trained
-from texthead.training.train import feature_clips, fine_tune
+from texthead.training.step import ModelWithLoss
+from texthead.training.train import fine_tune
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
@@ -135,20 +143,6 @@ def trained(
     return records, weights(model), lines
 
 
-def trained_on_grids(
-    source: str, data: Dataset, recipe: Recipe, out: Path, cache: Path | bool
-) -> tuple[list[float], str]:
-    """Train an attentive probe on grids of a clip encoder; return (losses, the type that holds a file's clips)."""
-    visual = load_encoder(source).visual.with_grid((8, 4, 4))
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        temporal = AttentivePool(visual.spec.dim, 16)
-    model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
-    records = fine_tune(model, data, None, recipe, out=out, reading=ReadOptions(cache=cache))
-    clips = feature_clips(model, data, recipe, ReadOptions(cache=cache))
-    return [record["loss"] for record in records], type(clips.bank[-1]).__name__
-
-
 def stopped(steps: int, run: Callable, *args: object) -> None:
     """Run a training that stops in all processes after this many updates."""
     step, done = torch.optim.AdamW.step, []
@@ -165,9 +159,9 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     """Return the gradients of the first update of a training."""
-    make, made, result = Trained.__init__, [], {}
+    make, made, result = ModelWithLoss.__init__, [], {}
 
-    def see(trained: Trained, *parts: object) -> None:
+    def see(trained: ModelWithLoss, *parts: object) -> None:
         make(trained, *parts)  # pyright: ignore[reportArgumentType]
         made.append(trained)
 
@@ -178,7 +172,7 @@ def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="seen"):
         patch.setattr(torch.optim.AdamW, "step", keep)
-        patch.setattr(Trained, "__init__", see)
+        patch.setattr(ModelWithLoss, "__init__", see)
         run(*args)
     return result
 
@@ -222,7 +216,7 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
 
 def evaluate_own(data: Dataset) -> None:
     """Evaluate only this process's part of the data, which no caller should do."""
-    evaluated(data.select(range(rank(), len(data), ranks())))
+    evaluated(data.select(range(rank(), len(data), world_size())))
 
 
 # --- the parts
@@ -236,18 +230,18 @@ def gathered(counts: tuple[int, ...]) -> dict[str, object]:
     # Each process uses different weights for the joined rows.
     (joined * (1 + rank()) * torch.arange(1.0, len(joined) + 1)[:, None]).sum().backward()
     numbers = gather_rows(torch.full((len(own),), rank()))
-    return {"list": gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
+    return {"list": all_gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
 
 
 def summed() -> bool:
     """Return whether numbers are summed over the processes."""
-    return sum_numbers(1, 0.5 + rank()) == (ranks(), sum(0.5 + i for i in range(ranks())))
+    return all_reduce_sum(1, 0.5 + rank()) == (world_size(), sum(0.5 + i for i in range(world_size())))
 
 
 def first_values() -> list[Tensor]:
     kernel = (rank() + torch.arange(24.0).view(1, 2, 3, 4)).contiguous(memory_format=torch.channels_last)
     tensors = [torch.full((2, 3), float(rank() + 7)), torch.tensor(rank() + 3), kernel]
-    same_as_first(tensors)
+    broadcast_tensors(tensors)
     return tensors
 
 
@@ -262,7 +256,7 @@ def message_of(job: Callable, *args: object) -> str:
 
 def fails_in(number: int) -> None:
     """Fail in one process inside a block that all processes must finish."""
-    with together():
+    with raise_on_all_ranks():
         if rank() == number:
             raise ValueError("no such thing")
 
@@ -276,13 +270,13 @@ def comes_late(seconds: float) -> None:
     if rank() == 1:
         time.sleep(seconds)
     else:
-        gather_list([1])
+        all_gather_list([1])
 
 
 def ends(number: int) -> list[int]:
     if rank() == number:
         os._exit(3)
-    return gather_list([rank()])
+    return all_gather_list([rank()])
 
 
 def threads() -> int:

@@ -13,8 +13,8 @@ from texthead import MeanPool, Recognizer
 from texthead.files import write_json
 from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import FrozenHead, Head
-from texthead.prediction.formats import CSV_COLUMNS
 from texthead.prediction.load import load_run
+from texthead.prediction.predictions import CSV_COLUMNS
 from texthead.prediction.run import Run
 from texthead.recipes import Recipe
 from texthead.runs.folder import describe, save_model

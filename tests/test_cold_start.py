@@ -12,8 +12,7 @@ import pytest
 from texthead.cli import default_workers
 from texthead.cli import main as cli
 from texthead.encoders.lazy import LazyVisualEncoder
-from texthead.prediction.load import load_run
-from texthead.runs.model import cache_encoder_graph
+from texthead.prediction.load import cache_encoder_graph, load_run
 
 # Heavy modules besides torch, numpy and av.
 NETWORKS = {"timm", "torchvision", "transformers", "open_clip", "torch._dynamo", "onnx", "onnxscript"}

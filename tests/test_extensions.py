@@ -66,7 +66,7 @@ def test_a_command_of_a_package_is_listed_and_run(install: Install, works, wrong
     [
         ("import no_such_module", "loud:Shout", "no_such_module"),
         (CODE, "loud:Whisper", "Whisper"),
-        (CODE, "loud", "no dataclass"),
+        (CODE, "loud", "not a dataclass"),
         (CODE.replace("def __call__", "def run"), "loud:Shout", "__call__"),
         (CODE.replace("print(", "1 / 0, print("), "loud:Shout", "ZeroDivisionError: division by zero"),
         ("raise SystemExit(0)", "loud:Shout", "SystemExit: 0"),

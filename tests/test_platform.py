@@ -16,7 +16,7 @@ from texthead.files import in_turn, locked
 from texthead.media.addresses import address
 from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
-from texthead.parallel.loaders import data_loader, end_after, worker_faults
+from texthead.parallel.loaders import data_loader, end_after, worker_errors
 from texthead.platform import replace
 
 HOLD = """
@@ -40,20 +40,13 @@ def holder(request: pytest.FixtureRequest, tmp_path: Path):
         process.kill()
 
 
-def test_two_processes_hold_no_lock_together(holder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", [lambda process: process.stdin.close(), lambda process: process.kill()])
+def test_a_lock_is_free_once_its_process_ends(holder, end, monkeypatch: pytest.MonkeyPatch) -> None:
     process, path, lock = holder
     monkeypatch.setattr("texthead.files._TURN", 0.2)
     with refuses(RunError, str(path), "in use by another process"), lock(path):
         pytest.fail("two hold the lock")
-    process.stdin.close()
-    process.wait()
-    with lock(path):
-        pass
-
-
-def test_the_lock_of_a_killed_process_is_free(holder) -> None:
-    process, path, lock = holder
-    process.kill()
+    end(process)
     process.wait()
     with lock(path):
         pass
@@ -111,7 +104,7 @@ def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPat
     pids = {pid for pid, _ in data_loader(Hanging(False), 1, batch_size=None)}
     assert len(pids) == 1
     assert os.getpid() not in pids
-    with refuses(RunError, "a data-loader worker has ended", "fewer `workers`"), worker_faults():
+    with refuses(RunError, "a data-loader worker has ended", "fewer `workers`"), worker_errors():
         list(data_loader(Hanging(True), 1, batch_size=None))
 
 

@@ -12,7 +12,7 @@ def spec(rest: str) -> VisualSpec:
         architecture=f"grid:{rest}",  # the prefix, so that build is called
         dim=3 * int(rest) ** 2,
         size=32,  # side of a test crop, in pixels
-        crop=1.0,  # share of the short side that it takes
+        crop=1.0,  # fraction of the short side that it takes
         interpolation="bilinear",
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),

@@ -13,7 +13,7 @@ class BiasedHead(th.FrozenHead):
         self.bias, self.limit = torch.nn.Parameter(torch.zeros(len(weight))), limit
 
     @classmethod
-    def start(cls, inputs):
+    def from_inputs(cls, inputs):
         """Return the head before training."""
         return cls(inputs.encoder.text_rows(inputs.prompts), kind="biased", **inputs.options)
 

@@ -17,7 +17,7 @@ _SWITCH = threading.RLock()
 
 
 @contextmanager
-def faults(source: str, remedy: str) -> Iterator[None]:
+def download_errors(source: str, remedy: str) -> Iterator[None]:
     """Turn errors of model libraries and the hub client into EncoderError; what they print goes to standard error.
 
     Args:

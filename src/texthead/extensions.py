@@ -83,7 +83,7 @@ class Extension:
         return loaded
 
     @contextmanager
-    def faults(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """Turn an error of a package's code into `error`, which names the package."""
         try:
             yield

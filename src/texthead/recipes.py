@@ -184,7 +184,7 @@ class Recipe:
             features that are encoded once.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
         scale: logit scale: the encoder's at first, then trained ("learned"), a number that stays, or None for the
-            encoder's.
+            encoder's. For multi-label data, the scale that suits the training items is in place of the encoder's.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
             a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which

@@ -57,7 +57,7 @@ def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch)
     assert f"texthead train {images} --out run" in err
     table = out.splitlines()[2:]
     assert max(map(len, table)) <= 80
-    assert table[0].split() == ["top-1", "in", "percent", "cross-validated", "(95", "%)", "test", "(95", "%)", "uses"]
+    assert table[0].split() == ["top-1", "%", "(95", "%", "CI)", "cross-validated", "test", "uses"]
     assert [line.split()[0] for line in table[1:]] == methods
 
 

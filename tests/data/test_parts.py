@@ -6,14 +6,12 @@ import pytest
 
 from made import joined_colours, write_frames, write_image
 from messages import refuses
-from texthead import Dataset, Item, Protocol, Views, read_dataset
+from texthead import Dataset, Item, read_dataset
 from texthead.apps.label.label_file import LabelFile, Mark
-from texthead.data import Pixels, read_files
-from texthead.data.clips import TrainClips, ViewClips
+from texthead.data import read_files
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath
-from texthead.recipes import Recipe
 
 
 @pytest.fixture
@@ -83,20 +81,6 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
     for name in ("#t=1,3", "#t=0,2", "", "#t=3.5"):
         with refuses(DataError, "1 of 1", "a.mkv"):
             train.with_validation(parts(name))
-
-
-def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
-    path = joined_colours(tmp_path / "a.mkv", ["red", "blue"])
-    parts = (Item(Path(f"{path}#t=,2"), ("red",)), Item(Path(f"{path}#t=2"), ("blue",)))
-    dataset = Dataset(parts)
-    recipe = Recipe("test", crop="resized", area=(0.5, 1.0), flip=0.5)
-    clips = TrainClips(dataset, recipe, Pixels(32, 36, "bicubic"))
-    protocol = Protocol(4, Pixels(32, 36, "bilinear"), Views(clips=3))
-    views = ViewClips([item.path for item in dataset.items], protocol)
-    for epoch in range(3):
-        for place, channel in ((0, 0), (1, 2)):
-            for frames in (clips[epoch, place][0], views[place].flatten(0, 1)):
-                assert (frames.float().mean((2, 3)).argmax(1) == channel).all()
 
 
 def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:

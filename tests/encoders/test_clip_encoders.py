@@ -14,9 +14,7 @@ import pytest
 import torch
 from transformers import VideoMAEConfig, VideoMAEModel, VJEPA2Config, VJEPA2Model
 
-import ranked
 from benchmarks import grids
-from benchmarks.process_group import processes
 from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
@@ -37,7 +35,7 @@ from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
-from texthead.training.fit_recipe import adapt_recipe
+from texthead.training.adapt_recipe import adapt_recipe
 from texthead.training.train import feature_clips, fine_tune
 
 FRAMES, NAMES = 4, ("red", "blue")
@@ -395,21 +393,6 @@ def test_lost_grids_are_encoded_again(visual: VisualEncoder, data: Dataset, tmp_
         db.execute("DELETE FROM clips")
         with refuses(TextheadError, path, "cache"):
             again[0, 2]
-
-
-@pytest.mark.slow
-def test_two_processes_train_on_grids_as_one(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
-    """With a cache, where each reads what the other has encoded, and without."""
-    recipe = grid_recipe()
-    model = grid_model(encoder.visual)
-    expected = [record["loss"] for record in fine_tune(model, data, None, recipe, out=tmp_path / "one")]
-    with processes(2) as run:
-        for cache in (False, tmp_path / "cache"):
-            out = tmp_path / f"two {bool(cache)}"
-            for losses, kind in run(ranked.trained_on_grids, encoder.source, data, recipe, out, cache):
-                assert losses == pytest.approx(expected, abs=1e-5)
-                assert kind == ("CachedClips" if cache else "list")
-    assert len(cached_bytes(tmp_path / "cache")) == 9
 
 
 @pytest.mark.nightly("src/texthead/features/cache.py")

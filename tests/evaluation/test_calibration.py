@@ -39,14 +39,14 @@ def test_no_other_temperature_is_likelier(seed, items, classes):
     result = calibration.fit_temperature(scores, targets)
     losses = [float(F.cross_entropy(scores.double() / (result * f), targets)) for f in (0.97, 1.0, 1.03)]
     if not (scores.argmax(1) == targets).all():
-        assert losses[1] <= min(losses) + 1e-9 or result in (calibration.HOTTEST, calibration.COLDEST)
+        assert losses[1] <= min(losses) + 1e-9 or result in (calibration.MAX_TEMPERATURE, calibration.MIN_TEMPERATURE)
 
 
 def test_temperatures_of_extreme_scores():
     """With no mistakes there is nothing to fit; a class scored -inf is ignored, but is an error as a label."""
     scores, _ = drawn_scores(20)
     assert calibration.fit_temperature(scores, scores.argmax(1)) == 1.0
-    assert calibration.fit_temperature(scores, scores.argmin(1)) == calibration.HOTTEST
+    assert calibration.fit_temperature(scores, scores.argmin(1)) == calibration.MAX_TEMPERATURE
     scores, targets = drawn_scores(200, 4, 2.0)
     wider = torch.cat([scores, torch.full((200, 1), -torch.inf)], 1)
     assert calibration.fit_temperature(wider, targets) == pytest.approx(
@@ -56,7 +56,7 @@ def test_temperatures_of_extreme_scores():
         calibration.fit_temperature(wider, torch.full_like(targets, 4))
 
 
-@given(st.integers(0, 10**6), st.floats(calibration.COLDEST, calibration.HOTTEST))
+@given(st.integers(0, 10**6), st.floats(calibration.MIN_TEMPERATURE, calibration.MAX_TEMPERATURE))
 @settings(max_examples=60, deadline=None)
 def test_a_temperature_changes_no_ranking(seed, temperature):
     """Not even for scores that differ only in the last bit."""
@@ -316,6 +316,19 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert (bare.unknown_accepted, bare.known_rejected, bare.covered, bare.mean_set_size) == (None,) * 4
     kept = replace(made, measured=bare)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
+    # A level decides in place of the threshold, whose rates would not be those of the answers.
+    level = calibration.Level(0.5, 0.5, {})
+    levelled = calibration.measure(replace(made, level=level), SCORES, TARGETS, unknown=UNKNOWN)
+    assert (levelled.unknown_accepted, levelled.known_rejected) == (None, None)
+
+
+def test_unknown_items_of_groups_are_counted_as_both():
+    """A bound that was set on 20 groups of 2 names the 40 items that a reader can count."""
+    groups = [i // 2 for i in range(len(UNKNOWN))]
+    made = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN, groups), false_accept=0.1)
+    assert replace(made, measured=calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)).unknown_text == (
+        "40 unknown items of 20 groups"
+    )
 
 
 MADE = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN))

@@ -71,7 +71,7 @@ def test_a_data_set_asks_nobody_for_its_files(server, asked, tmp_path, card, cha
     lines = f"configs:\n- config_name: default\n  data_files: {chain}{server}/x.csv\n"
     (tmp_path / card).write_text(f"---\n{lines}---\n" if card.endswith(".md") else lines)
     code, printed, requests = asked("train", f"datasets:{tmp_path}", "--out", tmp_path / "run")
-    assert (code, requests, "no file of the folder" in printed) == (2, 0, True), printed
+    assert (code, requests, "is not in the folder" in printed) == (2, 0, True), printed
 
 
 def test_an_argument_is_read(server, asked, tmp_path):

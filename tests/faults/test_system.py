@@ -166,10 +166,10 @@ def test_python_without_docstrings(folder: Path) -> None:
 LOADER = """
 from functools import partial
 import torch
-from texthead.parallel.loaders import data_loader, worker_faults
+from texthead.parallel.loaders import data_loader, worker_errors
 
 if __name__ == "__main__":
-    with worker_faults():
+    with worker_errors():
         list(data_loader(range(4), 1, batch_size=None, collate_fn=partial(torch.full, (1000, 1000))))
 """
 

@@ -97,8 +97,8 @@ def test_each_head_of_ours_is_in_a_table() -> None:
     for name in HEADS:
         kind, entry = head_kind(name)
         assert entry.ours
-        assert isinstance(kind, RowKind) or kind.start is not Head.start
-    assert [name for name in HEADS if not head_kind(name)[0].of_text] == WITHOUT_TEXT.split(", ")
+        assert isinstance(kind, RowKind) or kind.from_inputs is not Head.from_inputs
+    assert [name for name in HEADS if not head_kind(name)[0].needs_text] == WITHOUT_TEXT.split(", ")
     with refuses(RunError, "text, lda, cosine", "'signs'"):
         head_kind("signs")
 
@@ -140,14 +140,14 @@ def test_a_package_adds_a_head_with_state(
         put(tmp_path / "other", Recognizer(tiny_visual(), MeanPool(), head))
 
 
-# A head of a package: what its `start` does, and what it adds to its config.
+# A head of a package: what its `from_inputs` does, and what it adds to its config.
 STARTED = """
 import torch
 import texthead as th
 
 class signs(th.FrozenHead):
     @classmethod
-    def start(cls, inputs):
+    def from_inputs(cls, inputs):
         {}
     def config(self):
         return {{**super().config(), **{}}}
@@ -194,7 +194,7 @@ class Last(Temporal):
         self.options = {"dim": dim}
         self.bias = torch.nn.Parameter(torch.zeros(dim))
     @classmethod
-    def start(cls, recipe, visual):
+    def from_recipe(cls, recipe, visual):
         return cls(visual.spec.dim)
     def forward(self, features):
         return features[:, -1] + self.bias

@@ -18,7 +18,7 @@ import ranked
 from benchmarks.process_group import processes
 from facts import own_facts
 from made import PIXELS, write_broken, write_video
-from texthead.data.batches import EpochBatches
+from texthead.data.batches import EpochBatchSampler
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
@@ -34,8 +34,8 @@ Two = Callable[..., list]
 @pytest.mark.parametrize(("length", "batch", "accumulate"), [(10, 4, 1), (9, 4, 2), (3, 16, 1), (13, 6, 3), (1, 1, 1)])
 def test_processes_share_each_batch_of_one_process(length: int, batch: int, accumulate: int, many: int) -> None:
     part = math.ceil(batch / accumulate)
-    one = EpochBatches(length, batch, batch, seed=5)
-    crew = [EpochBatches(length, batch, part, seed=5, rank=number, ranks=many) for number in range(many)]
+    one = EpochBatchSampler(length, batch, batch, seed=5)
+    crew = [EpochBatchSampler(length, batch, part, seed=5, rank=number, world_size=many) for number in range(many)]
     for epoch in range(2):
         for each in (one, *crew):
             each.epoch = epoch

@@ -15,7 +15,7 @@ import pytest
 from facts import facts
 from messages import refuses
 from texthead.errors import RunError
-from texthead.parallel.loaders import _await_feeders, worker_faults
+from texthead.parallel.loaders import _await_feeders, worker_errors
 
 
 @pytest.mark.posix("a fork server")
@@ -91,7 +91,7 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
     offered = ours.recv()
     process.kill()
     process.join()
-    with pytest.raises(RunError, match=r"\(.+\).*workers"), worker_faults():
+    with pytest.raises(RunError, match=r"\(.+\).*workers"), worker_errors():
         os.close(offered.detach())
 
 
@@ -99,11 +99,11 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
 def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fork server ends after the request."""
     monkeypatch.setattr("os.read", lambda *_: b"")
-    with refuses(RunError, "(unexpected EOF)", "fewer `workers`", "resume"), worker_faults():
+    with refuses(RunError, "(unexpected EOF)", "fewer `workers`", "resume"), worker_errors():
         forkserver.read_signed(0)
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("gone"), RuntimeError("other")])
 def test_other_errors_pass(error: Exception) -> None:
-    with pytest.raises(type(error), match=str(error)), worker_faults():
+    with pytest.raises(type(error), match=str(error)), worker_errors():
         raise error

@@ -49,20 +49,17 @@ def test_a_bar_is_drawn_and_removed_even_after_an_error(
     assert cleared.strip() == last == ""
 
 
-def test_short_work_shows_no_bar(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_shown_of_short_work_outside_a_notebook_and_of_what_the_caller_counts(
+    shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Reporter().bar("read", "files") as bar:
         bar(1, 1)
     assert capsys.readouterr().err.strip() == ""
-
-
-def test_the_caller_s_function_is_called_instead(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     with Reporter().counting(lambda *done: seen.append(done)).bar("read", "files") as progress:
         progress(1, 2)
     assert seen == [(1, 2)]
     assert capsys.readouterr().err == ""
-
-
-def test_outside_a_notebook_nothing_is_shown() -> None:
+    monkeypatch.delitem(sys.modules, "IPython")
     with Reporter().bar("read", "files") as progress:
         assert progress is silent

@@ -11,12 +11,12 @@ import torch
 
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
-from texthead.evaluation.calibration import Unknown, calibrate
+from texthead.evaluation.calibration import Level, Unknown, calibrate, measure
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.recipes import small
 from texthead.report import run_page
-from texthead.report.probabilities import COVERED, REJECTED, calibration_report
+from texthead.report.probabilities import ACCEPTED, COVERED, REJECTED, calibration_report
 from texthead.report.run_page import run_html
 from texthead.report.strips import Strip
 from texthead.runs.scores import RunScores, Score
@@ -167,6 +167,16 @@ def test_intervals_on_the_page_take_groups_into_account():
         assert lower < low < high < higher
     low, high = grouped.intervals[COVERED]
     assert f"({low:.0f} to {high:.0f})" in build_page(calibration_report=grouped).rows[-3][-1]
+
+
+def test_a_level_decides_in_place_of_the_threshold_on_the_page_too():
+    own = draw_answers(seed=1)
+    made = calibrate(own.scores, own.targets, unknown=Unknown(draw_answers(40, seed=2).scores), false_accept=0.1)
+    made = replace(made, measured=measure(made, own.scores, own.targets))
+    report = calibration_report(draw_answers(30), calibration=replace(made, level=Level(0.9, 0.9, {})))
+    made_rows = [row[0] for row in report.table()[1]]
+    assert COVERED in made_rows
+    assert not {ACCEPTED, REJECTED} & {*made_rows, *report.intervals}
 
 
 def test_a_calibration_without_measurement_threshold_and_sets():

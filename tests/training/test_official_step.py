@@ -53,7 +53,7 @@ from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
 from texthead.models import make_temporal_for
-from texthead.parallel.distributed import rank, ranks, sum_numbers
+from texthead.parallel.distributed import all_reduce_sum, rank, world_size
 from texthead.recipes import Recipe, temporal_sizes, text4vis
 from texthead.training.train import fine_tune
 
@@ -153,7 +153,7 @@ def by_loop(source: str, data: Dataset, recipe: Recipe, gather: Gather = None) -
     model, like = Official(source, recipe, matching=gather is not None), ours(source, recipe, None)[0]
     first = like.state_dict()
     model.fusion.load_state_dict({name: first[_named(f"fusion.{name}")] for name in model.fusion.state_dict()})
-    before, losses, net = model.state(), [], DistributedDataParallel(model) if ranks() > 1 else model
+    before, losses, net = model.state(), [], DistributedDataParallel(model) if world_size() > 1 else model
     groups: list[dict[str, Any]] = [{"base": 5e-6, "params": []}, {"base": 5e-5, "params": []}]
     for name, weight in model.named_parameters():
         low = name.startswith(("visual", "text", "logit_scale")) and "control_point" not in name
@@ -184,13 +184,13 @@ def by_loop(source: str, data: Dataset, recipe: Recipe, gather: Gather = None) -
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(sum_numbers(loss.item())[0] / ranks())
+            losses.append(all_reduce_sum(loss.item())[0] / world_size())
     return losses, before, model.state()
 
 
 def _joined(rows: Tensor) -> Tensor:
     """Return the rows of all processes; only this process's own have a gradient."""
-    pieces = [torch.empty_like(rows) for _ in range(ranks())]
+    pieces = [torch.empty_like(rows) for _ in range(world_size())]
     dist.all_gather(pieces, rows.detach())
     pieces[rank()] = rows
     return torch.cat(pieces)

@@ -11,7 +11,7 @@ from made import SPEC, write_image
 from messages import refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.data.labels import split_labels
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.results import MultiLabelEvaluation
 from texthead.models.heads import FrozenHead
@@ -64,6 +64,21 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
     run = load_run(tmp_path / "run")
     assert run.model.multilabel
     assert_same_weights(run.model.state_dict(), after)
+    run.model.head.head.kind = "linear"
+    with refuses(RunError, run.folder, "linear", "head=text"):
+        run.with_classes(["a kite"])
+
+
+@pytest.mark.parametrize("scale", ["learned", None, 10.0])
+def test_the_logit_scale_is_trained_only_if_learned_and_then_as_pretrained(
+    data: Dataset, tmp_path: Path, scale: float | str | None
+) -> None:
+    trained = model()
+    fine_tune(trained, data, None, replace(SHORT, scale=scale, lr=1e-3, lr_new=0.0), out=tmp_path / "run")
+    assert (trained.head.scale != pytest.approx(10.0)) == (scale == "learned")
+    again = model()
+    fine_tune(again, data, None, replace(SHORT, scale=scale, lr=0.0, lr_new=1e-3), out=tmp_path / "again")
+    assert again.head.scale == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("validated", [True, False])

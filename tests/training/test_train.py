@@ -27,7 +27,7 @@ from messages import prints, refuses
 from paper.matching import Matching
 from run_folders import contents
 from texthead import Dataset, Item, MeanPool, Protocol, Recognizer, Views, recipes
-from texthead.data.batches import EpochBatches
+from texthead.data.batches import EpochBatchSampler
 from texthead.data.clips import TrainClips
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
@@ -44,7 +44,7 @@ from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.epochs import READ_EVERY
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import ParallelModel, Trained, precision_on, set_training
+from texthead.training.step import ModelWithLoss, ParallelModel, precision_on, set_training
 from texthead.training.train import fine_tune
 from training_runs import (
     NAMES,
@@ -312,8 +312,8 @@ def test_resumed_run_matches_bitwise(
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
 
     torch.manual_seed(12345)
-    model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
-    monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
+    model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatchSampler.__iter__
+    monkeypatch.setattr(EpochBatchSampler, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
     reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
     reading = ReadOptions(0 if every else 1)
     records = fine_tune(model, data, val, recipe, out=tmp_path, resume=True, reading=reading, reporter=reporter)
@@ -490,7 +490,7 @@ def test_a_damaged_file_is_one_line_when_resuming(data: Dataset, again: Path, na
 def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumulate: int) -> None:
     part = math.ceil(batch / accumulate)
     batches, whole, other = (
-        EpochBatches(length, batch, size, seed=seed) for size, seed in ((part, 5), (batch, 5), (batch, 6))
+        EpochBatchSampler(length, batch, size, seed=seed) for size, seed in ((part, 5), (batch, 5), (batch, 6))
     )
     sizes, orders = [batch] * (length // batch) + [length % batch] * (length % batch > 0), []
     for epoch in range(3):
@@ -561,7 +561,7 @@ def assert_is_the_checkpoint_of_the_first_epoch(out: Path) -> None:
 def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second epoch's first update ruins the weights; its second loss shows it.
     monkeypatch.setattr(optimizing, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
-    batches = EpochBatches(10, 4, 4, seed=3)
+    batches = EpochBatchSampler(10, 4, 4, seed=3)
     batches.epoch = 1
     _, second, _ = batches
     items = [data.items[position].path for _, position in second[:3]]
@@ -791,7 +791,7 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []
 
-    def to_meta(trained: Trained, *rest: Any) -> ParallelModel:
+    def to_meta(trained: ModelWithLoss, *rest: Any) -> ParallelModel:
         trained.to("meta").model.temporal.register_forward_hook(lambda *_: passes.append(None))
         return ParallelModel(trained, *rest)
 

@@ -23,7 +23,7 @@ from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import (
-    best_rival,
+    best_alternative,
     choose_penalty,
     choose_unlabelled,
     cross_validated,
@@ -119,17 +119,17 @@ def answered(right: np.ndarray) -> Evaluation:
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     positions, titles = np.arange(40), ("first", "second", "third")
     answers = {name: answered(positions < count) for name, count in zip(titles, right, strict=False)}
-    lead = best_rival(answers, positions.tolist())
+    lead = best_alternative(answers, positions.tolist())
     assert (lead and lead.rival) == rival
     if lead:
         assert lead.points == pytest.approx(points)
         assert lead.low < points < lead.high
         # The same lead over fewer scenes is less certain.
-        fewer = best_rival(answers, (positions // 10).tolist())
+        fewer = best_alternative(answers, (positions // 10).tolist())
         assert fewer is not None
         assert fewer.low < lead.low
         # If the first items count for nothing, so do the rights there that the first method has alone.
-        weighted = best_rival(answers, positions.tolist(), np.where(positions < 20, 1e-9, 1.0))
+        weighted = best_alternative(answers, positions.tolist(), np.where(positions < 20, 1e-9, 1.0))
         assert weighted is not None
         assert weighted.points == pytest.approx(2 * points)
 

@@ -13,10 +13,19 @@ from made import noise
 from messages import refuses
 from texthead.encoders.encoder import Encoder
 from texthead.errors import EncoderError
-from texthead.models.heads import ProbeHead
+from texthead.models.heads import FrozenHead, ProbeHead
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import RIDGE, TEXT_SHARE
-from texthead.transfer.multilabel import COMMON, FACTOR, START, _fit, fit_multilabel, multilabel_folds, multilabel_head
+from texthead.transfer.linear_probes import RIDGE, TEXT_SHARE
+from texthead.transfer.multilabel import (
+    COMMON,
+    FACTOR,
+    START,
+    _fit,
+    as_multilabel,
+    fit_multilabel,
+    multilabel_folds,
+    multilabel_head,
+)
 
 NAMES, HALF = ["a", "b", "c", "d"], (0.5, 0.5, 0.5)
 
@@ -87,6 +96,16 @@ def encoder(rows: torch.Tensor, *, scale: float = 20.0, bias: float = 0.0) -> En
     )
     made.bias = bias
     return made
+
+
+def test_a_scale_that_was_given_is_kept() -> None:
+    """Only the bias is fitted: as many labels are expected as the items have."""
+    features, hot, rows = mixed(80)
+    made = as_multilabel(FrozenHead(rows, names=NAMES, scale=7.0), features, hot, keep_scale=True)
+    assert made.scale == pytest.approx(7.0)
+    with torch.inference_mode():
+        assert made(features).sigmoid().mean() == pytest.approx(float(hot.float().mean()), abs=0.01)
+    assert as_multilabel(FrozenHead(rows, names=NAMES, scale=7.0), features, hot).scale != pytest.approx(7.0)
 
 
 @pytest.mark.parametrize("method", get_args(MethodName))

@@ -208,16 +208,11 @@ class CommandOutput:
         """Return a class name as a cell of a table: on one line, shortened if the table is too wide."""
         return Text(printable(name), no_wrap=True, overflow="ellipsis")
 
-    def say_names(self, labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
-        """Note the class names that were cleaned; with --verbose print the prompt of the first class."""
+    def say_names(self, labels: Sequence[str], names: Sequence[str]) -> None:
+        """Note the class names that were cleaned."""
         changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
         if changed:
             self.say_notes(f"class names cleaned: {listed(changed)}")
-        if template is not None:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            one = template if isinstance(template, str) else template[0]
-            each = "" if isinstance(template, str) else f", in {len(template)} templates"
-            self.remarks().print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
 
     def say_prompts(
         self, labels: Sequence[str], by_class: Sequence[str | Sequence[str]], run: "Run | None" = None
@@ -242,15 +237,14 @@ class CommandOutput:
                 f"{len(doubled)} prompts have two articles ({doubled[0]!r}): remove the articles from the names"
             )
         if all(isinstance(prompt, str) for prompt in by_class):
-            more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
-            self.remarks().print(f"prompt: {by_class[0]!r}{more}")
-            return
-        few = [
-            f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
-            for label, prompt in list(zip(labels, by_class, strict=True))[:4]
-        ]
-        more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
-        self.remarks().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
+            few, line = 1, f"prompt: {by_class[0]!r}"
+        else:
+            few = 4
+            pairs = list(zip(labels, by_class, strict=True))[:few]
+            shown = [f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}" for label, prompt in pairs]
+            line = f"prompts, averaged where a class has several: {'; '.join(shown)}"
+        more = f" and {len(by_class) - few} more" if len(by_class) > few else ""
+        self.remarks().print(f"{line}{more}")
 
     def _console(self, *, stderr: bool, quiet: bool = False) -> _Console:
         """Return a console without markup or emoji codes, since class names and paths may look like them.

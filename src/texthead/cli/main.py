@@ -144,9 +144,9 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
             raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
         if getattr(command, "PROCESSES", "one") != "shared":
             raise RunError(f"{name} runs in one process: start it without torchrun")
-        from texthead.parallel.distributed import launched
+        from texthead.parallel.distributed import process_group
 
-        group = launched()
+        group = process_group()
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with group, console.screen(**flags, skips=bool(values.get("skip_unreadable"))):

@@ -10,7 +10,7 @@ from rich.table import Table
 from texthead.cli.console import console
 from texthead.errors import MediaError, plural
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.confusions import wrong_pairs
+from texthead.evaluation.classes import wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import write_csv

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from texthead.cli import console
 from texthead.cli.options import LabelledRun, SplitName, common
 from texthead.cli.parser import option
-from texthead.errors import OpenShare, listed, plural
+from texthead.errors import OpenShare, listed
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -80,7 +80,7 @@ class Calibrate(LabelledRun):
 
 def _fitted(made: "RunCalibration") -> list[str]:
     """Return lines on the temperature, the threshold and the sets: their rates, and their cost on these items."""
-    from texthead.evaluation.calibration import COLDEST, HOTTEST, NONE, worst_false_accept
+    from texthead.evaluation.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, NONE, worst_false_accept
     from texthead.evaluation.intervals import rate_text
 
     fitted, scores, groups = made.calibration, made.scores, made.items.groups
@@ -88,7 +88,7 @@ def _fitted(made: "RunCalibration") -> list[str]:
         lines = [f"temperature 1: {made.unscaled}"]
     else:
         how = "too confident" if fitted.temperature > 1 else "not confident enough"
-        if fitted.temperature in (HOTTEST, COLDEST):
+        if fitted.temperature in (MAX_TEMPERATURE, MIN_TEMPERATURE):
             how += "; this is the limit: the scores tell nothing about the labels, or everything"
         before, after, chance = made.errors
         lines = [
@@ -103,10 +103,8 @@ def _fitted(made: "RunCalibration") -> list[str]:
         away = ~fitted.accepts(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
-        items = (measured.unknown_accepted or (0, unknown))[1]
-        of_groups = f" of {plural(unknown, 'group')}" if unknown < items else ""
         lines.append(
-            f"threshold {limit:.3f} from {plural(items, 'unknown item')}{of_groups}: at most {100 * rate:g} % of "
+            f"threshold {limit:.3f} from {fitted.unknown_text}: at most {100 * rate:g} % of "
             f"unknown items like these get a class (on average; at most {100 * worst:.1f} % with 90 % confidence)"
         )
         lines.append(

@@ -97,10 +97,9 @@ class Compare(TrainingData, ReadingOptions):
         items = f"{len(data.train)} training items of {len(data.train.classes)} classes{drawn}{held}"
         for line in (items, *plan.changes):
             console.remarks().print(line)
-        if self.classes:
+        console.say_names(plan.labels, plan.names)
+        if plan.encoder.has_text:
             console.say_prompts(plan.labels, plan.prompts)
-        else:
-            console.say_names(plan.labels, plan.names, plan.recipe.template if plan.encoder.has_text else None)
 
 
 def _show_table(scores: "MethodScores") -> None:

@@ -48,7 +48,7 @@ class Eval(LabelledRun):
         chosen = run.eval_items(items, self.split)
         if self.classes is not None:  # They name all labels of the items.
             made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
-            console.say_names(made.labels, made.names, None)
+            console.say_names(made.labels, made.names)
             run = with_read_classes(run, made).to(run.model.device)
         count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
         among = f" among the {len(labels)} of the head" if len(labels) > classes else ""

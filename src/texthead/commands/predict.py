@@ -18,7 +18,7 @@ from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
     from texthead.evaluation.calibration import Calibration
-    from texthead.prediction.formats import Prediction
+    from texthead.prediction.predictions import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,8 @@ class Predict(ModelOptions, ReadingOptions):
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.prediction.formats import csv_columns, json_entry
-        from texthead.runs.model import cache_encoder_graph
+        from texthead.prediction.load import cache_encoder_graph
+        from texthead.prediction.predictions import csv_columns, json_entry
 
         run_folder, named = self.run_and_files("file or folder")
         inputs = [file for path in named for file in listed_files(path)]
@@ -129,7 +129,7 @@ class Predict(ModelOptions, ReadingOptions):
             DataError: none of the files can be read, so that there is nothing to write.
         """
         from texthead.files import csv_text
-        from texthead.prediction.formats import csv_rows, json_entry
+        from texthead.prediction.predictions import csv_rows, json_entry
 
         def text(prediction: "Prediction") -> str:
             if path.suffix.lower() == ".csv":

@@ -94,11 +94,11 @@ class Train(TrainingData, ReadingOptions):
 
         With `--tune none`, what only the loop uses starts it, with a frozen encoder; else a text-probe is fitted.
         """
-        from texthead.parallel.distributed import ranks
+        from texthead.parallel.distributed import world_size
 
         tune = self.chosen.values.get("tune")
         asked = bool(self.loop_options) if tune == "none" else tune is not None
-        return self.resume or ranks() > 1 or asked or self.recipe != "small"
+        return self.resume or world_size() > 1 or asked or self.recipe != "small"
 
     @property
     def loop_options(self) -> list[str]:
@@ -190,10 +190,8 @@ class Train(TrainingData, ReadingOptions):
         if self.fine_tunes:
             for line in plan.changes:
                 console.remarks().print(line)
-        sentences = any(plan.sentences)
-        template = plan.recipe.template if takes_sentences(self.head) and not sentences else None
-        console.say_names(plan.labels, plan.names, template)
-        if sentences:
+        console.say_names(plan.labels, plan.names)
+        if takes_sentences(self.head):
             console.say_prompts(plan.labels, plan.prompts)
         console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
 
@@ -209,7 +207,7 @@ def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
     from texthead.parallel.distributed import rank
-    from texthead.runs.model import cache_encoder_graph
+    from texthead.prediction.load import cache_encoder_graph
 
     page = None
     if table.rows:

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.errors import MediaError
-from texthead.parallel.distributed import rank, ranks, share
+from texthead.parallel.distributed import rank, shard_slice, world_size
 from texthead.parallel.loaders import data_loader
 from texthead.recipes import Recipe
 
 
-def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
+def epoch_batches(length: int, recipe: Recipe) -> "EpochBatchSampler":
     """Return this process's share of a recipe's batches."""
     micro_batch = math.ceil(recipe.batch / recipe.accumulate)
-    return EpochBatches(length, recipe.batch, micro_batch, seed=recipe.seed, rank=rank(), ranks=ranks())
+    return EpochBatchSampler(length, recipe.batch, micro_batch, seed=recipe.seed, rank=rank(), world_size=world_size())
 
 
 @dataclass(eq=False)
-class EpochBatches(torch.utils.data.Sampler):
+class EpochBatchSampler(torch.utils.data.Sampler):
     """Yield batches of (epoch, position) keys: every item once per epoch, in an order drawn from (seed, epoch).
 
     The last batch may be smaller and is never dropped. Each process takes its share of a batch and divides it into
@@ -37,7 +37,7 @@ class EpochBatches(torch.utils.data.Sampler):
     _: KW_ONLY
     seed: int
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
     epoch: int = 0
     first_step: int = 0
 
@@ -50,7 +50,7 @@ class EpochBatches(torch.utils.data.Sampler):
         """Yield (items over all processes, micro-batches per process) for each optimiser step from `first_step` on."""
         for start in range(self.first_step * self.batch, self.length, self.batch):
             items = min(self.batch, self.length - start)
-            yield items, math.ceil(math.ceil(items / self.ranks) / self.micro_batch)
+            yield items, math.ceil(math.ceil(items / self.world_size) / self.micro_batch)
 
     def __len__(self) -> int:
         return sum(count for _, count in self.steps())
@@ -59,8 +59,8 @@ class EpochBatches(torch.utils.data.Sampler):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         for start in range(self.first_step * self.batch, self.length, self.batch):
             batch = order[start : start + self.batch].tolist()
-            own = batch[share(len(batch), self.rank, self.ranks)]
-            for at in range(0, math.ceil(len(batch) / self.ranks), self.micro_batch):
+            own = batch[shard_slice(len(batch), self.rank, self.world_size)]
+            for at in range(0, math.ceil(len(batch) / self.world_size), self.micro_batch):
                 yield [(self.epoch, position) for position in own[at : at + self.micro_batch]]
 
 
@@ -93,7 +93,7 @@ def read(batch: Batch | MediaError) -> Batch:
 
 
 def loader(
-    clips: TrainClips | TrainFeatures, batches: EpochBatches, workers: int, device: torch.device
+    clips: TrainClips | TrainFeatures, batches: EpochBatchSampler, workers: int, device: torch.device
 ) -> torch.utils.data.DataLoader:
     """Return the data loader of the batches. It has its own generator, so workers do not advance the global one."""
     return data_loader(

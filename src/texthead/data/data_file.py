@@ -13,7 +13,7 @@ Paths are relative to the folder of the YAML file.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_args
 
 from texthead.data.dataset import Dataset, Item, Split
 from texthead.data.manifest import ROW_COLUMNS
@@ -24,8 +24,6 @@ from texthead.extensions import find
 from texthead.files import read_yaml
 from texthead.text.class_tree import FOLDERS, tree_of
 from texthead.text.label_files import ids_of
-
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 _FORM = "'list: images.csv' and 'columns: {path: image_id, label: species}'"
 
@@ -70,7 +68,7 @@ def read(source: str) -> Dataset:
             raise DataError(f"{path}: has no key {key!r}{did_you_mean(key, keys) or ': it has ' + ', '.join(keys)}")
     with naming(path):
         values: dict[str, Any] = check_types(_Keys, values, DataError)
-    lists = {key: values[key] for key in ("list", *_SPLITS) if key in values}
+    lists = {key: values[key] for key in ("list", *get_args(Split)) if key in values}
     if not lists or ("list" in lists and len(lists) > 1):
         raise DataError(
             f"{path}: needs the key list, or train and optionally val and test, got {', '.join(lists) or 'none'}"

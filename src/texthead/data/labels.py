@@ -42,10 +42,10 @@ class Task:
             raise DataError(f"{source}: {some} ({listed(unknown)}); {remedy}")
         if not self.multilabel:
             return torch.tensor([number_of[name] for (name,) in sets], dtype=torch.long)
-        hot = torch.zeros(len(sets), len(number_of), dtype=torch.bool)
+        multi_hot = torch.zeros(len(sets), len(number_of), dtype=torch.bool)
         rows = [row for row, own in enumerate(sets) for _ in own]
-        hot[rows, [number_of[name] for own in sets for name in own]] = True
-        return hot
+        multi_hot[rows, [number_of[name] for own in sets for name in own]] = True
+        return multi_hot
 
     def loss(self, scores: Float[Tensor, "items classes"], targets: Targets) -> Float[Tensor, ""]:
         """Return the summed loss of items: their cross-entropy, or the binary cross-entropies of all classes."""

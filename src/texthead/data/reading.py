@@ -81,7 +81,7 @@ def read_dataset(
     for each in sorted(find(SOURCE_GROUP, SOURCES).values(), key=lambda each: each.ours and each.name not in SOURCES):
         try:
             module = each.load(SOURCE_FUNCTIONS)
-            with each.faults():
+            with each.errors():
                 if module.accepts(str(source)):
                     found = each, module
                     break
@@ -97,7 +97,7 @@ def read_dataset(
             raise DataError(f"`{option}` '{value}' is for {kind}, and {source} is not; remove `{option}`")
     if folder is not None and entry.ours and not folder.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} start from")
-    with entry.faults():
+    with entry.errors():
         dataset = module.read(str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))

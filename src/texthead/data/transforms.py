@@ -73,7 +73,7 @@ def augment(
         frames = _short_side(frames, pixels.resize, pixels.interpolation)
         entry = named("augment", recipe.augment)
         change = entry.load()
-        with entry.faults():
+        with entry.errors():
             frames = change(frames, rng, frame_rng or rng.spawn(1)[0])
     attempts = rng.random((_ATTEMPTS, 3))
     across, down, flip, gray = rng.random(4)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.downloads import faults
+from texthead.downloads import download_errors
 from texthead.encoders import transformers_model as hf
 from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, check_lengths
 from texthead.encoders.figures import published_figures
@@ -51,7 +51,7 @@ def load(rest: str) -> Encoder:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source, hf.REMEDY):
+    with download_errors(source, hf.REMEDY):
         folder = hf.folder_of(rest)
         visual_spec = _spec(source, folder)
         model, missing = hf.loaded(folder, source)
@@ -77,7 +77,7 @@ def spec(rest: str) -> VisualSpec:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source, hf.REMEDY):
+    with download_errors(source, hf.REMEDY):
         return _spec(source, hf.folder_of(rest, weights=False))
 
 
@@ -89,7 +89,7 @@ def build(spec: VisualSpec) -> hf.Tower:
     """
     from transformers import AutoConfig, AutoModel
 
-    with faults(spec.source, hf.REMEDY):
+    with download_errors(spec.source, hf.REMEDY):
         values = json.loads(spec.config)
         config = hf.plain(AutoConfig.for_model(values.pop("model_type"), **values))
         return hf.Tower(AutoModel.from_config(config), spec)
@@ -230,7 +230,7 @@ def _text(folder: Path, source: str) -> TextEncoder:
     """
     from transformers import AutoTokenizer
 
-    with faults(source, hf.REMEDY):
+    with download_errors(source, hf.REMEDY):
         model, missing = hf.loaded(folder, source)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     clean = _cleaning(model.config.model_type)
@@ -307,7 +307,7 @@ def load_classifier(source: str) -> Classifier:
         EncoderError: it is not a classifier of clips, or its folder is incomplete.
     """
     rest = source.removeprefix("hf:")
-    with faults(source, hf.REMEDY):
+    with download_errors(source, hf.REMEDY):
         folder = hf.folder_of(rest)
         config = hf.config_of(folder)
         names = config.architectures or ["no architecture"]

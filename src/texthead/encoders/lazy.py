@@ -162,12 +162,12 @@ def weights_digest(visual: VisualEncoder) -> str:
     return known or weights_key(visual, repr(replace(visual.spec, source="")))
 
 
-def note_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:
-    """Store the digest of the weights in these files for `noted`; it is valid until a file changes.
+def store_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:
+    """Store the digest of the weights in these files for `stored_metadata`; it is valid until a file changes.
 
     Args:
         source: the source of the encoder, if the files do not tell it.
-        about: further values, for `noted`.
+        about: further values, for `stored_metadata`.
     """
     with suppress(RunError, OSError):
         write_json(_digest_file(files, source), {"files": _stamps(files), "weights": digest, **about})
@@ -183,10 +183,10 @@ def store_metadata(files: Sequence[Path], encoder: Encoder) -> None:
                 save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
     about = {"spec": visual.spec.to_json(), "logits": {"scale": encoder.scale, "bias": encoder.bias}}
     center = None if center is None else center.tolist()
-    note_digest(files, digest, encoder.source, **about, center=center, text=encoder.has_text)
+    store_digest(files, digest, encoder.source, **about, center=center, text=encoder.has_text)
 
 
-def noted(files: Sequence[Path], source: str = "") -> dict[str, Any]:
+def stored_metadata(files: Sequence[Path], source: str = "") -> dict[str, Any]:
     """Return what was stored about these files; empty if nothing was, or a file has changed."""
     with suppress(RunError, OSError):
         stored = read_json(_digest_file(files, source))

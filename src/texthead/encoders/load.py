@@ -29,7 +29,7 @@ from torch import Tensor
 from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
-from texthead.encoders.lazy import LazyEncoder, noted, store_metadata, weights_digest
+from texthead.encoders.lazy import LazyEncoder, store_metadata, stored_metadata, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, check_fields
@@ -84,7 +84,7 @@ def load_encoder(
         return _lazy(source, load, keep_text=keep_text)
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
-    with block(), extension.faults():
+    with block(), extension.errors():
         encoder = module.load(rest)
         if not extension.ours:
             _check_package(encoder, source)
@@ -163,7 +163,7 @@ def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encod
     """Return an encoder that is loaded when it is first used; load it now if nothing is stored about it."""
     named = (file for path in named_paths(source) for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     files = [Path(torch.__file__).parents[1], *named]  # The first changes when packages are installed.
-    about = noted(files, source)
+    about = stored_metadata(files, source)
     if "logits" not in about:
         encoder = load()
         store_metadata(files, encoder)
@@ -190,7 +190,7 @@ def spec_of(source: str) -> VisualSpec:
         EncoderError: the source or architecture is unknown.
     """
     extension, module, rest = _resolve(source)
-    with extension.faults():
+    with extension.errors():
         return module.spec(rest)
 
 

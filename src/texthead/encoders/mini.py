@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, TextEncoder, build_visual
-from texthead.encoders.lazy import note_digest, noted
+from texthead.encoders.lazy import store_digest, stored_metadata
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError, RunError, reason
@@ -206,9 +206,9 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
     # The texts are timm's, and to import it takes longer than all else here.
     timm = find_spec("timm")
     files = [Path(timm.origin), weights] if timm and timm.origin else [weights]
-    if (texts := noted(files, "ImageNet's texts").get("weights")) is None:
+    if (texts := stored_metadata(files, "ImageNet's texts").get("weights")) is None:
         texts = texts_digest(weights)
-        note_digest(files, texts, "ImageNet's texts")
+        store_digest(files, texts, "ImageNet's texts")
     name = hashlib.sha256(f"bridge 2 {_GAMMA} {_RIDGE} {texts}".encode() + rows.numpy().tobytes()).hexdigest()[:32]
     path = cache_dir() / "bridge" / f"{name}.safetensors"
     try:

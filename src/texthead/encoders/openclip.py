@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.downloads import check_url, faults
+from texthead.downloads import check_url, download_errors
 from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, build_visual, check_lengths
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
@@ -66,7 +66,7 @@ class ClipModel:
         if kind == "hf-hub":
             from huggingface_hub import snapshot_download
 
-            with faults(source, "check the name or the connection"):
+            with download_errors(source, "check the name or the connection"):
                 folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS])
             return _from_folder(source, Path(folder))
         return _by_name(source, rest)
@@ -169,7 +169,7 @@ class ClipModel:
         make = partial(tower, quick_gelu=bool(config.get("quick_gelu")))
         vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
         tensors = self.tensors()
-        with faults(self.source, "go online once, so that the files of its text tower can be downloaded"):
+        with download_errors(self.source, "go online once, so that the files of its text tower can be downloaded"):
             net = make(config["embed_dim"], vision, text)
             tokenizer = self.tokenizer()
         del net.visual
@@ -228,7 +228,7 @@ def build(spec: VisualSpec) -> nn.Module:
     config = json.loads(spec.config)
     if name := config.get("vision_cfg", {}).get("timm_model_name"):
         check_architecture(name)
-    with faults(spec.source, "install the open_clip that made the run"):
+    with download_errors(spec.source, "install the open_clip that made the run"):
         # A text tower of minimal size, which is not used.
         text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)
         vision = {**config["vision_cfg"], "output_tokens": False, "timm_model_pretrained": False}
@@ -264,7 +264,7 @@ def _by_name(source: str, rest: str) -> ClipModel:
         options = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
         raise EncoderError(f"'{source}' names no weights: use {options}'openclip:{name}/FILE'")
     if weights in tags:
-        with faults(source, "go online once, or use a file: openclip:ARCH/FILE"):
+        with download_errors(source, "go online once, or use a file: openclip:ARCH/FILE"):
             published = open_clip.get_pretrained_cfg(name, weights)
             if not published.get("hf_hub"):
                 check_url(published["url"], Path("~/.cache/clip").expanduser())

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.downloads import faults
+from texthead.downloads import download_errors
 from texthead.encoders.encoder import TextEncoder, check_lengths
 from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded
 from texthead.errors import EncoderError, raising
@@ -40,7 +40,7 @@ def sentences(source: str | Path, *, limit: int | None = None) -> TextEncoder:
     """
     from transformers import AutoTokenizer
 
-    with faults(str(source), REMEDY):
+    with download_errors(str(source), REMEDY):
         folder = folder_of(source)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model, lost = loaded(folder, f"text:{folder}")

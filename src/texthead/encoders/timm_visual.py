@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from texthead.downloads import check_url, faults
+from texthead.downloads import check_url, download_errors
 from texthead.encoders.encoder import Encoder, VisualEncoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import fill, read_tensors
@@ -28,7 +28,7 @@ def load(rest: str) -> Encoder:
     """
     source = f"timm:{rest}"
     name, _, weights = rest.partition("/")
-    with faults(source, "go online once, or use a file: timm:NAME/FILE"):
+    with download_errors(source, "go online once, or use a file: timm:NAME/FILE"):
         net = _network(name, pretrained=not weights)
     if weights:
         needed = net.state_dict()

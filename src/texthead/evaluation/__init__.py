@@ -3,9 +3,8 @@
 evaluate           features of views -> scores of a model
 results            the scores of a test: exact counts, mAP and F1 of multi-label data
 intervals          confidence intervals of rates and differences
-class_sizes        classes of different sizes: weights for the mean over classes, and rare ones
 summary            the result of a test in words: a sentence, and what is weak
-confusions         confused classes, and the similarity of their head rows
+classes            results of single classes: recall, precision, confused pairs, rare classes
 reliability        bins and the expected calibration error
 calibration        temperature, rejection threshold, prediction sets, levels
 broader_names      answers with a name above the class

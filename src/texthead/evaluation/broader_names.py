@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.evaluation.confusions import rate_among
+from texthead.evaluation.classes import rate_among
 from texthead.evaluation.intervals import Rate, rate_of
 from texthead.text.class_names import NONE
 

@@ -47,7 +47,7 @@ _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 MAX_IN_TREE = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
-COLDEST, HOTTEST = 1e-3, 1e3
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
 
 class Threshold(NamedTuple):
@@ -112,8 +112,8 @@ class Measured(NamedTuple):
 
     Attributes:
         before, after: reliability before and after the temperature.
-        unknown_accepted: (unknown items accepted, unknown items); None without a threshold or such items.
-        known_rejected: number of items of the known classes that are rejected; None without a threshold.
+        unknown_accepted: (unknown items accepted, unknown items); None without such items or a threshold that decides.
+        known_rejected: number of items of the known classes that are rejected; None without a threshold that decides.
         covered: number of prediction sets that contain the true class; None without sets.
         mean_set_size: mean number of labels in a set; None without sets.
     """
@@ -165,6 +165,14 @@ class Calibration:
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
         return scores.double() / self.temperature
+
+    @property
+    def unknown_text(self) -> str:
+        """The unknown items that the threshold was set on: "100 unknown items of 35 groups"."""
+        assert self.threshold is not None
+        worth = self.threshold.unknown_items
+        count = self.measured.unknown_accepted[1] if self.measured and self.measured.unknown_accepted else worth
+        return plural(count, "unknown item") + (f" of {plural(worth, 'group')}" if worth < count else "")
 
     def accepts(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
         """Return whether each item is accepted; without a threshold all are."""
@@ -345,7 +353,7 @@ def measure(
     after = calibration.apply(scores) if after is None else after
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
     accepted = rejected = covered = size = None
-    if calibration.threshold:
+    if calibration.threshold and not calibration.level:  # A level decides in place of the threshold.
         rejected = int((~calibration.accepts(scores)).sum())
         accepted = None if unknown is None else (int(calibration.accepts(unknown).sum()), len(unknown))
     if calibration.coverage:
@@ -389,11 +397,11 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
 
     from scipy.optimize import brentq
 
-    low, high = math.log(1 / HOTTEST), math.log(1 / COLDEST)
+    low, high = math.log(1 / MAX_TEMPERATURE), math.log(1 / MIN_TEMPERATURE)
     if slope(low) >= 0:
-        return HOTTEST
+        return MAX_TEMPERATURE
     if slope(high) <= 0:
-        return COLDEST
+        return MIN_TEMPERATURE
     return math.exp(-float(brentq(slope, low, high, xtol=1e-10)))  # pyright: ignore[reportArgumentType]
 
 

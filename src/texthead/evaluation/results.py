@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
-from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
+from texthead.evaluation.classes import RARE, ClassRow, RareClasses, class_rows, class_weights, rate_among
 from texthead.evaluation.intervals import (
     Rate,
     binomial_interval,
@@ -163,7 +162,7 @@ class Evaluation:
 
 
 def average_precision(
-    scores: Float[np.ndarray, " items"], hot: Bool[np.ndarray, " items"]
+    scores: Float[np.ndarray, " items"], positive: Bool[np.ndarray, " items"]
 ) -> tuple[float, Float[np.ndarray, " items"]]:
     """Return the average precision (0-1) of one class, and the influence of each item on it.
 
@@ -171,18 +170,18 @@ def average_precision(
     item's weight, which is 1; all sum to 0.
 
     Args:
-        hot: which items have the class, at least one.
+        positive: which items have the class, at least one.
     """
-    order, total = np.argsort(-scores, kind="stable"), hot.sum()
+    order, total = np.argsort(-scores, kind="stable"), positive.sum()
     ends = np.flatnonzero(np.diff(scores[order], append=np.inf))
     rank = np.empty(len(order), int)
     rank[order] = np.searchsorted(ends, np.arange(len(order)))
-    seen, found = ends + 1, np.cumsum(hot[order])[ends]
+    seen, found = ends + 1, np.cumsum(positive[order])[ends]
     precision, own = found / seen, np.diff(found, prepend=0)
     value = float((own * precision).sum() / total)
     # An item counts at its own rank and at all later ones.
     gain, loss = (np.cumsum((each / seen)[::-1])[::-1] for each in (own, own * precision))
-    influence = hot * (precision[rank] + gain[rank] - value) - loss[rank]
+    influence = positive * (precision[rank] + gain[rank] - value) - loss[rank]
     return value, influence / total
 
 
@@ -392,9 +391,9 @@ def evaluation_for(
     """
     names: tuple[str, ...] = head.names  # pyright: ignore[reportAssignmentType]
     if getattr(head, "multilabel", False):
-        hot = targets if targets.ndim == 2 else F.one_hot(targets, len(names)).bool()
+        multi_hot = targets if targets.ndim == 2 else F.one_hot(targets, len(names)).bool()
         thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
-        return MultiLabelEvaluation(names, items.paths, hot, scores, skipped, items.groups, thresholds.cpu())
+        return MultiLabelEvaluation(names, items.paths, multi_hot, scores, skipped, items.groups, thresholds.cpu())
     if targets.ndim == 2:
         problem = "the items are multi-label, and the model chooses one class per file"
         raise DataError(f"{problem}: train a run on such data")

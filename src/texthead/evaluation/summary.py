@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from texthead.errors import plural
-from texthead.evaluation.confusions import wrong_pairs
+from texthead.evaluation.classes import wrong_pairs
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.media.paths import MediaPath
 

@@ -64,7 +64,7 @@ class FeatureCache:
         self.key = key
         self.number_type = number_type
         self.path = folder / f"{key}{_SUFFIX}"
-        with self._faults():
+        with self._errors():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
             try:
@@ -81,7 +81,7 @@ class FeatureCache:
     def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str]]:
         return FeatureCache, (self.key, self.path.parent, self.number_type)
 
-    def _faults(self) -> AbstractContextManager[None]:
+    def _errors(self) -> AbstractContextManager[None]:
         remedy = "remove the file if it is damaged, free disk space, or set `cache` or TEXTHEAD_CACHE to another folder"
         return raising(TextheadError, f"{self.path}: feature cache cannot be used", remedy, sqlite3.Error)
 
@@ -103,12 +103,12 @@ class FeatureCache:
         with raising(partial(MediaError, path), "cannot be read", "check the path"):
             # SQLite cannot store a name that is not UTF-8 as text.
             name = str(media.resolved()).encode("utf-8", "backslashreplace").decode("utf-8")
-            with self._faults():
+            with self._errors():
                 row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
             if row and row[0] == stamp:
                 return row[1], stamp
             digest = media.digest()
-        with self._faults(), self._db:
+        with self._errors(), self._db:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest, stamp
 
@@ -132,13 +132,13 @@ class FeatureCache:
 
     def _value(self, column: str, digest: str) -> Any:
         """Return what is stored about a file; None if nothing."""
-        with self._faults():
+        with self._errors():
             row = self._db.execute(f"SELECT {column} FROM media WHERE digest = ?", (digest,)).fetchone()
         return row and row[0]
 
     def engines(self, digest: str, clips: Sequence[Sequence[int]]) -> set[str] | None:
         """Return the engines that computed the features of clips of a file; None if a clip is missing."""
-        with self._faults():
+        with self._errors():
             engine_of = dict(self._db.execute("SELECT frames, engine FROM clips WHERE digest = ?", (digest,)))
         wanted = {*map(_text, clips)}
         return {engine_of[clip] for clip in wanted} if wanted <= engine_of.keys() else None
@@ -150,7 +150,7 @@ class FeatureCache:
             TextheadError: a clip is missing, or the file cannot be read.
         """
         query = "SELECT feature FROM clips WHERE digest = ? AND frames = ?"
-        with self._faults():
+        with self._errors():
             rows = [self._db.execute(query, (digest, _text(clip))).fetchone() for clip in clips]
         if None in rows:
             raise TextheadError(
@@ -161,7 +161,7 @@ class FeatureCache:
 
     def count(self) -> int:
         """Return the number of clips with cached features."""
-        with self._faults():
+        with self._errors():
             return self._db.execute("SELECT COUNT(*) FROM clips").fetchone()[0]
 
     def put(
@@ -177,7 +177,7 @@ class FeatureCache:
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
         rows = ((digest, _text(clip), engine, blob) for clip, blob in zip(clips, blobs, strict=True))
         seconds = np.asarray(times, np.float64).tobytes()
-        with self._faults(), self._db:
+        with self._errors(), self._db:
             self._db.execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", (digest, seconds, stats))
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", rows)
 

@@ -30,7 +30,7 @@ from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import ranks
+from texthead.parallel.distributed import world_size
 from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -338,7 +338,7 @@ def _report_size(
     if spec.tokens == spec.grid[0] or count <= (cache.count() if cache else 0):
         return
     half, (_, rows, columns) = spec.number_type == "float16", spec.grid
-    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, count * ranks()
+    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, count * world_size()
     reporter.say(
         f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
         f"{'half' if half else 'single'} precision), "

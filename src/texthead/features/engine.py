@@ -115,50 +115,44 @@ class Engine:
         return self._encode(frames)
 
     def _choose(self, frames: Tensor) -> Encode:
-        visual = self._visual
-        wanted: EngineName = self._wanted
-        if not isinstance(visual, VisualEncoder) or wanted == "eager":
+        visual, engine, automatic = self._visual, self._wanted, self._wanted == "auto"
+        if not isinstance(visual, VisualEncoder) or engine == "eager":
             return visual
-        if visual.device.type != "cpu" and wanted in ("auto", "onnxruntime"):
-            if wanted != "auto":
-                raise RunError(f"`engine={wanted}` is for the CPU, not for {visual.device}; use `engine=auto`")
+        on_cpu, kept = visual.device.type == "cpu", keeps_graph(visual.spec.source)
+        if engine == "onnxruntime" and not on_cpu:
+            raise RunError(f"`engine={engine}` is for the CPU, not for {visual.device}; use `engine=auto`")
+        if automatic:
+            engine: EngineName = "onnxruntime"
+            lazy = isinstance(visual, LazyVisualEncoder) and visual.digest
+            if not (on_cpu and kept and (lazy or self._frames >= _enough_frames(visual, *_LOOK))):
+                return visual
+        else:
+            _check_provider(engine)
+        stored = StoredGraph.for_weights(weights_digest(visual), frames.shape[-1], engine)
+        record = stored.record() if kept else None
+        if record is None and (not automatic or self._frames >= _enough_frames(visual, *_MAKE)):
+            record = stored.make(visual, frames)
+            if record is not None and record["exact"]:
+                gap = f"1 - cosine {record['gap']:.0e}"
+                self._reporter.note(f"engine: {engine} ({gap}; graph stored for this encoder and size)")
+            elif record is not None and automatic:
+                self._reporter.note(f"engine: torch, since {engine} does not reproduce this encoder's features")
+        if record is not None and record["graph"]:
+            session = stored.session(record)
+            if session is None and (record := stored.make(visual, frames)):
+                session = stored.session(record)
+            if session is not None:
+                self.name = engine
+                return partial(_run_session, session)
+        if automatic:
             return visual
-        session = _session_for(visual, frames, self._frames, wanted, self._reporter)
-        if session is None:
-            return visual
-        self.name = "onnxruntime" if wanted == "auto" else wanted
-        return partial(_run_session, session)
-
-
-def _session_for(visual: VisualEncoder, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
-    """Return the onnxruntime session of an encoder; None if eager is chosen."""
-    kept, automatic = keeps_graph(visual.spec.source), wanted == "auto"
-    if automatic and not kept:
-        return None
-    lazy = isinstance(visual, LazyVisualEncoder) and visual.digest
-    if automatic and not lazy and expected < _enough_frames(visual, *_LOOK):
-        return None
-    engine: EngineName = "onnxruntime" if automatic else wanted
-    if not automatic:
-        _check_provider(engine)
-    stored = StoredGraph.for_weights(weights_digest(visual), frames.shape[-1], engine)
-    record = stored.record() if kept else None
-    if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
-        record = stored.make(visual, frames)
-        if record is not None and record["exact"]:
-            gap = f"1 - cosine {record['gap']:.0e}"
-            reporter.note(f"engine: {engine} ({gap}; graph stored for this encoder and size)")
-        elif record is not None and automatic:
-            reporter.note(f"engine: torch, since {engine} does not reproduce this encoder's features")
-    if record is not None and record["graph"]:
-        return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
-    if automatic:
-        return None
-    exactly = f" exactly: 1 - cosine is {record['gap']:.0e}, above {EXACT:.0e}" if record and "gap" in record else ""
-    raise RunError(
-        f"`engine={engine}`: onnxruntime cannot run it{exactly} ({visual.spec.source}); use `engine=auto` or "
-        "`engine=eager`"
-    )
+        exactly = (
+            f" exactly: 1 - cosine is {record['gap']:.0e}, above {EXACT:.0e}" if record and "gap" in record else ""
+        )
+        raise RunError(
+            f"`engine={engine}`: onnxruntime cannot run it{exactly} ({visual.spec.source}); use `engine=auto` or "
+            "`engine=eager`"
+        )
 
 
 def _check_provider(engine: EngineName) -> None:

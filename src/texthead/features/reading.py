@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt
-from texthead.parallel.distributed import gather_list
+from texthead.parallel.distributed import all_gather_list
 from texthead.recipes import EngineName
 
 
@@ -40,7 +40,7 @@ def engines_text(used: Collection[str]) -> str:
 
     All processes must call it.
     """
-    return ", ".join(sorted(set(gather_list(sorted(used))))) or "eager"
+    return ", ".join(sorted(set(all_gather_list(sorted(used))))) or "eager"
 
 
 def readable(

@@ -17,7 +17,7 @@ from texthead.features.clips import FILES_OF_CHUNK, encode
 from texthead.features.reading import ReadOptions
 from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
+from texthead.parallel.distributed import all_gather_list, check_same, raise_on_all_ranks, rank, shard_slice, world_size
 from texthead.parallel.progress import Reporter, silent
 
 
@@ -52,7 +52,7 @@ def item_features(
     chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     shares: list[Sequence[str | Path]] = []  # This process's part of the batches of each chunk.
     for chunk in chunks:
-        batches = share(math.ceil(len(chunk) / reading.batch), rank(), ranks())
+        batches = shard_slice(math.ceil(len(chunk) / reading.batch), rank(), world_size())
         shares.append(chunk[reading.batch * batches.start : reading.batch * batches.stop])
     own, batch = [*map(Path, chain(*shares))], None if cached else reading.batch
     files = replace(reading, cache=cached and reading.cache)
@@ -60,10 +60,10 @@ def item_features(
         counting = reporter.counting(progress if rank() == 0 else silent)
         entries = encode(network, own, protocol, files, counting, batch=batch)
         for each in shares:
-            with together():
+            with raise_on_all_ranks():
                 chunk = islice(entries, len(each))
                 features = _pooled(model, chunk, reading.batch, whole=network is model)
-            yield from gather_list(features)
+            yield from all_gather_list(features)
 
 
 @torch.inference_mode()

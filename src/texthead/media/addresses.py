@@ -14,8 +14,8 @@ from texthead.errors import MediaError, raising, without_password
 # A scheme of fsspec, without chains of them (`simplecache::`); pathlib makes `http:/host` of `http://host`.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?!.*::)")
 
-# A file beside a copy, with its address.
-_SOURCE = ".address"
+# The address of each copy, without a password.
+COPIED: dict[Path, str] = {}
 
 
 def address(path: str | Path) -> str | None:
@@ -40,19 +40,12 @@ def local_copy(path: Path) -> Path:
     import fsspec
 
     target = Path(tempfile.mkdtemp(dir=_folder().name)) / path.name
-    target.with_name(_SOURCE).write_text(without_password(url), encoding="utf-8")
     problem, remedy = "the address cannot be read", "download the file, and name your copy"
     faults = raising(partial(MediaError, path), problem, remedy, Exception)  # fsspec raises errors of its libraries.
     with faults, fsspec.open(url, "rb") as source, target.open("wb") as file:
         shutil.copyfileobj(source, file)  # pyright: ignore[reportArgumentType]
+    COPIED[target] = without_password(url)
     return target
-
-
-def copied_from(path: Path) -> str | None:
-    """Return the address, without a password, that `local_copy` copied the file from; None for other files."""
-    if not _folder.cache_info().currsize or not path.is_relative_to(_folder().name):
-        return None
-    return path.with_name(_SOURCE).read_text(encoding="utf-8")
 
 
 @cache

@@ -72,7 +72,7 @@ class Image(Media):
                 # It divides both sides: a last column that is only partly filled would stretch the picture.
                 common, short = math.gcd(width, height), max(min(width, height), most)
                 scale = max(each for each in (1, 2, 4, 8) if common % each == 0 and each * most <= short)
-            with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
+            with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
                 turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
@@ -92,13 +92,13 @@ class Image(Media):
     def turned(self) -> bool:
         """Whether the stored image is not upright, by EXIF."""
         if self._turned is None:
-            with self._open() as image, _pillow_faults(self.path):
+            with self._open() as image, _pillow_errors(self.path):
                 self._turned = _orientation(image) != 1
         return self._turned
 
     def _open(self) -> PIL.Image.Image:
         max_pixels()  # Sets Pillow's limit.
-        with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
+        with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
             try:
                 image = PIL.Image.open(self._source(), formats=_FORMATS)
             except PIL.UnidentifiedImageError:
@@ -226,7 +226,7 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 @contextmanager
-def _pillow_faults(path: Path) -> Iterator[None]:
+def _pillow_errors(path: Path) -> Iterator[None]:
     """Turn Pillow's errors into MediaError and ignore its warnings."""
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -8,7 +8,7 @@ from texthead.extensions import find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, Timed, check_file, check_frames
-from texthead.media.reader import Media, faults_of
+from texthead.media.reader import Media, reader_errors
 from texthead.media.shard import member, read_ranges
 from texthead.media.stored_clip import StoredClip
 from texthead.media.video import Video
@@ -49,7 +49,7 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     # Videos have their own time limit, between packets; only a single call that never returns can take longer.
     seconds = PICTURE_SECONDS if reader.kind == "image" else 3 * MAX_SECONDS
     end_after(seconds)
-    with Timed(path, seconds), faults_of(reader, path):
+    with Timed(path, seconds), reader_errors(reader, path):
         if reader.one_file and in_shard:
             entry = member(path)
             if entry.table:

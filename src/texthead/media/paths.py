@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError, raising
-from texthead.media.addresses import address, copied_from, hint_on_path
+from texthead.media.addresses import COPIED, address, hint_on_path
 from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint
 from texthead.media.frame_folder import EVERY, frame_files, is_template
 
@@ -114,7 +114,7 @@ class MediaPath:
     def original(self) -> str:
         """The name of a clip's source file, relative to its data, for a clip in a shard; else the path or address."""
         if not self.is_member:
-            return copied_from(self.path) or str(self.path)
+            return COPIED.get(self.path, str(self.path))
         from texthead.media.shard import source_names
 
         return source_names(self.file.parent)[self.file.name]

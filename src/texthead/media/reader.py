@@ -28,7 +28,7 @@ Take = Callable[[], Frame]
 
 
 @contextmanager
-def faults_of(reader: "type[Media]", path: Path) -> Iterator[None]:
+def reader_errors(reader: "type[Media]", path: Path) -> Iterator[None]:
     """Turn any error of a reader of another package into a MediaError; its code may raise anything."""
     try:
         yield
@@ -99,7 +99,7 @@ class Media(AbstractContextManager["Media"]):
         Frames are wrong if their type is, if they differ in size, or if one is missing.
         """
         shape, missing = None, {*wanted}
-        with faults_of(type(self), getattr(self, "path", Path("?"))):
+        with reader_errors(type(self), getattr(self, "path", Path("?"))):
             for index, frame in self.iter_frames(wanted):
                 if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
                     problem = f"frame {index} is {frame.dtype} {frame.shape}; expected uint8 (height, width, 3)"

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from texthead.errors import MediaError
 from texthead.media.limits import Clock, check_frames
 from texthead.media.reader import Frame, Media, Take
-from texthead.media.video_stream import VideoStream, decoder_faults
+from texthead.media.video_stream import VideoStream, decoder_errors
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
@@ -229,7 +229,7 @@ class Video(Media):
             # Compare sizes too, since after a seek an .mpg may be split into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             with VideoStream(self.path, self._data) as video:
-                with decoder_faults(self.path):
+                with decoder_errors(self.path):
                     video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
                 after = dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
                 for packet in islice(after, stop - start):

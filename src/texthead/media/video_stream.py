@@ -63,7 +63,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
     def __init__(self, path: Path, data: bytes | None = None):
         self.path, self.rgb, self.count, self.end = path, UprightRgb(path), 0, 0
         self._whole, self._last_is_whole = 0, True
-        with decoder_faults(path):
+        with decoder_errors(path):
             # Absolute, so that a name like "http:x.mp4" is a file.
             source = str(path.absolute()) if data is None else io.BytesIO(data)
             self.container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
@@ -82,7 +82,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
         self.context.options = {"max_pixels": str(most * 11 // 10)}
 
     def _best_stream(self) -> av.VideoStream:
-        with decoder_faults(self.path):
+        with decoder_errors(self.path):
             stream = self.container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
             fault: Fault = "sound only" if self.container.streams.audio else "unreadable"
@@ -95,7 +95,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
 
     def packets(self) -> Iterator[Packet]:
         """Yield the packets in stored order, except empty ones (frames dropped in recording, end of stream)."""
-        with decoder_faults(self.path):
+        with decoder_errors(self.path):
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     end = (packet.pts or 0) + (packet.duration or 0)
@@ -203,7 +203,7 @@ class UprightRgb:
         """
         check_size(self._path, frame.width, frame.height)
         to_upright = self._turn(frame)
-        with decoder_faults(self._path):
+        with decoder_errors(self._path):
             plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         return to_upright(rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3))
@@ -240,6 +240,6 @@ class UprightRgb:
         )
 
 
-def decoder_faults(path: Path) -> AbstractContextManager[None]:
+def decoder_errors(path: Path) -> AbstractContextManager[None]:
     """Turn FFmpeg's errors into MediaError."""
     return raising(partial(MediaError, path), "cannot be read as a video", "download or encode it again", FFmpegError)

@@ -36,16 +36,16 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if isinstance(rows, type):
         if trainable:
             raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; remove it")
-        with entry.faults():
-            head = rows.start(inputs)
+        with entry.errors():
+            head = rows.from_inputs(inputs)
         if not entry.ours:
             _check_head(head, entry, inputs)
         return head
     options: dict[str, Any] = inputs.options | {"kind": kind}
-    if rows.of_text:
+    if rows.needs_text:
         options |= {"prompts": inputs.prompts, "text_source": encoder.text_source, "text_map": encoder.text_map}
     make = TrainableHead if trainable or rows.trained else FrozenHead
-    with entry.faults():
+    with entry.errors():
         weight = rows.make(inputs)
     shape, expected = tuple(getattr(weight, "shape", ())), (len(inputs.labels), encoder.dim)
     if shape != expected:
@@ -57,7 +57,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
 def _check_head(head: Any, entry: Extension, inputs: RowInputs) -> None:
     """Raise RunError unless a package's head can be saved and made again, and gives a score for each class."""
     classes, dim = len(inputs.labels), inputs.encoder.dim
-    with torch.no_grad(), entry.faults():
+    with torch.no_grad(), entry.errors():
         again = type(head).from_config(json.loads(json.dumps(head.config())), head.names, dim=dim)
         again.load_state_dict(head.state_dict())
         shape = tuple(getattr(again.eval()(torch.zeros(2, dim)), "shape", ()))
@@ -86,7 +86,7 @@ def with_grid_for(temporal: str, visual: VisualEncoder) -> VisualEncoder:
 def takes_sentences(kind: str) -> bool:
     """Return whether the rows of a head of this kind are text, so that a class may have its own sentence."""
     rows, _ = head_kind(kind)
-    return isinstance(rows, RowKind) and rows.of_text
+    return isinstance(rows, RowKind) and rows.needs_text
 
 
 def make_temporal_for(recipe: Recipe, visual: VisualEncoder) -> Temporal:
@@ -99,5 +99,5 @@ def make_temporal_for(recipe: Recipe, visual: VisualEncoder) -> Temporal:
         return MeanPool()
     entry = named("temporal", temporal_sizes(recipe.temporal)[0])
     kind = entry.load()
-    with entry.faults():
-        return as_temporal(kind.start(recipe, visual))
+    with entry.errors():
+        return as_temporal(kind.from_recipe(recipe, visual))

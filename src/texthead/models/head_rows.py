@@ -141,14 +141,14 @@ class RowKind(NamedTuple):
 
     Attributes:
         make: returns the rows, of any length.
-        of_text: whether the rows are text embeddings of `RowInputs.prompts`.
-        items: training items needed per class.
+        needs_text: whether the rows are text embeddings of `RowInputs.prompts`.
+        min_items_per_class: training items needed per class.
         trained: whether the rows are always trained.
     """
 
     make: Callable[[RowInputs], Float[Tensor, "classes dim"]]
-    of_text: bool = False
-    items: int = 0
+    needs_text: bool = False
+    min_items_per_class: int = 0
     trained: bool = False
 
 
@@ -161,8 +161,8 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     return lda_weights(features[picked], targets[picked])
 
 
-text = RowKind(lambda inputs: inputs.encoder.text_rows(inputs.prompts), of_text=True)
-lda = RowKind(_lda, items=2)
+text = RowKind(lambda inputs: inputs.encoder.text_rows(inputs.prompts), needs_text=True)
+lda = RowKind(_lda, min_items_per_class=2)
 cosine = RowKind(
     lambda inputs: torch.randn(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator()), trained=True
 )

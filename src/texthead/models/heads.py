@@ -30,8 +30,8 @@ class Head(nn.Module):
         bias: added to the scores; minus infinity for a class that is never predicted; None adds nothing.
 
     Attributes:
-        of_text: whether `start` needs a text encoder.
-        items: training items per class whose features `start` needs.
+        needs_text: whether `from_inputs` needs a text encoder.
+        min_items_per_class: training items per class whose features `from_inputs` needs.
         frozen: whether the rows stay fixed in training.
         multilabel: whether each class is a binary label (`MultiLabelHead`); else a file has one class.
         weight: one row per class.
@@ -45,8 +45,8 @@ class Head(nn.Module):
         DataError: an empty or repeated name, or names and rows differ in number.
     """
 
-    of_text: ClassVar[bool] = False
-    items: ClassVar[int] = 0
+    needs_text: ClassVar[bool] = False
+    min_items_per_class: ClassVar[int] = 0
     frozen: ClassVar[bool] = False
     multilabel: ClassVar[bool] = False
     weight: Tensor
@@ -88,7 +88,7 @@ class Head(nn.Module):
         return f"{self.kind} head"
 
     @classmethod
-    def start(cls, inputs: RowInputs) -> "Head":
+    def from_inputs(cls, inputs: RowInputs) -> "Head":
         """Return the head before training.
 
         Raises:
@@ -189,7 +189,7 @@ class Head(nn.Module):
     @property
     def is_text(self) -> bool:
         """Whether the rows were text embeddings before training."""
-        return self.kind == "text" or self.of_text
+        return self.kind == "text" or self.needs_text
 
     @property
     def takes_text(self) -> bool:
@@ -292,7 +292,7 @@ class LinearHead(Head):
         return super().config() | ({} if self.bias is None else {"bias": True})
 
     @classmethod
-    def start(cls, inputs: RowInputs) -> "Head":
+    def from_inputs(cls, inputs: RowInputs) -> "Head":
         """Return the head before training, drawn from the recipe's seed."""
         return cls(inputs.encoder.dim, names=inputs.labels, generator=inputs.generator())
 

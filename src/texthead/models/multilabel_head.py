@@ -34,7 +34,8 @@ class MultiLabelHead(Head):
 
     multilabel = True
     thresholds: Tensor
-    weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
+    weight, center, log_scale = map(_inner, ("weight", "center", "log_scale"))
+    text_source, text_map = map(_inner, ("text_source", "text_map"))
     kind, frozen = map(_inner, ("kind", "frozen"))
     title, scale, takes_text = map(_inner, ("title", "scale", "takes_text"))  # pyright: ignore[reportIncompatibleMethodOverride]
 

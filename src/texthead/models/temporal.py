@@ -33,7 +33,7 @@ class Temporal(nn.Module):
     options: Mapping[str, object] = MappingProxyType({})
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
+    def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         return cls()
 
@@ -198,7 +198,7 @@ class TemporalTransformer(Temporal):
         self.reset()
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
+    def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         sizes = _sizes(recipe)
         heads = None if "width" in sizes else _published_heads(visual.spec)
@@ -281,7 +281,7 @@ class AttentivePool(Temporal):
         self.reset()
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
+    def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
         return _drawn(cls(visual.spec.dim, max_frames=max(128, tokens), **_sizes(recipe)), recipe)
@@ -343,7 +343,7 @@ class VJEPA2Pool(Temporal):
         self.reset()
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
+    def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         return _drawn(cls(visual.spec.dim, **temporal_sizes(recipe.temporal)[1]), recipe)
 
@@ -377,8 +377,8 @@ Count = int | torch.SymInt
 class FrameConv(nn.Module):
     """A depthwise convolution over the frames of a clip: kernel 3, zero padding, no bias.
 
-    Initialised by `start`. "shift": the first quarter of the channels comes from the next frame, the second quarter
-    from the previous frame, the rest is unchanged. "identity": all channels are unchanged.
+    Initialised by `from_recipe`. "shift": the first quarter of the channels comes from the next frame, the second
+    quarter from the previous frame, the rest is unchanged. "identity": all channels are unchanged.
     """
 
     def __init__(self, channels: int, start: Start):
@@ -419,7 +419,7 @@ class EncoderConv(Temporal):
         self._tokens: dict[int, Tensor] = {}
 
     @classmethod
-    def start(cls, recipe: Recipe, visual: nn.Module) -> Temporal:
+    def from_recipe(cls, recipe: Recipe, visual: nn.Module) -> Temporal:
         """Return the convolutions before training, which shift a quarter of the channels each way."""
         return Temporal.from_config({"kind": cls.kind}, visual)
 

@@ -2,10 +2,10 @@
 
 from .caller import apart_from_caller as apart_from_caller
 from .device import pick_device as pick_device
-from .distributed import gather_list as gather_list
-from .distributed import launched as launched
+from .distributed import all_gather_list as all_gather_list
+from .distributed import process_group as process_group
 from .distributed import rank as rank
-from .distributed import ranks as ranks
+from .distributed import world_size as world_size
 from .loaders import FileDataset as FileDataset
 from .loaders import own_variables as own_variables
 from .loaders import read_each as read_each

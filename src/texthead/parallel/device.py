@@ -3,7 +3,7 @@
 import torch
 
 from texthead.errors import RunError
-from texthead.parallel.distributed import ranks
+from texthead.parallel.distributed import world_size
 
 
 def pick_device(name: str) -> torch.device:
@@ -12,8 +12,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         RunError: the device does not exist, or several processes would share one GPU.
     """
-    if ranks() > 1 and name.startswith("cuda:"):
-        raise RunError(f"`device={name}`: each of {ranks()} processes uses its own GPU: remove `device`")
+    if world_size() > 1 and name.startswith("cuda:"):
+        raise RunError(f"`device={name}`: each of {world_size()} processes uses its own GPU: remove `device`")
     if name == "auto":
         gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
         return torch.device(gpu or "cpu")

@@ -1,6 +1,6 @@
 """Ranks, shares, gathers and sums over a process group. Without a group, all functions work for a single process.
 
-`launched` starts the group under torchrun; otherwise the caller does (`torch.distributed.init_process_group`).
+`process_group` starts the group under torchrun; otherwise the caller does (`torch.distributed.init_process_group`).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def rank() -> int:
     return dist.get_rank() if _grouped() else 0
 
 
-def ranks() -> int:
+def world_size() -> int:
     """Return the number of processes in the group; 1 without a group."""
     return dist.get_world_size() if _grouped() else 1
 
@@ -36,52 +36,52 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def share(count: int, rank: int, ranks: int) -> slice:
+def shard_slice(count: int, rank: int, world_size: int) -> slice:
     """Return the slice of `count` items for one process: contiguous, with sizes that differ by at most one.
 
     share(10, 0, 4), ..., share(10, 3, 4) are 0:2, 2:5, 5:7, 7:10; share(1, 0, 2) is empty.
     """
-    return slice(count * rank // ranks, count * (rank + 1) // ranks)
+    return slice(count * rank // world_size, count * (rank + 1) // world_size)
 
 
-def gather_list(own: Sequence[T]) -> list[T]:
+def all_gather_list(own: Sequence[T]) -> list[T]:
     """Return the (picklable) items of all processes, in rank order, on every process.
 
     Raises:
         RunError: another process is gone.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return list(own)
-    gathered: list[list[T]] = [[] for _ in range(ranks())]
-    with peer_faults():
+    gathered: list[list[T]] = [[] for _ in range(world_size())]
+    with peer_errors():
         dist.all_gather_object(gathered, list(own))
     return [item for items in gathered for item in items]
 
 
-def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
+def all_reduce_sum(*own: int | float) -> tuple[int | float, ...]:
     """Return each number summed over the processes, added in rank order.
 
     Raises:
         RunError: another process is gone.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return own
-    gathered = gather_list([own])
+    gathered = all_gather_list([own])
     return tuple(sum(numbers) for numbers in zip(*gathered, strict=True))
 
 
-def same_as_first(tensors: Iterable[Tensor]) -> None:
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Copy the first process's values into the tensors of all processes, in place.
 
     Raises:
         RunError: another process is gone.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return
     for tensor in tensors:
         # Weights may have another memory format, such as channels last.
         value = tensor.detach().clone(memory_format=torch.contiguous_format)
-        with peer_faults():
+        with peer_errors():
             dist.broadcast(value, 0)
         with torch.no_grad():
             tensor.copy_(value)
@@ -89,15 +89,15 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
 
 def check_same(what: str, value: object) -> None:
     """Raise RunError if the processes have different values, or another process is gone."""
-    if ranks() == 1:
+    if world_size() == 1:
         return
-    digests = gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
+    digests = all_gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
     if len(set(digests)) > 1:
         raise RunError(f"{len(digests)} processes have different {what}: start all with the same")
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """Raise in every process if the block raises an `Exception` in one of them.
 
     The block must not communicate with other processes itself.
@@ -108,16 +108,16 @@ def together() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        gather_list([(rank(), f"{error}" or type(error).__name__)])
+        all_gather_list([(rank(), f"{error}" or type(error).__name__)])
         raise
-    failures = gather_list([])
+    failures = all_gather_list([])
     if failures:
         failed_rank, message = failures[0]
-        raise RunError(f"process {failed_rank} of {ranks()} has stopped, so all stop: {message}")
+        raise RunError(f"process {failed_rank} of {world_size()} has stopped, so all stop: {message}")
 
 
 @contextmanager
-def peer_faults(*, computes: bool = False) -> Iterator[None]:
+def peer_errors(*, computes: bool = False) -> Iterator[None]:
     """Turn torch's errors about lost processes into RunError.
 
     Args:
@@ -133,11 +133,11 @@ def peer_faults(*, computes: bool = False) -> Iterator[None]:
             raise
         first = str(error).strip().splitlines()[0][:200]
         why = "one of them has stopped, is out of step or slower than the group's timeout; see its own message"
-        raise RunError(f"process {rank()} of {ranks()} has lost the others ({first}): {why}") from None
+        raise RunError(f"process {rank()} of {world_size()} has lost the others ({first}): {why}") from None
 
 
 @contextmanager
-def launched() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Open the process group of `torchrun` for the block.
 
     Each process uses the GPU of its local rank if there are GPUs. Tensors on GPUs use NCCL, others gloo.

@@ -86,7 +86,7 @@ def read_each(files: FileDataset, workers: int, **options: Any) -> Iterator[Any 
         count = 1 if done < alone else len(files) - done
         part = Subset(files, range(done, done + count))
         try:
-            with worker_faults():
+            with worker_errors():
                 for result in data_loader(part, min(workers, count), batch_size=None, **options):
                     done += 1
                     yield result
@@ -181,7 +181,7 @@ def _watch() -> None:
 
 
 @contextmanager
-def worker_faults() -> Iterator[None]:
+def worker_errors() -> Iterator[None]:
     """Raise LostWorkerError if a loader's worker ends in the block: killed, out of memory, or by `end_after`."""
     try:
         yield

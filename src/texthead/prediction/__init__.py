@@ -1,11 +1,9 @@
 """Runs: models that predict classes of files.
 
 run              what predicts, and is scored, calibrated and reported
-load             load a run from its folder, or make one of class names
-predict          scores and predictions of files from their features
-formats          predictions as JSON and CSV
+load             load a run, without building its network where a graph is saved; or make one of class names
+predictions      predictions of files: from features and scores, as JSON and CSV
 run_training     train a run: fit a method, or fine-tune the encoder
-run_evaluation   titles, notes and lines of the evaluation of a run
 """
 
 import lazy_loader

@@ -1,23 +1,31 @@
-"""Load a run from its folder, or make one of class names."""
+"""Load a run from its folder, or make one of class names; graphs of encoders, with which no network is built."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from texthead.data.protocol import Pixels
-from texthead.encoders.load import AnyEncoder, EncoderOptions
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.lazy import SMALL, LazyVisualEncoder, store_digest, stored_metadata, weights_digest
+from texthead.encoders.load import AnyEncoder, EncoderOptions, keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
+from texthead.features.engine import StoredGraph
 from texthead.files import MAX_BYTES_OF_LISTS, read_json
+from texthead.models.head_table import head_of_json
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
+from texthead.models.temporal import MeanPool, Temporal
 from texthead.prediction.run import Run
 from texthead.recipes import Recipe, check_clip_size
-from texthead.runs.folder import CALIBRATION, HERE, RUN_FORMAT, saved_split
+from texthead.runs.folder import CALIBRATION, HERE, RUN_FORMAT, WEIGHTS, load_weights, saved_split
 from texthead.runs.hub import local_run
-from texthead.runs.model import load_model
 from texthead.runs.saved import check_run, classes_file, in_file
 from texthead.runs.split import RunSplit
 from texthead.text.class_names import clean_names
@@ -66,7 +74,7 @@ def run_in(folder: Path, model: Recognizer | None = None, *, allow_download: boo
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
-        model = model or load_model(folder, about, classes, spec, pixels)
+        model = model or _load_model(folder, about, classes, spec, pixels)
         ClassTree.from_json(classes.get("tree"))  # Raises an error for a damaged one.
         tuned = (about.get("objective") or {}).get("trains_text") is True
     return Run(
@@ -123,3 +131,63 @@ def zero_shot(
     known = max(round(float(lengths.mean()), 2), 0.01)
     head = text_head(loaded, names, labels=labels, prompts=filled, scale=loaded.scale * known)
     return Run.from_model(Recognizer(loaded.visual, MeanPool(), head.to(loaded.visual.mean.device)))
+
+
+# ---- models whose network is not built where a graph of the encoder is saved
+
+
+def _load_model(
+    folder: Path, about: dict[str, Any], classes: dict[str, Any], spec: VisualSpec, pixels: Pixels
+) -> Recognizer:
+    """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
+    weights = folder / WEIGHTS
+    digest = stored_metadata(_files(folder)).get("weights")
+    if digest is not None and StoredGraph.for_weights(digest, pixels.size).graph.is_file():
+        visual = LazyVisualEncoder(spec, partial(_network, weights, spec), digest, weights)
+    else:
+        visual = build_visual(spec)
+    names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
+    with in_file(folder / "recipe.json"):
+        head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
+    model = Recognizer(visual, Temporal.from_config(about["temporal"], visual), head)
+    if isinstance(visual, LazyVisualEncoder):
+        rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
+        load_weights(weights, rest, lambda key: not key.startswith("visual."))
+    else:
+        load_weights(weights, model)
+    return model
+
+
+def _network(weights: Path, spec: VisualSpec) -> nn.Module:
+    """Return the network of a run's encoder with its weights."""
+    visual = build_visual(spec)
+    load_weights(weights, nn.ModuleDict({"visual": visual}), lambda key: key.startswith("visual."))
+    return visual.net
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files that define the encoder."""
+    return [folder / WEIGHTS, folder / "recipe.json"]
+
+
+def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
+    """Save a graph of a run's encoder if it can be exported, so that the run loads without building the network.
+
+    For large encoders only an existing graph is used, since exporting takes seconds.
+
+    Args:
+        side: of the frames, in pixels.
+    """
+    visual = model.visual_encoder
+    if not model.encodes_frames_independently or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
+        return
+    digest = weights_digest(visual)
+    if digest == stored_metadata(_files(folder)).get("weights"):
+        return
+    saved = StoredGraph.for_weights(digest, side)
+    record = saved.record()
+    if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
+        noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        record = saved.make(visual, noise)
+    if record is not None and record["exact"]:
+        store_digest(_files(folder), digest)

@@ -33,6 +33,8 @@ from texthead.evaluation.calibration import (
     with_level,
 )
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
+from texthead.evaluation.intervals import rate_text
+from texthead.evaluation.results import Evaluation
 from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
@@ -44,9 +46,7 @@ from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
-from texthead.prediction.formats import Prediction
-from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
-from texthead.prediction.run_evaluation import looks, promises
+from texthead.prediction.predictions import Prediction, entry_scores, predictions_of, refined_scores
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
 from texthead.runs.hub import check_own, display_name
@@ -58,7 +58,7 @@ from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 from texthead.transfer.baselines import ScoreTable
 
-# Copied unchanged; the scores are those of the trained weights.
+# Copied unchanged; all but the recipe is on the trained weights, so not on mixed ones.
 _COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES)
 
 # The level at which broader names answer if neither a calibration nor the caller gives one.
@@ -329,9 +329,15 @@ class Run:
 
         Raises:
             DataError: there is no label, or lists differ in length.
-            RunError: the text encoder was trained with the run and not saved.
+            RunError: the text encoder was trained with the run and not saved; or the run is multi-label and its head is
+                not of text, so that no threshold holds for new classes.
         """
         self.check_text_saved()
+        if self.model.multilabel and not self.head.takes_text:
+            raise RunError(
+                f"{self.name}: its head is {self.head.kind!r}, whose thresholds for several labels do not hold for "
+                "text rows: train with `head=text` to name new classes"
+            )
         encoder, names = encoder or self.encoder(), names or labels
         filled = class_prompts(template or self.recipe.template, names, prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
@@ -379,7 +385,7 @@ class Run:
             save_model(folder / WEIGHTS, self.model)
             if self.calibration:
                 write_json(folder / CALIBRATION, self.calibration.to_json())
-            for name in _COPIED_FILES if self.mix == 1 else _COPIED_FILES[:-1]:
+            for name in _COPIED_FILES if self.mix == 1 else _COPIED_FILES[:1]:
                 if (self.folder / name).is_file():
                     shutil.copyfile(self.folder / name, folder / name)
             if self.carries_encoder:
@@ -531,13 +537,13 @@ class Run:
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))
             temperature = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
-            lines = promises(calibration, raw, new)
+            lines = _guarantee_lines(calibration, raw, new)
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"
         if other_classes:
             title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
             lines += filter(None, [note])
-        title += f"{looks(protocol, self.protocol, self.mix)}{temperature}"
+        title += f"{_protocol_changes(protocol, self.protocol, self.mix)}{temperature}"
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
         return ScoreTable(division, [(title, result)], lines, raw, engine, [*division.notes, *notes], answers)
 
@@ -735,3 +741,61 @@ class Run:
                 write_json(self.folder / "classes.json", self.classes)
             write_json(self.folder / CALIBRATION, calibration.to_json())
         return replace(self, calibration=calibration)
+
+
+def _protocol_changes(protocol: Protocol, own: Protocol, mix: float) -> str:
+    """Return how the run sees the items, where that is not as in training, to append to the title of its result.
+
+    Args:
+        own: the run's own protocol.
+        mix: weight of the trained encoder.
+    """
+    now, before = protocol.views, own.views
+    pairs = (
+        ("mix", f"{mix:g}", "1"),
+        ("origin", now.origin, before.origin),
+        ("stride", now.stride, before.stride),
+        ("crops along", now.along, before.along),
+        ("short side", protocol.sizes.resize, own.sizes.resize),
+        ("decode", protocol.sizes.decode, own.sizes.decode),
+    )
+    parts = [f"{now} views, mean of {protocol.pooling}"] if now.count > 1 else []
+    parts += [f"{protocol.frames} frames"] if protocol.frames != own.frames else []
+    parts += [f"{name} {value}" for name, value, old in pairs if value != old]
+    return "".join(f", {part}" for part in parts)
+
+
+def _guarantee_lines(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
+    """Return lines on what threshold and sets do to the items that were not used for the calibration.
+
+    Args:
+        new: those of the items that it was not fitted to; None if there is none.
+    """
+    lines = list[str]()
+    if new is not result:
+        left = new.count if new else 0
+        rest = (
+            f"rates of threshold, sets and answers are those of the other {left}"
+            if new
+            else "use other items to test it"
+        )
+        seen = f"{result.count - left} of these {result.count} items"
+        lines.append(f"the calibration was fitted to {seen}, for which its ECE is too low: {rest}")
+    if not new:
+        return lines
+    result = new
+    if calibration.threshold and not calibration.level:
+        rejected = ~calibration.accepts(result.scores)
+        right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
+        lines.append(
+            f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "
+            f"not above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
+        )
+    if calibration.coverage:
+        sets, held = calibration.prediction_sets(result.scores), calibration.covers(result.scores, result.targets)
+        lines.append(
+            f"prediction sets: {rate_text(held, result.groups)} contain the true class "
+            f"(target {100 * calibration.coverage.level:g} %), "
+            f"{float(sets.sum(1).float().mean()):.2f} classes on average"
+        )
+    return lines

@@ -22,7 +22,7 @@ from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.distributed import rank, ranks, together
+from texthead.parallel.distributed import raise_on_all_ranks, rank, world_size
 from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.load import run_in
 from texthead.prediction.run import Run
@@ -94,7 +94,7 @@ def train(
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run, none to resume, or one with other options.
     """
-    tunes, make = resume or fine_tune or ranks() > 1, RECIPES[recipe]
+    tunes, make = resume or fine_tune or world_size() > 1, RECIPES[recipe]
     for name, value in (("method", method), ("unlabelled", unlabelled)):
         if value and tunes:
             remedy = "remove it, or remove `fine_tune` and `resume` and start without torchrun"
@@ -121,7 +121,7 @@ def train(
         )
     else:
         model, table = _fit(experiment, out, method, unlabelled, reporter)
-    with together():
+    with raise_on_all_ranks():
         if data.tree is not None and rank() == 0:
             save_tree(out, data.tree)
     return replace(run_in(out, model) if rank() == 0 else Run.from_model(model), scores=table)
@@ -191,7 +191,7 @@ def _fine_tune(
     if line := unbalanced_text(recipe.class_shares, counts):
         reporter.note(line)
     compare = len(division.train) <= FEW_ITEMS
-    needed = multilabel or recipe.center or head_kind(head)[0].items > 0
+    needed = multilabel or recipe.center or head_kind(head)[0].min_items_per_class > 0
     if compare or needed or reading.skip_unreadable:
         # Without unreadable items; those to test stay, so that they are reported with the result.
         division = replace(division, train=experiment.items.data)
@@ -216,7 +216,8 @@ def _fine_tune(
     model = make_recognizer(head, inputs, trainable=train_head)
     model = model.to(experiment.encoder.visual.mean.device)
     if multilabel:
-        model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
+        items, given = experiment.items, isinstance(recipe.scale, int | float)
+        model = model.with_head(as_multilabel(as_head(model.head), items.features, items.targets, keep_scale=given))
     say_cost(model, recipe, len(division.train), reporter, resume=resume)
     fine_tune(
         model,
@@ -244,9 +245,9 @@ def _fine_tune(
 def _check_head(kind: str, experiment: Experiment) -> None:
     """Raise DataError unless training can start with this kind of head on the items and the encoder."""
     rows, encoder = head_kind(kind)[0], experiment.encoder
-    if experiment.division.train.multilabel and rows.items:
+    if experiment.division.train.multilabel and rows.min_items_per_class:
         raise DataError(f"head {kind} is for single-label data, and these files have several labels: use another head")
-    if rows.of_text and not encoder.has_text:
+    if rows.needs_text and not encoder.has_text:
         raise DataError(
             f"head {kind}: {encoder.source} has no text encoder: add one (`text`), or use another head: {WITHOUT_TEXT}"
         )

@@ -53,8 +53,9 @@ class CalibrationReport:
         if calibration is None:
             return [], []
         rows: dict[str, list[str | None]] = {name: [name, None] for name in _ERRORS}
-        if calibration.threshold:
-            most = f"at most {100 * calibration.threshold.false_accept:g} %"
+        threshold = None if calibration.level else calibration.threshold
+        if threshold:
+            most = f"at most {100 * threshold.false_accept:g} %"
             rows |= {ACCEPTED: [ACCEPTED, most], REJECTED: [REJECTED, None]}
         if calibration.coverage:
             least = f"at least {100 * calibration.coverage.level:g} %"
@@ -108,7 +109,7 @@ def calibration_report(
         )
     if new:
         here = measure(calibration, new.scores, new.targets, groups=new.groups)
-        if calibration.threshold:
+        if calibration.threshold and not calibration.level:
             intervals[REJECTED] = grouped_interval(~calibration.accepts(new.scores).numpy(), new.groups)
         if calibration.coverage:
             intervals[COVERED] = grouped_interval(calibration.covers(new.scores, new.targets).numpy(), new.groups)

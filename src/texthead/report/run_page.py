@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from texthead.evaluation.confusions import ClassRow
+from texthead.evaluation.classes import ClassRow
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json

@@ -2,7 +2,6 @@
 
 saved         read the metadata of a run without torch
 folder        write the files of a run, and read them with their sizes checked
-model         load the model of a run
 split         the items that a run was trained on, and those that may score or calibrate it
 metrics       metrics.jsonl
 scores        scores.json: the final scores

@@ -3,19 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from texthead.errors import RunError, naming, raising
 from texthead.files import read_json, unused
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import check_names
-
-
-class SavedClasses(NamedTuple):
-    """The content of `classes.json`: an entry per class (label, name, prompt, row), and the edits of an edited run."""
-
-    entries: list[dict[str, Any]]
-    edited: dict[str, Any] | None
 
 
 @contextmanager
@@ -63,8 +56,8 @@ def check_out(out: Path, *, resume: bool) -> None:
         raise RunError(f"{out}: contains folders that texthead did not create; choose a new folder")
 
 
-def saved_classes(folder: Path) -> SavedClasses:
-    """Return the classes of a run, each with the source of its row.
+def saved_classes(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return (an entry per class: label, name, prompt, row; the edits of an edited run).
 
     Raises:
         RunError: there is no run, or its files are damaged.
@@ -73,7 +66,7 @@ def saved_classes(folder: Path) -> SavedClasses:
     recipe, classes = read_json(folder / "recipe.json"), classes_file(folder)
     with in_file(folder / "recipe.json"):
         rows = [{**entry, "row": row_source(recipe["head"], entry)} for entry in classes["classes"]]
-    return SavedClasses(rows, classes.get("edited"))
+    return rows, classes.get("edited")
 
 
 def row_source(head: Mapping[str, Any], entry: Mapping[str, Any]) -> str:

@@ -51,7 +51,14 @@ def read_labels(path: Path) -> ClassIds:
         if not {"id", "name"} <= set(columns):
             header = ", ".join(columns) or "nothing"
             raise DataError(f"{path}: not a label file; its first line must be id,name, found {header}")
-        rows = [_label_row(row, path, reader.line_num) for row in reader]
+        rows: list[tuple[str, str]] = []
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in row or None in row.values():
+                raise DataError(f"{where}: the row has more or fewer fields than the header; quote names with commas")
+            rows.append((row["id"].strip(), row["name"].strip()))
+            if "" in rows[-1]:
+                raise DataError(f"{where}: id and name must not be empty")
     if not rows:
         raise DataError(f"{path}: has no classes; add one row per class")
     return ids_of(path, rows)
@@ -84,11 +91,3 @@ def _imagenet_labels() -> ClassIds:
     counts = Counter(name.casefold() for name in first)
     names = (one if counts[one.casefold()] == 1 else long for one, long in zip(first, detailed, strict=True))
     return ClassIds(Path("imagenet"), ids, tuple(names))
-
-
-def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:
-    if None in row or None in row.values():
-        raise DataError(f"{path}:{line}: the row has more or fewer fields than the header; quote names with commas")
-    if not row["id"].strip() or not row["name"].strip():
-        raise DataError(f"{path}:{line}: id and name must not be empty")
-    return row["id"].strip(), row["name"].strip()

@@ -7,7 +7,7 @@ step         forward and backward pass on one or several processes (DDP)
 tune         select the encoder weights to train
 optimizer    AdamW with two learning rates
 checkpoints  write and load checkpoints
-fit_recipe   adapt a recipe to the data and the encoder
+adapt_recipe adapt a recipe to the data and the encoder
 objective    the loss of a recipe, and the base class of losses that packages add
 """
 

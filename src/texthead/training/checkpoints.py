@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from texthead.errors import RunError, in_quotes, listed
 from texthead.files import MAX_BYTES_OF_LISTS, read_json, replacing
-from texthead.parallel.distributed import rank, ranks, same_as_first, together
+from texthead.parallel.distributed import broadcast_tensors, raise_on_all_ranks, rank, world_size
 from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
 
@@ -89,7 +89,7 @@ def restore(
         raise _not_of_this_run(path)
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     log.cut(state["records"])
-    for name, now in (("threads", torch.get_num_threads()), ("processes", ranks())):
+    for name, now in (("threads", torch.get_num_threads()), ("processes", world_size())):
         if now != state[name]:
             text = f"{name}: {state[name]} at the start, now {now}: results may differ in the last bits"
             log.add(kind="note", text=text)
@@ -107,8 +107,8 @@ def save_state(
         RunError: a weight is not finite (a step can overflow although its loss is finite), or the disk is full; the
             previous checkpoint is kept.
     """
-    same_as_first(module.buffers())
-    with together():
+    broadcast_tensors(module.buffers())
+    with raise_on_all_ranks():
         if rank() > 0:
             return
         log.sync()
@@ -131,7 +131,7 @@ def save_state(
                 tensors[name] = tensors[name].clone()
             addresses.add(address)
         counts = {"epoch": epoch, "step": step, "records": len(log.records)}
-        counts |= {"threads": torch.get_num_threads(), "processes": ranks()}
+        counts |= {"threads": torch.get_num_threads(), "processes": world_size()}
         with replacing(out / _LAST) as temp:
             save_file(tensors, temp, {key: str(value) for key, value in counts.items()})
 

@@ -17,7 +17,7 @@ from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError, plural
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import gather_list, rank, sum_numbers, together
+from texthead.parallel.distributed import all_gather_list, all_reduce_sum, raise_on_all_ranks, rank
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.runs.metrics import MetricsLog
@@ -48,7 +48,7 @@ class Epochs:
 
     Args:
         clips: the pixels or features of the training items.
-        shift: what the loss adds to the logits, as from `loss_shift`.
+        adjustment: what the loss adds to the logits, as from `logit_adjustment`.
         workers: data-loader workers.
         checkpoint_every: as in `fine_tune`.
         progress: gets the number of clips done, and of all.
@@ -63,7 +63,7 @@ class Epochs:
     recipe: Recipe
     train_set: Dataset
     clips: TrainClips | TrainFeatures
-    shift: Float[Tensor, " classes"]
+    adjustment: Float[Tensor, " classes"]
     log: MetricsLog
     out: Path
     workers: int
@@ -78,7 +78,7 @@ class Epochs:
         device, model = self.parallel.device, self.parallel.trained.model
         self.batches = epoch_batches(len(self.clips), self.recipe)
         self._loader = loader(self.clips, self.batches, self.workers, device)
-        self.shift, self.task = self.shift.to(device), model.task
+        self.adjustment, self.task = self.adjustment.to(device), model.task
         self.targets = self.train_set.targets(self.task.names)
         self.objective = self.parallel.trained.objective
         self.weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
@@ -104,7 +104,7 @@ class Epochs:
             begin_step(self.optimizer, recipe, self.step, batches.steps_per_epoch)
             positions, shares, right = [], [], torch.zeros((), device=self.parallel.device)
             for at in range(count):
-                with together():
+                with raise_on_all_ranks():
                     inputs, own = read(next(micro_batches))
                 share, hits = self._micro_batch(inputs, own, items, last=at == count - 1)
                 shares.append(share)
@@ -119,7 +119,7 @@ class Epochs:
             if due and recipe.frozen and not (last or every):
                 # All processes must agree, so they use the clock of the first.
                 waited = rank() == 0 and time.monotonic() - self._saved >= CHECKPOINT_SECONDS
-                due = any(gather_list([waited]))
+                due = any(all_gather_list([waited]))
             rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
             step = _Step(self.step, items, rates, positions, torch.stack([*shares, right]))
             self._record(epoch, step, now=ended or due)
@@ -155,7 +155,7 @@ class Epochs:
             if self.objective:
                 summed = output * count
             else:
-                summed = self.task.loss(output[:count].float() + self.shift, labels[:count])
+                summed = self.task.loss(output[:count].float() + self.adjustment, labels[:count])
             share = summed / items
             (share * parallel.factor).backward()
         return share.detach(), (output.argmax(-1) == labels).sum() if self._counts_right else 0
@@ -170,12 +170,12 @@ class Epochs:
         numbers = iter(torch.cat([each.numbers for each in self._waiting]).tolist())
         for each in self._waiting:
             sums = list(accumulate(next(numbers) for _ in each.positions))
-            loss, right = sum_numbers(sums[-1], next(numbers))
+            loss, right = all_reduce_sum(sums[-1], next(numbers))
             if not math.isfinite(loss):
                 own = next(
                     (own for own, total in zip(each.positions, sums, strict=True) if not math.isfinite(total)), []
                 )
-                paths = ", ".join(str(self.train_set.items[position].path) for position in gather_list(own)[:3])
+                paths = ", ".join(str(self.train_set.items[position].path) for position in all_gather_list(own)[:3])
                 rates = ", ".join(f"{rate:.3g}" for rate in each.rates.values())
                 raise RunError(
                     f"loss is {loss} at step {each.step} (rates {rates}; items {paths}, ...): lower `lr`; "
@@ -183,7 +183,7 @@ class Epochs:
                 )
             top1 = {"train_top1": 100 * int(right) / each.items} if self._counts_right else {}
             values = {"loss": loss, **top1, **each.rates, "clips_per_second": rate}
-            with together():
+            with raise_on_all_ranks():
                 self.log.add(kind="train", epoch=epoch, step=each.step, **values)
         self._waiting.clear()
 

@@ -56,7 +56,7 @@ def make_objective(recipe: Recipe, model: Recognizer) -> Objective | None:
     """
     entry = named("loss", recipe.loss)
     make = entry.load()
-    with entry.faults():
+    with entry.errors():
         objective = make(model)
     if not (entry.ours or isinstance(objective, Objective)):
         raise RunError(entry.broken(f"returned a {type(objective).__name__}, not an Objective"))

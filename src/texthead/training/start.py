@@ -19,7 +19,7 @@ from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.paths import fingerprints
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import check_same, rank, same_as_first, together
+from texthead.parallel.distributed import broadcast_tensors, check_same, raise_on_all_ranks, rank
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
 from texthead.runs.saved import is_run
@@ -42,7 +42,7 @@ class RunInfo:
     command: dict[str, object] | None = None
 
 
-def loss_shift(
+def logit_adjustment(
     model: Recognizer, train_set: Dataset, val_set: Dataset | None, recipe: Recipe
 ) -> Float[Tensor, " classes"]:
     """Return log(label frequency / class share), which the loss adds to the logits, after validating the items.
@@ -93,10 +93,10 @@ def run_folder(
     about = json.loads(json.dumps({**about, "command": info.command, **objective_json}))
     check_same("recipes, models or training items", (about, classes, train_set.items, resume, checkpoint_every))
     for module in [model] if objective is None else [model, objective.to(model.device)]:
-        same_as_first(module.state_dict().values())
+        broadcast_tensors(module.state_dict().values())
     state = None
     with ExitStack() as stack:
-        with together():
+        with raise_on_all_ranks():
             if rank() == 0:
                 stack.enter_context(locked(out))
                 split = split_json(train_set, info.held_out)
@@ -127,7 +127,7 @@ def engine_of(out: Path, wanted: EngineName) -> EngineName:
 
 def record_engines(out: Path, used: Collection[str]) -> None:
     """Add the engines that computed the training features to `recipe.json`; all processes must call it."""
-    with together():
+    with raise_on_all_ranks():
         about = read_json(out / "recipe.json")
     before = str(about.get("engine", ""))
     engine = engines_text({*used, *filter(None, before.split(", "))})

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from texthead.data.labels import Targets
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import peer_faults, ranks
+from texthead.parallel.distributed import peer_errors, world_size
 from texthead.recipes import Recipe
 from texthead.training.objective import Objective
 
@@ -26,7 +26,7 @@ def precision_on(device: torch.device) -> Literal["fp32", "bf16"]:
     return "bf16" if half else "fp32"
 
 
-class Trained(nn.Module):
+class ModelWithLoss(nn.Module):
     """A model and its objective, if any, as one module for DDP.
 
     Args:
@@ -59,21 +59,21 @@ class ParallelModel:
         factor: factor of the loss before its backward pass, since DDP averages over processes.
     """
 
-    def __init__(self, trained: Trained, blank: Tensor, recipe: Recipe):
+    def __init__(self, trained: ModelWithLoss, blank: Tensor, recipe: Recipe):
         self.device = next(trained.model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
         self.trained = trained
         self._run: nn.Module = trained
-        if ranks() > 1:
+        if world_size() > 1:
             # DDP either waits for all gradients, or searches for missing ones at each step, and warns if none is.
             # A tuned text encoder has unused weights, and a process without a clip encodes no text.
             unused = trained.objective is not None and trained.objective.trains_text
             if not unused:
                 trained.model.train()
-                keep_statistics(trained.model)
+                freeze_batchnorm(trained.model)
                 parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-                with peer_faults(computes=True):  # An objective may gather.
+                with peer_errors(computes=True):  # An objective may gather.
                     output = trained(blank[None].to(self.device), torch.tensor([NO_CLASS], device=self.device))
                 gradients = torch.autograd.grad(output.sum(), parameters, allow_unused=True)
                 unused = any(gradient is None for gradient in gradients)
@@ -81,7 +81,7 @@ class ParallelModel:
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 # Batch-norm statistics stay local until a checkpoint.
                 self._run = DistributedDataParallel(trained, broadcast_buffers=False, find_unused_parameters=unused)
-            self.factor = float(ranks())
+            self.factor = float(world_size())
 
     @contextmanager
     def micro_batch(self, count: int, *, last: bool) -> Iterator[None]:
@@ -91,15 +91,15 @@ class ParallelModel:
         """
         run = self._run
         if not count:
-            keep_statistics(self.trained.model)  # Batch norms must not learn from a blank clip.
+            freeze_batchnorm(self.trained.model)  # Batch norms must not learn from a blank clip.
         local = run.no_sync() if isinstance(run, DistributedDataParallel) and not last else nullcontext()
-        with peer_faults(computes=True) if ranks() > 1 else nullcontext(), local:
+        with peer_errors(computes=True) if world_size() > 1 else nullcontext(), local:
             yield
         if not count:
             set_training(self.trained.model, self._recipe)
 
     def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
-        """Return the output of `Trained` in the recipe's precision; call inside `micro_batch`."""
+        """Return the output of `ModelWithLoss` in the recipe's precision; call inside `micro_batch`."""
         half = self._recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             return self._run(clips, labels)
@@ -109,10 +109,10 @@ def set_training(model: nn.Module, recipe: Recipe) -> None:
     """Set training mode; batch-norm layers stay in evaluation mode if the recipe freezes them."""
     model.train()
     if recipe.freeze_batchnorm:
-        keep_statistics(model)
+        freeze_batchnorm(model)
 
 
-def keep_statistics(model: nn.Module) -> None:
+def freeze_batchnorm(model: nn.Module) -> None:
     """Set batch-norm layers to evaluation mode."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

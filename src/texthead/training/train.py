@@ -20,8 +20,8 @@ from texthead.features.clips import encode
 from texthead.features.reading import ReadOptions, readable
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import gather_list, rank, ranks, share, together
-from texthead.parallel.loaders import worker_faults
+from texthead.parallel.distributed import all_gather_list, raise_on_all_ranks, rank, shard_slice, world_size
+from texthead.parallel.loaders import worker_errors
 from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
@@ -29,15 +29,15 @@ from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.training.epochs import Epochs
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import parameter_groups
-from texthead.training.start import RunInfo, engine_of, loss_shift, record_engines, run_folder
-from texthead.training.step import ParallelModel, Trained, precision_on
+from texthead.training.start import RunInfo, engine_of, logit_adjustment, record_engines, run_folder
+from texthead.training.step import ModelWithLoss, ParallelModel, precision_on
 from texthead.training.tune import tuned
 
 # Training items that a multi-label head's threshold is chosen on, if there are no validation items.
 MAX_THRESHOLD_ITEMS = 1000
 
 
-@worker_faults()
+@worker_errors()
 def fine_tune(
     model: Recognizer,
     train_set: Dataset,
@@ -86,14 +86,14 @@ def fine_tune(
     out, first = Path(out), rank() == 0
     reporter = reporter if first else Reporter().counting(silent)
     objective = objective or make_objective(recipe, model)
-    trained = Trained(model.on_features() if recipe.frozen else model, objective)
+    trained = ModelWithLoss(model.on_features() if recipe.frozen else model, objective)
     # Model and recipe are validated before the run folder is created.
     parameter_groups(trained.model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
     model.spec.pixels(recipe, training=True)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
-    shift = loss_shift(model, train_set, val_set, recipe)
+    adjustment = logit_adjustment(model, train_set, val_set, recipe)
     with (
         tuned(model, recipe) as tuning,
         run_folder(
@@ -119,7 +119,7 @@ def fine_tune(
         log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
         workers = 0 if recipe.frozen else reading.workers
         epochs = Epochs(
-            parallel, optimizer, recipe, train_set, clips, shift, log, out, workers, checkpoint_every, progress
+            parallel, optimizer, recipe, train_set, clips, adjustment, log, out, workers, checkpoint_every, progress
         )
         if recipe.tune != "all":
             some, every = (f"{sum(map(torch.numel, group)):,}" for group in (epochs.weights, model.parameters()))
@@ -133,7 +133,7 @@ def fine_tune(
             rates = {"mean_ap": scored.rate[0]} if val_set.multilabel else {"top1": scored.top1, "top5": scored.top5}
             if isinstance(model.head, MultiLabelHead):
                 model.head.fit_threshold(scored.scores, scored.targets)
-            with together():
+            with raise_on_all_ranks():
                 log.add(kind="val", epoch=epoch, step=epochs.step, **rates, count=scored.count)
             return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"
 
@@ -161,7 +161,7 @@ def fine_tune(
             reporter.say(
                 "no validation items: the decision threshold is chosen on training items, so it is a little high"
             )
-        with together():
+        with raise_on_all_ranks():
             if first:
                 save_model(out / "model.safetensors", model)
     return TrainingRecords(log.records)
@@ -179,7 +179,7 @@ def feature_clips(
 
     Raises: MediaError if an item cannot be read.
     """
-    items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
+    items, errors = dataset.items[shard_slice(len(dataset), rank(), world_size())], list[MediaError]()
     views = Views(clips=2, stride=recipe.stride if model.takes_clips else 0)
     clips = Protocol(recipe.frames, model.spec.pixels(recipe), views)
     choose = None if model.takes_clips else partial(evenly, most=2 * recipe.frames)
@@ -194,12 +194,12 @@ def feature_clips(
             else:
                 yield entry[0]
 
-    with together():
+    with raise_on_all_ranks():
         for item in items if views.uses_windows else ():
             item.media.check_windows()
         bank: Sequence[Any] = [*readable_entries()] if model.takes_clips else FrameBank(readable_entries())
-    readable(gather_list(errors), skip=False)
-    if ranks() > 1:
-        rows: list[Any] = [row for own in gather_list([bank]) for row in own]
+    readable(all_gather_list(errors), skip=False)
+    if world_size() > 1:
+        rows: list[Any] = [row for own in all_gather_list([bank]) for row in own]
         bank = rows if model.takes_clips else FrameBank(rows)
     return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)

@@ -1,6 +1,6 @@
 """Classifiers from few labels on a frozen encoder.
 
-closed_form   linear heads without a training loop: a logistic probe, and text rows with labelled items
+linear_probes linear heads without a training loop: a logistic probe, and text rows with labelled items
 multilabel    multi-label heads: fit, probabilities, threshold
 experiment    items, a frozen encoder, class names and a recipe; methods are fitted and scored on them
 methods       cross-validation of the methods, and what suits the items

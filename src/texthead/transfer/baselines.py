@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.class_sizes import RareClasses, class_weights
+from texthead.evaluation.classes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
 from texthead.recipes import MethodName
 from texthead.runs.scores import RunScores, score_of
 from texthead.transfer.experiment import Experiment
-from texthead.transfer.methods import USES, best_rival, choose_penalty
+from texthead.transfer.methods import USES, best_alternative, choose_penalty
 
 # Training items up to which `train` computes baselines.
 FEW_ITEMS = 2000
@@ -88,7 +88,7 @@ class ScoreTable:
         same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
         means = [(" in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
         for where, weights in (("", None), *means):
-            lead = best_rival(same, run.groups or range(run.count), weights)
+            lead = best_alternative(same, run.groups or range(run.count), weights)
             if lead and lead.low > 0:
                 text = f"{lead.points:.1f} points{where} (95 % CI {lead.low:.1f} to {lead.high:.1f})"
                 return [f"{lead.rival} is ahead of this run by {text}"]

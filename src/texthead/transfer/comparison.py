@@ -12,7 +12,7 @@ from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt, plural
-from texthead.evaluation.class_sizes import RareClasses
+from texthead.evaluation.classes import RareClasses
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.reading import ReadOptions
@@ -70,7 +70,7 @@ class MethodScores:
         Items are weighted as `class_shares` says.
         """
         own = self.validated_on
-        return methods.best_rival(self.validated, own.items.groups, own.weights) if self.validated else None
+        return methods.best_alternative(self.validated, own.items.groups, own.weights) if self.validated else None
 
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
@@ -156,30 +156,21 @@ def compare(
             progress(number, len(names))
     if not scores.validated and not scores.tested and "zero-shot" in names:
         scores.unfitted["zero-shot"] = evaluation_of(experiment.fit("zero-shot"), experiment.items)
-    unbalanced = unbalanced_text(experiment.recipe.class_shares, experiment.counts)
-    scores.lines.extend(filter(None, [unbalanced, *lines, *_lines(scores, least)]))
-    return scores
-
-
-def _lines(scores: MethodScores, least: int) -> list[str]:
-    """Return what to know about the folds and the class names.
-
-    Args:
-        least: fewest items of a class that is cross-validated.
-    """
-    experiment, counts, folds, lines = scores.experiment, scores.experiment.counts, scores.folds.pairs, list[str]()
-    if folds and min(counts, default=least) < least:
+    counts = experiment.counts
+    lines = [unbalanced_text(experiment.recipe.class_shares, counts), *lines]
+    if cv.pairs and min(counts, default=least) < least:
         few = f"{sum(count < least for count in counts)} of {len(counts)} classes have fewer"
         lines.append(f"{few} than {least} items: only the others are cross-validated")
-    if folds and least == 2 and counts:
+    if cv.pairs and least == 2 and counts:
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
-    if not folds:
+    if not cv.pairs:
         alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
         lines.append(f"not cross-validated, which needs two classes with 2 or more items{alone}")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")
     if scores.validated and scores.tested:
-        validated, tested = (next(iter(each.values())) for each in (scores.validated, scores.tested))
-        lines.append(methods.near_copies_line(validated, scores.validated_on.items, tested, scores.scored_name))
-    return lines
+        own = scores.validated[default], scores.validated_on.items, scores.tested[default]
+        lines.append(methods.near_copies_line(*own, scores.scored_name))
+    scores.lines.extend(filter(None, lines))
+    return scores

@@ -22,8 +22,8 @@ from texthead.models.heads import Head, text_head
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, Recipe, small
 from texthead.text.prompts import class_prompts, classes_to_train
-from texthead.training.fit_recipe import adapt_recipe
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
+from texthead.training.adapt_recipe import adapt_recipe
+from texthead.transfer.linear_probes import class_center, logistic_head, text_probe_head
 from texthead.transfer.multilabel import fit_multilabel
 from texthead.transfer.transductive import refined_head
 

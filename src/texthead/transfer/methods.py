@@ -5,14 +5,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from texthead.data.labels import weighted_text
 from texthead.data.reading import listed_files
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import listed
-from texthead.evaluation.class_sizes import class_weights
+from texthead.evaluation.classes import class_weights
 from texthead.evaluation.intervals import difference_interval, rate_of
 from texthead.evaluation.results import Evaluation, joined
 from texthead.features.frozen import FrozenItems
@@ -110,28 +110,20 @@ def folds(items: FrozenItems, *, seed: int, least: int = MIN_ITEMS) -> Folds:
     number = int(min(5, counts[scored].min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups[i] for i in order))}
     keys = [numbers[groups[i]] for i in order]
+
+    def in_order(pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, grouped: bool) -> Folds:
+        """Return the folds as ascending positions of the items; those of small classes are in all training folds."""
+        every = ((np.concatenate([order[train], always]), order[test]) for train, test in pairs)
+        return Folds([(np.sort(train).tolist(), np.sort(test).tolist()) for train, test in every], grouped)
+
     group_folds = min(number, len(set(keys)))
     if group_folds >= 2 and not numbers.keys() & {groups[i] for i in always}:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         usable = [(train, test) for train, test in grouped if len(test)]
         if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= least - 1 for train, _ in usable):
-            return Folds(_sorted(usable, order, always), True)
+            return in_order(usable, grouped=True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
-    return Folds(_sorted(plain, order, always), False)
-
-
-def _sorted(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], order: Int[np.ndarray, " some"], always: Int[np.ndarray, " others"]
-) -> list[tuple[list[int], list[int]]]:
-    """Return the folds of items that were put into an order, as ascending positions in their own order.
-
-    Args:
-        always: positions of further items, which are in all training folds.
-    """
-    return [
-        (np.sort(np.concatenate([order[train], always])).tolist(), np.sort(order[test]).tolist())
-        for train, test in pairs
-    ]
+    return in_order(plain, grouped=False)
 
 
 def cross_validated(experiment: Experiment, name: MethodName, cv: Folds) -> Evaluation:
@@ -201,7 +193,7 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
     cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)
     scored = {str(each.penalty): cross_validated(each, name, cv) for each in (experiment, weaker)}
     own = experiment.select(cv.scored)
-    lead = best_rival(scored, own.items.groups, own.weights)
+    lead = best_alternative(scored, own.items.groups, own.weights)
     if lead is None or lead.low <= 0:
         return experiment, ""
     return weaker, (
@@ -241,7 +233,7 @@ class Lead(NamedTuple):
     high: float
 
 
-def best_rival(
+def best_alternative(
     scored: Mapping[str, Evaluation],
     groups: Sequence[Hashable],
     weights: Float[np.ndarray, " items"] | None = None,

@@ -11,7 +11,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
 from texthead.models.multilabel_head import MultiLabelHead, log_odds_fit
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
+from texthead.transfer.linear_probes import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
 
 # Fraction of their mean that is subtracted from the text rows: what all names have in common tells few classes apart.
 COMMON = 0.5
@@ -32,7 +32,7 @@ def fit_multilabel(
     names: Sequence[str],
     prompts: Prompts,
     features: Float[Tensor, "items dim"],
-    hot: Bool[Tensor, "items classes"],
+    multi_hot: Bool[Tensor, "items classes"],
     groups: Sequence[Hashable],
 ) -> MultiLabelHead:
     """Fit the head of a method; probabilities and the threshold come from items that are left out, group by group.
@@ -40,7 +40,7 @@ def fit_multilabel(
     Args:
         names: the head's class names, the labels.
         prompts: the prompts of each class; not used by "probe".
-        hot: whether each item has each class.
+        multi_hot: whether each item has each class.
         groups: the group of each item, which is left out as a whole.
 
     Raises:
@@ -49,28 +49,44 @@ def fit_multilabel(
     if name in ("zero-shot", "zero-shot-centered"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
         if name == "zero-shot-centered" or not encoder.bias:
-            return as_multilabel(head, features, hot)
-        return _with_threshold(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
+            return as_multilabel(head, features, multi_hot)
+        return _with_threshold(head, _scores(head, features) + encoder.bias, multi_hot.numpy(), encoder.bias)
     rows = None if name == "probe" else encoder.familiarity_scaled_rows(names, prompts)
-    head, scores = _fit(rows, features, hot, groups, names=names)
-    fitted = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
+    head, scores = _fit(rows, features, multi_hot, groups, names=names)
+    fitted = _calibrated(head, scores, multi_hot.numpy(), 1.0, 0.0)
     if name == "probe":
-        fitted.thresholds[~hot.any(0)] = 0.0
+        fitted.thresholds[~multi_hot.any(0)] = 0.0
     return fitted
 
 
 def as_multilabel(
-    head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]
+    head: Head,
+    features: Float[Tensor, "items dim"],
+    multi_hot: Bool[Tensor, "items classes"],
+    *,
+    keep_scale: bool = False,
 ) -> MultiLabelHead:
-    """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best."""
-    scores, targets = _scores(head, features), hot.numpy()
+    """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best.
+
+    Args:
+        keep_scale: fit only the bias, with which as many labels are expected as the items have.
+    """
+    scores, targets = _scores(head, features), multi_hot.numpy()
+    if keep_scale:
+        from scipy.optimize import brentq
+        from scipy.special import expit
+
+        share, far = _shares(targets).mean(), 40.0
+        ends = (-scores.max() - far, far - scores.min())
+        bias = float(brentq(lambda bias: expit(scores + bias).mean() - share, *ends))  # pyright: ignore[reportArgumentType]
+        return _with_threshold(head, scores + bias, targets, bias)
     return _calibrated(head, scores, targets, FACTOR / max(scores.std(), 1e-12), _log_odds(targets).mean())
 
 
 def multilabel_head(
     rows: Float[Tensor, "classes dim"] | None,
     features: Float[Tensor, "items dim"],
-    hot: Bool[Tensor, "items classes"],
+    multi_hot: Bool[Tensor, "items classes"],
     *,
     names: Sequence[str],
 ) -> ProbeHead:
@@ -87,13 +103,13 @@ def multilabel_head(
     Args:
         rows: text rows, as in `text_probe_head`; None for a fit without names.
     """
-    return _fit(rows, features, hot, range(len(hot)), names=names)[0]
+    return _fit(rows, features, multi_hot, range(len(multi_hot)), names=names)[0]
 
 
 def _fit(
     rows: Float[Tensor, "classes dim"] | None,
     features: Float[Tensor, "items dim"],
-    hot: Bool[Tensor, "items classes"],
+    multi_hot: Bool[Tensor, "items classes"],
     groups: Sequence[Hashable],
     *,
     names: Sequence[str],
@@ -105,7 +121,7 @@ def _fit(
     from scipy.special import log_softmax
 
     center = features.mean(0)
-    x, targets = units(features - center), hot.double().numpy()
+    x, targets = units(features - center), multi_hot.double().numpy()
     weight, kind = np.zeros((len(names), x.shape[1])), "logistic"
     if rows is not None:
         text = short_rows(rows)
@@ -188,7 +204,7 @@ def _with_threshold(
 
 
 def multilabel_folds(
-    hot: Bool[np.ndarray, "items classes"], groups: Sequence[Hashable], *, seed: int
+    multi_hot: Bool[np.ndarray, "items classes"], groups: Sequence[Hashable], *, seed: int
 ) -> list[tuple[list[int], list[int]]]:
     """Return (training positions, scored positions) of up to five folds with about the same fraction of each class.
 
@@ -202,8 +218,8 @@ def multilabel_folds(
     number = {key: i for i, key in enumerate(keys)}
     group_of = np.array([number[group] for group in groups])
     # The last column counts all items, so that groups without a label are divided too.
-    counts = np.zeros((len(keys), hot.shape[1] + 1))
-    np.add.at(counts, group_of, np.column_stack([hot, np.ones(len(hot))]))
+    counts = np.zeros((len(keys), multi_hot.shape[1] + 1))
+    np.add.at(counts, group_of, np.column_stack([multi_hot, np.ones(len(multi_hot))]))
     held = counts[:, :-1] > 0
     folds = min(MAX_FOLDS, len(keys))
     if held.sum(0).max(initial=0) < 2:

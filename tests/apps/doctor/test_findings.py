@@ -225,7 +225,7 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
         Item(Path("/elsewhere/c.mp4"), ("dog",), "test", None, (("other", "z"),)),
     ]
     diagnosis = Diagnosis(Dataset(tuple(items)), Overview.of([], []), (), left_out={1: "a copy"})
-    assert diagnosis.write_sound(tmp_path / "new.csv") == 2
+    assert diagnosis.write_clean_list(tmp_path / "new.csv") == 2
     assert (tmp_path / "new.csv").read_text().splitlines() == [
         "path,label,split,group,source,other",
         "in/a.mp4,cat,train,g,x,",

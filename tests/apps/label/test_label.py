@@ -26,7 +26,7 @@ def test_a_pool_of_a_loaded_encoder_has_a_short_text(folder: Path) -> None:
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
     pool = th.label_pool(folder, COLOURS, encoder=encoder, reading=th.ReadOptions())
     assert repr(pool) == f"Pool({str(folder)!r}: 18 files, 0 of them labelled, 3 classes)"
-    guesses = {path.name: guess for path, guess, _ in pool.next(18)}
+    guesses = {path.name: guess for path, guess, _ in pool.suggest(18)}
     assert guesses == {f"{index:02d}.png": COLOURS[index % 3] for index in range(18)}
 
 
@@ -59,10 +59,12 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     assert {row["path"] for row in later} | {row["path"] for row in first} == {str(p) for p in folder.iterdir()}
     assert len(later) == 12, "no more than there are"
     pool = th.label_pool(folder, COLOURS, labels, reading=th.ReadOptions(cache=True))
-    assert [(str(path), guess) for path, guess, _ in pool.next(20)] == [(row["path"], row["guess"]) for row in later]
+    assert [(str(path), guess) for path, guess, _ in pool.suggest(20)] == [(row["path"], row["guess"]) for row in later]
     labels.with_suffix(".bad.csv").write_text(f"path,time\n{later[0]['path']},\n")
     pool = th.label_pool(folder, COLOURS, labels, reading=th.ReadOptions(cache=True))
-    assert {str(path) for path, _, _ in pool.next(20)} == {row["path"] for row in later[1:]}, "bad files are not shown"
+    assert {str(path) for path, _, _ in pool.suggest(20)} == {row["path"] for row in later[1:]}, (
+        "bad files are not shown"
+    )
     labels.with_suffix(".bad.csv").unlink()
     # A label that is not among the names becomes another class.
     labels.write_text(labels.read_text().replace(",red", ",crimson").replace(",green", ",gren"))

@@ -73,9 +73,9 @@ def fitted(session: LabelSession) -> None:
 
 def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
     session, seen = opened(("red", "green")), []
-    while (file := session.next()) is not None:
+    while (file := session.next_file()) is not None:
         assert file.labels is None
-        assert {"red", "green"} <= {*file.guesses}
+        assert {"red", "green"} <= {*file.predictions}
         seen.append(file.position)
         session.label(file.position, truth(file.position))
         # The label is on disk before the next file is shown.
@@ -107,9 +107,9 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     session.label(9, truth(9))
     fitted(session)
     for _ in range(5):
-        file = session.next()
-        assert next(iter(file.guesses)) == truth(file.position)
-        assert sum(file.guesses.values()) == pytest.approx(1, abs=1e-4)
+        file = session.next_file()
+        assert next(iter(file.predictions)) == truth(file.position)
+        assert sum(file.predictions.values()) == pytest.approx(1, abs=1e-4)
         session.skip(file.position)
 
 
@@ -124,20 +124,20 @@ def test_undo_leaves_what_was_edited_by_hand(opened: Open, tmp_path: Path) -> No
 
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session = opened()
-    first = session.next()
+    first = session.next_file()
     session.label(first.position, "red")
     session.label(first.position, "purple")
     assert "purple" in names(session)
     fitted(session)
     session.bad(first.position)
     assert session.state()["bad"] == 1
-    file = session.next()
+    file = session.next_file()
     assert file.position != first.position
     for label in ("purple", "red", None):
         back = session.undo()
         assert (back.position, back.labels) == (first.position, label and (label,))
     # The undone class is no longer guessed.
-    assert "purple" not in back.guesses
+    assert "purple" not in back.predictions
     assert session.undo() is None
     assert not session.state()["undo"]
     assert "purple" not in names(session)
@@ -146,7 +146,7 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     assert session.undo() is not None
     session.skip(first.position)
     order = []
-    while (file := session.next()) is not None:
+    while (file := session.next_file()) is not None:
         order.append(file.position)
         session.label(file.position, "red")
     assert order[-1] == first.position
@@ -158,12 +158,12 @@ def names(session: LabelSession) -> list[str]:
 
 def test_without_names_the_first_class_is_typed(opened: Open) -> None:
     session = opened(())
-    file = session.next()
-    assert file.guesses == {}
+    file = session.next_file()
+    assert file.predictions == {}
     session.label(file.position, "red")
     fitted(session)
-    file = session.next()
-    assert [*file.guesses] == ["red"]
+    file = session.next_file()
+    assert [*file.predictions] == ["red"]
     session.undo()
     assert names(session) == []
 
@@ -206,9 +206,9 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     assert (state["multilabel"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
     assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
-    file = session.next()
+    file = session.next_file()
     assert (file.position >= 12, file.labels) == (True, None)
-    assert {name for name, value in file.guesses.items() if value > 0.5} == {truth(file.position), "a picture"}
+    assert {name for name, value in file.predictions.items() if value > 0.5} == {truth(file.position), "a picture"}
     # A file that is opened again has its classes on; the answer "none" is one too.
     session.label(file.position)
     back = session.undo()
@@ -231,7 +231,7 @@ def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path:
     session.label(3)
     session.label(4)
     fitted(session)
-    assert session.next() is not None
+    assert session.next_file() is not None
     labels = LabelFile(tmp_path / "labels.csv", pool.files)
     assert (labels.multilabel, pool.state(labels.read()).of) == (True, {3: (), 4: ()})
 
@@ -244,7 +244,7 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     fitted(session)
     assert session.state()["review"] >= 1
     file = session.review()
-    assert (file.position, file.labels, next(iter(file.guesses))) == (4, ("red",), "green")
+    assert (file.position, file.labels, next(iter(file.predictions))) == (4, ("red",), "green")
     assert "green" in file.why
     # A label that is kept is not shown again, nor after a restart; undo brings it back.
     session.keep(4)
@@ -273,7 +273,7 @@ def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> Non
     whole = labels_csv.read_text()
     labels_csv.write_text(whole + "files/99.png,red,now,\n")
     with refuses(DataError, "files/99.png", "labels.csv:3"):
-        session.next()
+        session.next_file()
     with refuses(DataError, "files/99.png"):
         session.label(1, "green")
     labels_csv.write_text(whole)

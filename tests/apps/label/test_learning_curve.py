@@ -7,7 +7,7 @@ from torch import Tensor
 
 from made import noise
 from texthead.apps.label.learning_curve import learning_curve
-from texthead.apps.label.selection import guesses
+from texthead.apps.label.selection import class_probabilities
 
 CLASSES, DIM = 5, 32
 
@@ -31,7 +31,7 @@ def test_accuracy_and_gain_near_held_out() -> None:
 
     def score(features: Tensor, targets: Tensor) -> float:
         both = torch.cat([features, tests])
-        result = guesses(None, both, range(len(targets)), targets, classes=CLASSES)[len(targets) :]
+        result = class_probabilities(None, both, range(len(targets)), targets, classes=CLASSES)[len(targets) :]
         return 100 * float((result.argmax(-1) == truth).float().mean())
 
     for seed in range(12):
@@ -40,7 +40,9 @@ def test_accuracy_and_gain_near_held_out() -> None:
         assert curve.low < curve.top1 < curve.high
         assert 0 <= curve.least_gain <= curve.gain <= curve.most_gain
         assert curve.probabilities.shape == (40, CLASSES)
-        others = guesses(None, torch.cat([features[:40], tests]), range(40), targets[:40], classes=CLASSES)[40:]
+        others = class_probabilities(None, torch.cat([features[:40], tests]), range(40), targets[:40], classes=CLASSES)[
+            40:
+        ]
         confidence.append(100 * float(curve.calibrated(others).amax(-1).mean()))
         estimated.append(curve.top1)
         true.append(score(features[:40], targets[:40]))

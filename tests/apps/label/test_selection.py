@@ -10,7 +10,7 @@ from torch import Tensor
 
 from made import noise
 from texthead.apps.label import selection
-from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
+from texthead.apps.label.selection import Similarities, class_probabilities, margin_uncertainty
 
 CLASSES, DIM = 6, 48
 MEANS = 3 * noise(CLASSES, DIM, seed=9)
@@ -29,7 +29,7 @@ def alike(files: int) -> Tensor:
 
 
 def next_to_label(features, probabilities, labelled, count, **how):
-    return Similarities(features, labelled, **how).next(probabilities, labelled, count)
+    return Similarities(features, labelled, **how).suggest(probabilities, labelled, count)
 
 
 def test_the_first_are_one_of_each_cluster() -> None:
@@ -73,12 +73,12 @@ def test_large_pools_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_guesses_come_from_names_then_from_labels() -> None:
     features, targets = clouds(20)
     rows = MEANS - MEANS.mean(0)
-    none = guesses(rows, features, [], targets[:0], classes=CLASSES)
+    none = class_probabilities(rows, features, [], targets[:0], classes=CLASSES)
     assert (none.argmax(1) == targets).float().mean() > 0.9
     # Labels overrule text that swaps the first two classes.
     wrong = rows[[1, 0, 2, 3, 4, 5]]
     known = np.concatenate([np.flatnonzero(targets.numpy() == label)[:4] for label in range(CLASSES - 1)]).tolist()
-    result = guesses(wrong, features, known, targets[known], classes=CLASSES)
+    result = class_probabilities(wrong, features, known, targets[known], classes=CLASSES)
     assert torch.allclose(result.sum(1), torch.ones(len(result)), atol=1e-5)
     labelled = targets < CLASSES - 1
     assert (result.argmax(1) == targets)[labelled].float().mean() > 0.9
@@ -87,13 +87,13 @@ def test_guesses_come_from_names_then_from_labels() -> None:
     # Unknown names count for less.
     lengths = torch.tensor([1.0] * (CLASSES - 1) + [0.1])[:, None]
     full, shorter = (
-        guesses(length * F.normalize(rows, dim=-1), features, known, targets[known], classes=CLASSES)
+        class_probabilities(length * F.normalize(rows, dim=-1), features, known, targets[known], classes=CLASSES)
         for length in (1.0, lengths)
     )
     assert shorter[~labelled, -1].mean() < full[~labelled, -1].mean()
     # Without text and labels, all classes are equally likely.
-    assert torch.allclose(guesses(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
-    assert (guesses(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5
+    assert torch.allclose(class_probabilities(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
+    assert (class_probabilities(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5
 
 
 def test_guesses_of_several_labels_are_answers_of_their_own() -> None:
@@ -102,12 +102,14 @@ def test_guesses_of_several_labels_are_answers_of_their_own() -> None:
     features = MEANS[one] + MEANS[two] + 0.7 * noise(120, DIM)
     hot = F.one_hot(one, CLASSES).bool() | F.one_hot(two, CLASSES).bool()
     rows, known = F.normalize(MEANS - MEANS.mean(0), dim=-1), list(range(40))
-    result = guesses(rows, features, known, hot[known], classes=CLASSES)
+    result = class_probabilities(rows, features, known, hot[known], classes=CLASSES)
     assert ((result >= 0.5) == hot)[40:].float().mean() > 0.9
     assert (result[40:].sum(1) > 1.5).float().mean() > 0.5
-    none = guesses(rows, features, [], hot[:0], classes=CLASSES)
-    assert torch.equal(none, guesses(rows, features, [], one[:0], classes=CLASSES)), "zero-shot before the first label"
-    nothing = guesses(rows, features, known, torch.zeros(40, CLASSES, dtype=torch.bool), classes=CLASSES)
+    none = class_probabilities(rows, features, [], hot[:0], classes=CLASSES)
+    assert torch.equal(none, class_probabilities(rows, features, [], one[:0], classes=CLASSES)), (
+        "zero-shot before the first label"
+    )
+    nothing = class_probabilities(rows, features, known, torch.zeros(40, CLASSES, dtype=torch.bool), classes=CLASSES)
     assert nothing.max() < 0.5
 
 

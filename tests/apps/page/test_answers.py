@@ -30,7 +30,7 @@ from texthead.evaluation.calibration import NONE
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.prediction.formats import json_entry
+from texthead.prediction.predictions import json_entry
 
 NAMES = ("a red thing", "a lake", "a tree")
 

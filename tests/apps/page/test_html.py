@@ -27,7 +27,7 @@ from texthead.apps.page.html import (
 from texthead.apps.timeline.events import Event, Hysteresis
 from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.evaluation.calibration import NONE, Calibration, Threshold
-from texthead.prediction.predict import Prediction
+from texthead.prediction.predictions import Prediction
 
 EVIL = """<img src=x onerror="alert(1)"> & 'q'"""
 CALIBRATION = Calibration(1.5, 40, Threshold(0.05, 0.8, 19))

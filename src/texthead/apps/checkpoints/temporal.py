@@ -10,7 +10,7 @@ from texthead.models import Temporal
 
 class _Imported(Temporal):
     @classmethod
-    def start(cls, recipe: Recipe, visual: VisualEncoder) -> Temporal:
+    def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> Temporal:
         """Raise RunError."""
         raise RunError(f"`temporal={cls.kind}` comes with a checkpoint, so training cannot start with it")
 

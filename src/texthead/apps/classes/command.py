@@ -121,7 +121,7 @@ class Classes:
 def _say_rows(run: "Run", labels: Sequence[str], names: Sequence[str]) -> None:
     """Print the prompts of new rows, and notes on their names and on these rows."""
     assert run.classes is not None
-    console.say_names(labels, names, None)
+    console.say_names(labels, names)
     by_class = [entry["prompt"] for entry in run.classes["classes"] if entry["label"] in labels]
     console.say_prompts(labels, by_class, run)
     if run.head.takes_text and not run.head.is_text:

@@ -87,7 +87,7 @@ class Doctor:
         console.show_json(diagnosis.to_json())
         if fix:
             items, left_out = dataset.items, diagnosis.left_out
-            count = diagnosis.write_sound(fix)
+            count = diagnosis.write_clean_list(fix)
             if dataset.tree:
                 console.say_notes(f"{fix} has no tree: for broader names train on a YAML file with it and the tree")
             for position, why in left_out.items():

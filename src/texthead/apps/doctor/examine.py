@@ -124,7 +124,7 @@ class Diagnosis:
         write_html(page, content)
         return page
 
-    def write_sound(self, path: str | Path) -> int:
+    def write_clean_list(self, path: str | Path) -> int:
         """Write a list of the items that are not left out, and return their number; paths beside it are relative.
 
         Columns without a value are left out, such as `start` and `end` (in seconds) if no item is a part of a video.
@@ -192,9 +192,9 @@ def diagnose(
         notes.append("labels are not judged: that needs an encoder")
     else:
         encoder, source = frozen.encoder, frozen.encoder.source
-        sound = [position for position, fact in enumerate(facts) if fact.fault is None]
-        encoded = frozen.files([items[position].path for position in sound])
-        seen = replace(encoded, positions=[sound[position] for position in encoded.positions])
+        readable = [position for position, fact in enumerate(facts) if fact.fault is None]
+        encoded = frozen.files([items[position].path for position in readable])
+        seen = replace(encoded, positions=[readable[position] for position in encoded.positions])
         features = dict(zip(seen.positions, seen.features.numpy(), strict=True))
         if encoder.has_text:
             own = [items[position] for position in seen.positions]

@@ -168,14 +168,14 @@ def upright(frame: av.VideoFrame) -> np.ndarray:
 
 def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool, antialias: bool) -> np.ndarray:
     """Resize the frame as torch does: first the width, then the height."""
-    resize, values = (smooth, frame) if antialias else (sharp, frame.astype(np.float64))
+    resize, values = (resize_antialiased, frame) if antialias else (resize_without_antialias, frame.astype(np.float64))
     for axis, new in ((1, width), (0, height)):
         if frame.shape[axis] != new:
             values = np.moveaxis(resize(np.moveaxis(values, axis, 0), new, bicubic), 0, axis)
     return values if antialias else np.rint(values.round(6)).clip(0, 255).astype(np.uint8)
 
 
-def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
+def resize_antialiased(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     """Resize uint8 `rows` along the first axis to `new` entries, antialiased, with integer weights."""
     old, scale = len(rows), len(rows) / new
     wide = max(scale, 1.0)
@@ -192,7 +192,7 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     return (total >> bits).clip(0, 255).astype(np.uint8)
 
 
-def sharp(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
+def resize_without_antialias(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     """Resize float64 `rows` along the first axis to `new` entries, from the nearest ones alone."""
     old = len(rows)
     centers = old / new * (np.arange(new) + 0.5) - 0.5

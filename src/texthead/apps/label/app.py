@@ -51,7 +51,7 @@ class _Actions:
             session.rename(*(converted(name, body.get(name), str) for name in ("old", "new")))
         elif action != "next":
             raise DataError(f"no action {action[:20]!r}; reload the page")
-        return session.review() if review else session.next()
+        return session.review() if review else session.next_file()
 
     def _json_of(self, file: FileToLabel | None) -> dict[str, Any] | None:
         """Return what the page shows of a file."""
@@ -69,7 +69,7 @@ class _Actions:
             "path": str(file.path),
             "part": part,
             "kind": file.kind if plays else "preview",
-            "guesses": [{"name": name, "probability": value} for name, value in file.guesses.items()],
+            "guesses": [{"name": name, "probability": value} for name, value in file.predictions.items()],
             "label": None if file.labels is None else "; ".join(file.labels),
             "classes": file.labels or (),
             "why": file.why,

@@ -89,14 +89,16 @@ class Label:
             reporter=console.reporter,
         )
         if classes := pool.classes():
-            console.say_names(classes, clean_names(classes), "{}")
+            names = clean_names(classes)
+            console.say_names(classes, names)
+            console.say_prompts(classes, names)
         console.say_skipped(pool.skipped)
         return pool
 
     def _list(self, pool: "Pool", count: int) -> None:
         """Print the files to label next."""
         console.status("choosing the next files")
-        suggestions, labelled = pool.next(count), pool.labels.of
+        suggestions, labelled = pool.suggest(count), pool.labels.of
         files = len(pool.files) + len(pool.skipped)
         then = "; the next to label:" if suggestions else ""
         console.notes().print(f"{len(labelled)} of {files} files have labels{then}")
@@ -104,7 +106,13 @@ class Label:
             rows = [(path, names, f"{probability:.3f}") for path, names, probability in suggestions]
             guess = "guesses" if pool.multilabel else "guess"
             console.write(csv_text([("path", guess, "probability"), *rows], "\n"), end="")
-        console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
+        console.show_json(
+            {
+                "labelled": len(labelled),
+                "files": files,
+                "next": [dict(zip(("path", "guess", "probability"), each, strict=True)) for each in suggestions],
+            }
+        )
         if not suggestions and self.out and labelled:
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")), encoder=self.encoder)
             return

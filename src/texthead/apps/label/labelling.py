@@ -13,7 +13,7 @@ from torch import Tensor
 
 from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, ReadOptions, Reporter
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
-from texthead.apps.label.selection import Similarities, guesses
+from texthead.apps.label.selection import Similarities, class_probabilities
 from texthead.apps.search import encode_windows
 from texthead.data import join_labels, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
@@ -33,7 +33,7 @@ class Suggestion(NamedTuple):
     """
 
     path: Path
-    guess: str
+    prediction: str
     probability: float
 
 
@@ -114,10 +114,10 @@ class Pool:
         """Fit a model to labels."""
         classes = self.classes(labels)
         about = self.rows(classes), self.features, [*labels.of], self.labelled(labels).targets(classes)
-        return Fit(labels, classes, guesses(*about, classes=len(classes)))
+        return Fit(labels, classes, class_probabilities(*about, classes=len(classes)))
 
     @checked
-    def next(self, count: PositiveInt) -> list[Suggestion]:
+    def suggest(self, count: PositiveInt) -> list[Suggestion]:
         """Return up to `count` files to label next, the most informative first.
 
         Raises:
@@ -134,7 +134,7 @@ class Pool:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]
         labelled = [*labels.of]
-        chosen = self.similarities(labelled).next(probabilities, labelled, count, without=[*labels.bad])
+        chosen = self.similarities(labelled).suggest(probabilities, labelled, count, without=[*labels.bad])
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.apps.label.selection import guesses
+from texthead.apps.label.selection import class_probabilities
 from texthead.evaluation import fit_temperature, grouped_interval, lead_interval
 
 _FOLDS = 5
@@ -58,7 +58,7 @@ def learning_curve(
     more: int = 10,
     seed: int = 0,
 ) -> LearningCurve | None:
-    """Cross-validate `guesses` on labelled files, with full and with half training folds.
+    """Cross-validate `class_probabilities` on labelled files, with full and with half training folds.
 
     The model of accuracy is a - b / sqrt(labels); the two sizes give b. Returns None for fewer than ten labels or a
     single class.
@@ -90,7 +90,7 @@ def learning_curve(
         sizes.append((len(full), len(half)))
         for train, probabilities in ((full, by_full), (half, by_half)):
             picked = features[[*train, *scored]]
-            fold_guesses = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
+            fold_guesses = class_probabilities(rows, picked, range(len(train)), targets[train], classes=classes)
             probabilities[scored] = fold_guesses[len(train) :].float()
     right, right_half = ((probabilities.argmax(-1) == targets).numpy() for probabilities in (by_full, by_half))
     large, small = np.mean(sizes, axis=0)

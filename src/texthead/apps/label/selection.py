@@ -24,7 +24,7 @@ MAX_FILES = 5000
 SCALE = 10.0
 
 
-def guesses(
+def class_probabilities(
     rows: Float[Tensor, "classes dim"] | None,
     features: Float[Tensor, "files dim"],
     labelled: Sequence[int],
@@ -124,7 +124,7 @@ class Similarities:
         """Return exp(-distance^2 / width); 1 for a file and itself."""
         return np.exp((2 * cosines - 2) / self._width)
 
-    def next(
+    def suggest(
         self,
         probabilities: Float[Tensor, "files classes"],
         labelled: Sequence[int],
@@ -140,7 +140,7 @@ class Similarities:
         have more labelled or chosen files than others, come last.
 
         Args:
-            probabilities: current class probabilities, as from `guesses`.
+            probabilities: current class probabilities, as from `class_probabilities`.
 
         Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedy.
         """

@@ -1,4 +1,4 @@
-"""Labelling without a page: the next file, its guesses, and the accuracy of the model."""
+"""Labelling without a page: the next file, its predictions, and the accuracy of the model."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ LONGEST_NAME = 200
 
 
 # The probability of each class (0-1), the most probable first.
-Guesses = dict[str, float]
+Predictions = dict[str, float]
 
 
 class FileToLabel(NamedTuple):
@@ -32,7 +32,7 @@ class FileToLabel(NamedTuple):
 
     Args:
         position: its index in the data.
-        guesses: of all classes.
+        predictions: of all classes.
         labels: its current labels; None if it has not been labelled.
         why: the reason for a review.
     """
@@ -40,7 +40,7 @@ class FileToLabel(NamedTuple):
     position: int
     path: Path
     kind: str
-    guesses: Guesses
+    predictions: Predictions
     labels: tuple[str, ...] | None = None
     why: str = ""
 
@@ -55,7 +55,7 @@ class _Measured(NamedTuple):
 
     labels: LabelState = LabelState()
     curves: tuple[LearningCurve, ...] = ()
-    doubtful: Mapping[int, tuple[Guesses, str]] = {}
+    doubtful: Mapping[int, tuple[Predictions, str]] = {}
 
 
 class LabelSession:
@@ -118,11 +118,11 @@ class LabelSession:
         labelled = list(fit.labels.of)
         features, targets = self.pool.features[labelled], self.pool.labelled(fit.labels).targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
-        doubtful = dict[int, tuple[Guesses, str]]()
+        doubtful = dict[int, tuple[Predictions, str]]()
         curve = learning_curve(self.pool.rows(fit.classes), features, targets, classes=len(fit.classes), groups=groups)
         for label in suspicious_labels(features, targets, groups, labelled).listed:
             reason = label.comparison(fit.classes, *fit.labels.of[label.item])
-            doubtful[label.item] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
+            doubtful[label.item] = _sorted_predictions(fit.classes, torch.from_numpy(label.fits)), reason
         # Drop measurements with labels that have since been undone.
         before = [old for old in self._measured.curves if old.items < len(labelled)]
         return _Measured(fit.labels, () if curve is None else (*before, curve), doubtful)
@@ -134,26 +134,26 @@ class LabelSession:
 
     # ---- labelling
 
-    def next(self) -> FileToLabel | None:
+    def next_file(self) -> FileToLabel | None:
         """Return the most informative file without a label; skipped ones come last. None if no file is left."""
         labels = self._read()
         without = [*labels.of, *labels.bad, *self._skipped]
-        chosen = self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=without)
+        chosen = self._coverage.suggest(self._fit.probabilities, list(labels.of), 1, without=without)
         chosen += [position for position in self._skipped if position not in {*labels.of, *labels.bad}]
         return self._file_to_label(chosen[0], labels) if chosen else None
 
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
-        """Return a file with its guesses, from a fit without it if its label is doubtful."""
+        """Return a file with its predictions, from a fit without it if its label is doubtful."""
         fit, own, item = self._fit, labels.of.get(position), self.pool.files.items[position]
         probabilities = fit.probabilities[[position]]
         if self._measured.curves:
             probabilities = self._measured.curves[-1].calibrated(probabilities)
-        guesses, reason = _sorted_guesses(fit.classes, probabilities[0]), ""
+        predictions, reason = _sorted_predictions(fit.classes, probabilities[0]), ""
         if position in self._measured.doubtful and own is not None:
-            guesses, reason = self._measured.doubtful[position]
+            predictions, reason = self._measured.doubtful[position]
         classes = self.pool.classes(labels)  # Some may be newer than the fit.
-        guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
-        return FileToLabel(position, item.path, item.media.reader.kind, guesses, own, reason)
+        predictions = {name: predictions.get(name, 0.0) for name in (*predictions, *classes) if name in classes}
+        return FileToLabel(position, item.path, item.media.reader.kind, predictions, own, reason)
 
     def label(self, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -222,7 +222,7 @@ class LabelSession:
         self._done.pop()
         self._skipped = [index for index in self._skipped if index != position]
         labels = self._read()
-        # Refit now, so that the guesses for this file don't come from its own label.
+        # Refit now, so that the predictions for this file don't come from its own label.
         self._fit = self.pool.fit(labels)
         return self._file_to_label(position, labels)
 
@@ -289,6 +289,6 @@ class LabelSession:
         }
 
 
-def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
+def _sorted_predictions(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Predictions:
     order: list[int] = probabilities.argsort(descending=True, stable=True).tolist()
     return {classes[index]: float(probabilities[index]) for index in order}

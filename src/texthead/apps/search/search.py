@@ -265,7 +265,7 @@ class CommonWords(NamedTuple):
         Source: comparing with other texts is querybank normalisation (Bogolin et al., CVPR 2022); the rest is ours.
         """
         unit = F.normalize(feature.float() - self.center, dim=-1)
-        value = float(fit(row @ unit, self.rows @ unit))
+        value = float(z_score(row @ unit, self.rows @ unit))
         quartile, median = self.fits.quantile(torch.tensor([0.25, 0.5])).tolist()
         # With a share of exp(-exp(-(x - location) / scale)) below x, median - quartile is log(2) x scale.
         scale = max(median - quartile, 1e-6) / math.log(2)
@@ -273,7 +273,7 @@ class CommonWords(NamedTuple):
         return -math.expm1(-math.exp(min((location - value) / scale, 700)))
 
 
-def fit(cosine: Float[Tensor, "*queries"], others: Float[Tensor, "*queries words"]) -> Float[Tensor, "*queries"]:
+def z_score(cosine: Float[Tensor, "*queries"], others: Float[Tensor, "*queries words"]) -> Float[Tensor, "*queries"]:
     """Return how far a cosine with a window is above those of all common words, in their standard deviations."""
     return (cosine - others.mean(-1)) / others.std(-1).clamp(min=1e-6)
 
@@ -306,7 +306,7 @@ def common_words_of(index: Index, rows: Float[Tensor, "words dim"], center: Floa
     """Return the common words with these rows, compared with the windows of an index."""
     best = torch.cat([index.cosines(block).argmax(1) for block in rows.split(_BLOCK)])
     units = F.normalize(index.features[best].float() - center, dim=-1)
-    return CommonWords(rows, center, fit((units * rows).sum(-1), units @ rows.T))
+    return CommonWords(rows, center, z_score((units * rows).sum(-1), units @ rows.T))
 
 
 def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> None:

@@ -10,7 +10,7 @@ from messages import prints, refuses
 from texthead import Dataset, VisualSpec, load_encoder, recipes
 from texthead.data import Pixels
 from texthead.errors import RunError
-from texthead.training.fit_recipe import adapt_recipe
+from texthead.training.adapt_recipe import adapt_recipe
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.evaluation.class_sizes import class_weights
+from texthead.evaluation.classes import class_weights
 from texthead.models.heads import TEXT_AND_ITEMS, ProbeHead
 
 # Inverse penalty of a logistic regression on unit features, as scikit-learn's C. LOG.md, 2026-11-27, has the grid
@@ -144,10 +144,10 @@ def text_probe_head(
     z, axes = span(x)
     weight, bias = _logistic(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
     text = text - text.mean(0)
-    item_weights, hot = class_weights(labels), np.eye(len(text))[labels]
+    item_weights, one_hot = class_weights(labels), np.eye(len(text))[labels]
     prior = x @ text.T
-    slope = max(0.0, float((item_weights @ (hot * prior)).sum() / max((item_weights @ prior**2).sum(), 1e-12)))
-    residual = hot - item_weights @ hot / len(hot) - text_weight * slope * prior
+    slope = max(0.0, float((item_weights @ (one_hot * prior)).sum() / max((item_weights @ prior**2).sum(), 1e-12)))
+    residual = one_hot - item_weights @ one_hot / len(one_hot) - text_weight * slope * prior
     weighted = item_weights * z.T
     squares = weighted @ z + penalty * RIDGE * np.eye(len(axes))
     ridge = text_weight * slope * text + np.linalg.solve(squares, weighted @ residual).T @ axes
@@ -209,14 +209,14 @@ def _logistic(
     curvature = 2 * (classes - 1) / classes**2
     step = 1 / np.sqrt(curvature * (z**2).sum(0) + 1 / strength)
     step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(z))
-    hot = np.eye(classes)[labels]
-    shifted = z @ (prior @ axes.T).T + np.log(classes * hot.mean(0))
+    one_hot = np.eye(classes)[labels]
+    shifted = z @ (prior @ axes.T).T + np.log(classes * one_hot.mean(0))
     z, penalty = z * step, step**2 / strength
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
         logs = log_softmax(shifted + z @ u.T + bias, axis=1)
-        error = np.exp(logs) - hot
+        error = np.exp(logs) - one_hot
         value = (penalty * u * u).sum() / 2 - logs[items, labels].sum()
         return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])
 

@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from made import noise
 from texthead.models.heads import ProbeHead
-from texthead.transfer import closed_form
-from texthead.transfer.closed_form import class_center, logistic_head, text_evidence, text_probe_head
+from texthead.transfer import linear_probes
+from texthead.transfer.linear_probes import class_center, logistic_head, text_evidence, text_probe_head
 
 NAMES = ["a", "b", "c"]
 
@@ -99,7 +99,7 @@ def test_text_probe_matches_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
         return value
 
     solver.step(step)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(closed_form, "RIDGE_SHARE", 0.0)
+    monkeypatch.setattr(linear_probes, "RIDGE_SHARE", 0.0)
     logistic = text_probe_head(rows, features, targets, names=NAMES)
     torch.testing.assert_close(logistic.weight.detach(), weight.detach().float(), rtol=1e-3, atol=3e-3)
 
@@ -108,7 +108,7 @@ def test_text_probe_matches_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
     slope = 0.5 * evidence.weight * (hot * prior).sum() / prior.square().sum()
     left = hot - hot.mean(0) - slope * prior
     ridge = slope * text + torch.linalg.solve(x.T @ x + 0.4 * torch.eye(16), x.T @ left).T
-    monkeypatch.setattr(closed_form, "RIDGE_SHARE", 0.5)
+    monkeypatch.setattr(linear_probes, "RIDGE_SHARE", 0.5)
     both = text_probe_head(rows, features, targets, names=NAMES)
     added = (both.weight - logistic.weight).detach().double()
     torch.testing.assert_close(added / added.norm(), ridge / ridge.norm(), rtol=1e-4, atol=1e-5)
