@@ -56,6 +56,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },  # With 0, as by default, its safetensors file cannot be read on Windows.
     "vit": _SEEN,
     "vit_mae": _SEEN,
+    "beit": _SEEN,
     "cvt": {"embed_dim": [8, 12, 16], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
     "swin": {"image_size": 32, "patch_size": 4, "embed_dim": 12, **_WINDOWS},
     "convnext": {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]},

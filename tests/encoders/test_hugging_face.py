@@ -76,6 +76,7 @@ EXPECTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "dinov3_vit": lambda model, images: model(images).pooler_output,
     "vit": lambda model, images: model(images).last_hidden_state[:, 0],
     "vit_mae": lambda model, images: unmasked(model)(images).last_hidden_state[:, 0],
+    "beit": lambda model, images: model(images).pooler_output,  # Which its own classifier takes.
     "cvt": lambda model, images: model(images).last_hidden_state.mean((2, 3)),
     "flava": lambda model, images: model.get_image_features(images).pooler_output[:, 0],
     "swin": lambda model, images: model(images).pooler_output,

@@ -202,6 +202,10 @@ def test_guarantees_hold_for_items_of_new_groups(groups: int, size: int) -> None
     assert min(alone) >= rate
 
 
+def test_wrong_answers_of_probability_1_leave_no_level_that_an_answer_reaches() -> None:
+    assert calibration.risk_limit(torch.ones(100).double(), None, wrong=0.05) > torch.ones(10).double().sum() / 10
+
+
 def test_a_group_counts_as_one_item() -> None:
     scores, targets = drawn_scores(60)
     films = [i % 3 for i in range(60)]

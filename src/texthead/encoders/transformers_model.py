@@ -205,7 +205,7 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     if isinstance(output, Tensor):
         return output
     tokens = getattr(output, "pooler_output", None)
-    if tokens is None or (not method and _has_class_token(model) and output.last_hidden_state.ndim == 3):
+    if tokens is None or (not method and _takes_class_token(model) and output.last_hidden_state.ndim == 3):
         tokens = output.last_hidden_state
     elif tokens.ndim != 3:
         return tokens.flatten(1)
@@ -218,9 +218,15 @@ def _has_class_token(model: nn.Module) -> bool:
     return any(name.endswith("cls_token") for name, _ in model.named_parameters())
 
 
+def _takes_class_token(model: nn.Module) -> bool:
+    """Whether the class token is the feature: not if a mean and a norm follow (BEiT)."""
+    pooler = getattr(model, "pooler", None)
+    return _has_class_token(model) and (pooler is None or any(isinstance(each, nn.Linear) for each in pooler.modules()))
+
+
 def _bare(model: Any) -> Any:
-    """Remove the pooling layer after the class token, for which most published towers have no weights."""
-    if not _method(model) and _has_class_token(model) and hasattr(model, "pooler"):
+    """Remove the projection after the class token, for which most published towers have no weights."""
+    if not _method(model) and _takes_class_token(model) and hasattr(model, "pooler"):
         model.pooler = None
     return model
 

@@ -615,7 +615,9 @@ def _quantile(values: Float[Tensor, " items"], weights: _Weights, groups: _Group
 def risk_limit(
     best_wrong: Float[Tensor, " items"], weights: _Weights, groups: _Groups = None, *, wrong: float
 ) -> float:
-    """Return the lowest level (0-1) at which the expected fraction of new items with a wrong answer is at most `wrong`.
+    """Return the lowest level at which the expected fraction of new items with a wrong answer is at most `wrong`.
+
+    It is 0 to 1, or just above 1 if no answer may be given.
 
     Above the probability of an item's best wrong name its answer is not wrong: the item's class, a name above it, or
     none of these. So the limit is a rank of these probabilities. The items must be exchangeable with new ones.
@@ -627,4 +629,6 @@ def risk_limit(
         DataError: too few items for that fraction.
     """
     limit = torch.tensor(_quantile(best_wrong, weights, groups, wrong, "a fraction of wrong answers")).double()
-    return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
+    if limit > 1 - 1e-12:
+        return 1 + 1e-6  # Which no answer reaches, also not by rounding.
+    return float((limit.clamp(min=1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
