@@ -67,7 +67,7 @@ INPUTS = {
     "miss ms": Input(1.48, "CPU ms to find a clip where its shard's index is not in memory", ITEMS),
     "peak": Input(989, "TFLOP/s, dense bf16, of an H100 SXM", "published: its maker"),
     "part": Input(
-        0.4, "share of these 989 TFLOP/s that training reaches", "**assumed**, until `benchmarks.gpu` has run on one"
+        0.4, "fraction of these 989 TFLOP/s that training reaches", "**assumed**, until `benchmarks.gpu` has run on one"
     ),
 }
 

@@ -46,7 +46,7 @@ def test_templates_have_a_row_each(encoder: Encoder) -> None:
     for rows, template in zip(head.all_rows.unbind(1), RECIPE.template, strict=True):
         assert torch.allclose(rows, th.text_head(encoder, LABELS, template=template).weight, atol=1e-6)
     assert (head.prompts[0], head.is_text, head.scale) == (("a cello.", "cello now"), True, pytest.approx(21.0))
-    with refuses(DataError, "1 prompts", "two or more"):
+    with refuses(DataError, "1 prompts", "at least two"):
         make_head("templates", RowInputs(encoder, LABELS, replace(RECIPE, template="a {}.")))
     with refuses(DataError, 2, "got 3"):
         head.encode_rows(encoder, [("a", "b", "c")])

@@ -79,7 +79,7 @@ def test_ranges_become_parts(files: Path, works) -> None:
 def test_frames_without_a_rate_are_those_of_label_studio(files: Path, works) -> None:
     _, err = works("label-studio", export(task("films/a.mp4", ranges((49, 72, "red")))), "--out", "labels.csv")
     assert [(row["start"], row["end"]) for row in rows_of("labels.csv")] == [("2", "3")]
-    prints(err, "1 tasks", "frame_rate", "24 a second")
+    prints(err, "1 tasks", "frame_rate", "24 per second")
 
 
 @pytest.mark.parametrize(
