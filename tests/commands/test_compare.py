@@ -86,7 +86,7 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     few = images.with_name("few.csv")
     few.write_text("\n".join(row for row in rows if not row.startswith(("red2", "red3", "red4", "blue4"))))
     out, _ = compare(few)
-    prints(out, "labels are unbalanced, 2 to 5 a class", "class_shares=labels")
+    prints(out, "labels are unbalanced, 2 to 5 per class", "class_shares=labels")
     prints(out, "1 of 3 classes have fewer than 3 items")
     assert "unbalanced" not in compare(images)[0]
 
