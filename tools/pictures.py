@@ -150,7 +150,7 @@ def label_page(work: Path, videos: Path) -> None:
     for name in CLASSES:
         for path in sorted((videos / name).iterdir())[:12]:
             shutil.copy(path, files / f"{name}-{path.name}")
-    options = ("--classes", ", ".join(CLASSES), "--out", work / "labels.csv", "--workers", 0)
+    options = ("--classes", ", ".join(CLASSES), "--out", work / "labels.csv")
     with serving_command(work / "label", "label", files, *options) as served:
         driver = chromium(work / "profile-label", 1300)
         driver.get(served.address)

@@ -9,17 +9,26 @@ import numpy as np
 import pytest
 import torch
 
+from made import SPEC, noise, tiny_visual
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
+from run_folders import put
+from texthead.data.dataset import Dataset
+from texthead.data.division import Division
 from texthead.evaluation.calibration import Level, Unknown, calibrate, measure
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.prediction.load import load_run
 from texthead.recipes import small
 from texthead.report import run_page
 from texthead.report.probabilities import ACCEPTED, COVERED, REJECTED, calibration_report
 from texthead.report.run_page import run_html
 from texthead.report.strips import Strip
 from texthead.runs.scores import RunScores, Score
+from texthead.transfer.baselines import ScoreTable
 
 NAMES = ["archery", SCRIPT, "yoga"]
 FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
@@ -210,3 +219,11 @@ def test_only_names_in_letters_that_the_font_lacks_have_a_note(full_page):
     cells = {cell for row in page.rows for cell in row}
     (note,) = [string for string in page.strings[6:] if "鳥" in string and string not in cells]
     assert prints(note).partition("鳥")[0] not in full_page
+
+
+def test_a_run_of_one_class_has_a_page(tmp_path: Path):
+    """Its rows have no pair to correlate."""
+    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(1, SPEC.dim), names=["red"]))
+    run = load_run(put(tmp_path / "run", model))
+    run.write_report(tmp_path / "page.html", ScoreTable(Division(Dataset(()), None, Dataset(()), "")))
+    assert "red" in (tmp_path / "page.html").read_text(encoding="utf-8")

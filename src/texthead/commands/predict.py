@@ -147,7 +147,7 @@ class Predict(ModelOptions, ReadingOptions):
         except DataError:
             path.unlink()
             raise
-        console.notes().print(f"{self.out}: predictions of {count} files")
+        console.notes().print(f"{self.out}: predictions of {plural(count, 'file')}")
 
 
 def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -592,7 +593,8 @@ class Run:
         from texthead.report.probabilities import calibration_report
         from texthead.report.run_page import run_html, saved_values
 
-        records, correlation = read_records(self.folder), torch.corrcoef(self.head.weight.detach().cpu().double())
+        records, weight = read_records(self.folder), self.head.weight.detach().cpu().double()
+        rows = F.normalize(weight - weight.mean(-1, keepdim=True), dim=-1)  # Pearson's; 0 for constant rows.
         sections = saved_values(self.folder, trained=any(record.get("kind") == "train" for record in records))
         sections |= {"summary": (), "strips": (), "calibration_report": None, "answers": scores.answers}
         if scores.rows:
@@ -605,7 +607,7 @@ class Run:
             strips = mistake_strips(scores.result, self.protocol, **about)
             sections |= {"summary": scores.summary(), "strips": strips, "calibration_report": reliability}
         result = scores.result if scores.rows else None
-        write_html(path, run_html(self.labels, records, result, correlation.numpy(), **sections))
+        write_html(path, run_html(self.labels, records, result, (rows @ rows.T).numpy(), **sections))
 
     # ---- calibrate
 

@@ -48,10 +48,10 @@ class Classes:
         elif not count or (self.action == "rename" and count != 2):
             needed = "two names, OLD and NEW" if self.action == "rename" else "at least one NAME"
             raise DataError(f"{action} needs {needed}, got {count}")
-        elif self.sentence and (self.action == "remove" or (self.action == "add" and count > 1)):
-            raise DataError(
-                f"--sentence is for rename, or to add one class; {self.action} each of the {count} separately"
-            )
+        elif self.sentence and self.action == "remove":
+            raise DataError(f"--sentence does not apply to {action}: remove --sentence")
+        elif self.sentence and self.action == "add" and count > 1:
+            raise DataError(f"--sentence describes one NAME, got {count}: add each separately")
         elif Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
         check_run(self.run)

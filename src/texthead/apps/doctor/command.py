@@ -91,10 +91,10 @@ class Doctor:
             if dataset.tree:
                 console.say_notes(f"{fix} has no tree: for broader names train on a YAML file with it and the tree")
             for position, why in left_out.items():
-                console.details().print(f"removed: {items[position].path}: {why}")
+                console.details().print(f"left out: {items[position].path}: {why}")
             names = listed([items[position].path.name for position in left_out], 3)
             console.results().print(
-                f"{fix}: {count} of {len(items)} items; {len(left_out)} removed{f': {names}' * bool(names)}"
+                f"{fix}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
             )
         by_hand = diagnosis.by_hand
         if by_hand and (fix or not diagnosis.left_out):

@@ -1,6 +1,5 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
-import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from texthead.errors import DataError, NonNegativeInt, PositiveInt
 from texthead.extras import check_extra
 from texthead.files import csv_text, in_turn, unused
 from texthead.media import MediaPath
+from texthead.platform import quoted
 from texthead.text import clean_names, read_classes
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ class Label:
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
         with listening(self.port) as server, closing(LabelSession(pool, labels_csv)) as session:
-            options = {"--encoder": self.encoder if self.encoder != "mini" else None, "--text": self.text}
-            words = [word for flag, value in options.items() if value for word in (flag, value)]
-            serve(
-                server, label_app(session, shlex.join(["texthead", "train", str(labels_csv), "--out", "run", *words]))
-            )
+            words = ["texthead", "train", str(labels_csv), "--out", "run"]
+            words += ["--encoder", self.encoder] if self.encoder != "mini" else []
+            words += ["--text", self.text] if self.text else []
+            serve(server, label_app(session, " ".join(map(quoted, words))))
