@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 from rich.console import Console
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -104,7 +105,7 @@ def photograph(driver: WebDriver, path: Path, most_height: int = 1400) -> None:
 
 def until(driver: WebDriver, condition: Callable[[], object], seconds: float = 120) -> None:
     """Wait until a condition holds."""
-    WebDriverWait(driver, seconds, poll_frequency=0.1).until(lambda _: condition())
+    WebDriverWait(driver, seconds, 0.1, [StaleElementReferenceException]).until(lambda _: condition())
 
 
 def _visible(driver: WebDriver, selector: str) -> bool:
