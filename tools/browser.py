@@ -66,13 +66,13 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serving_command(folder: Path, name: str, *arguments: object) -> Iterator[Served]:
+def serving_command(folder: Path, name: str, *arguments: object, cwd: Path | None = None) -> Iterator[Served]:
     """Serve the page of a command; `folder` is made, for its temporary files. A test may kill the process."""
     folder.mkdir()
     command = [sys.executable, "-m", "texthead", name, "--port", "0", *map(str, arguments)]
     with (folder / "err.txt").open("w") as err:
         environ = environment(TMPDIR=str(folder))
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environ)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environ, cwd=cwd)
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -145,14 +145,14 @@ def page(work: Path, run_folder: Path, file: Path) -> None:
 
 
 def label_page(work: Path, videos: Path) -> None:
-    """Photograph the page of `texthead label` while somebody labels, and its review."""
+    """Photograph the page of `texthead label` while somebody labels."""
     files = work / "to label"
     files.mkdir()
     for name in CLASSES:
-        for path in sorted((videos / name).iterdir())[:12]:
+        for path in sorted((videos / name).iterdir())[:16]:
             shutil.copy(path, files / f"{name}-{path.name}")
-    options = ("--classes", ", ".join(CLASSES), "--out", work / "labels.csv")
-    with serving_command(work / "label", "label", files, *options) as served:
+    options = ("--classes", ", ".join(CLASSES), "--out", "labels.csv")
+    with serving_command(work / "label", "label", files, *options, cwd=work) as served:
         driver = chromium(work / "profile-label", 1300)
         driver.get(served.address)
 
@@ -162,17 +162,13 @@ def label_page(work: Path, videos: Path) -> None:
             return ""
 
         until(driver, shown)
-        for number in range(24):
+        for _ in range(24):
             name = shown()
-            label = name.rpartition("-")[0] if number != 9 else CLASSES[0]  # One mistake, for the review.
-            driver.switch_to.active_element.send_keys(label, Keys.ENTER)
+            driver.switch_to.active_element.send_keys(name.rpartition("-")[0], Keys.ENTER)
             until(driver, lambda name=name: shown() not in ("", name))
         until(driver, lambda: _visible(driver, "#curve polyline"))
         time.sleep(2)
         photograph(driver, ASSETS / "label.webp", 1000)
-        driver.switch_to.active_element.send_keys(Keys.F2)
-        time.sleep(3)
-        photograph(driver, ASSETS / "label-review.webp", 1000)
         driver.quit()
 
 
@@ -261,9 +257,9 @@ def main() -> None:
         if not data.exists():
             print(f"{data} does not exist: gallery-{name}.webp stays as it is")
             continue
-        run(command, data.absolute(), *more, "--out", work / name, cwd=work)
-        run("report", work / name, cwd=work)
-        report(work, name, work / name / "report.html", height)
+        run(command, data.absolute(), *more, "--out", work / f"run-{name}", cwd=work)
+        run("report", work / f"run-{name}", cwd=work)
+        report(work, name, work / f"run-{name}" / "report.html", height)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
     write_csv(tmp_path / "all.csv", columns, grouped)
     train, test = [tmp_path / "all.csv"] * 2 if own_splits else [tmp_path / "train.csv", tmp_path / "test.csv"]
     val = () if own_splits else ("--val", test)
-    _, err = works("train", train, *val, "--out", tmp_path / "run", *options)
+    out, err = works("train", train, *val, "--out", tmp_path / "run", *options)
+    assert "zero-shot " in (first := out.splitlines()[0])
+    assert "linear probe " in first
     note = f"1 of 2 {'test' if own_splits else 'val'} items share a group with training items"
     assert err.count(note) == err.count("optimistic") == 1
     _, err = works("eval", tmp_path / "run", test, *options)

@@ -67,14 +67,16 @@ class ScoreTable:
         Raises:
             ValueError: the table is empty.
         """
-        *others, (title, run) = self.rows
-        methods = dict(others)
+        *rows, (title, run) = self.rows
+        methods = dict(rows)
         if "zero-shot" in methods:  # The line names only the plain one of the two.
             methods.pop("zero-shot-centered", None)
-        by_use = {USES[method]: methods[method] for method in reversed(USES) if method in methods}
+        others = {
+            "linear probe" if name == "probe" else name: methods[name] for name in reversed(USES) if name in methods
+        }
         name = self.division.scored_name
         where = {"all": "labelled", "val": "held-out"}.get(name, name)
-        lines = [sentence(run, where, by_use, how=title.partition(", ")[2]), *self.leads()]
+        lines = [sentence(run, where, others, how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         lines += filter(None, ["; ".join(weak_spots(run))])
         return [*lines, *self.lines]

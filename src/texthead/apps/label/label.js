@@ -304,7 +304,7 @@ const rename = (old) => {
 
 const showAccuracy = ({ curve, gain, others }) => {
   const last = curve.at(-1);
-  $("curve").hidden = !last;
+  $("curve").toggleAttribute("hidden", !last);  // An SVG element has no property `hidden`.
   if (!last) {
     $("accuracy").textContent = "At least ten labels of two classes are needed.";
     $("others").textContent = $("gain").textContent = "";
