@@ -314,6 +314,10 @@ def test_copies_are_not_independent_items(run, data, tmp_path):
     ]
     again = load_run(run).calibration_items(replace(plan.items, items=(*plan.items.items, *doubled)))
     assert (len(again.items), again.copies) == (len(plan.items), len(plan.items))
+    # Unknown items need not have the same label.
+    others = replace(plan.unknown, items=tuple(item.renamed({"sand": "beach"}) for item in plan.unknown.items))
+    again = load_run(run).calibration_items(read_dataset(data), others)
+    assert (len(again.unknown), again.copies) == (22, 22)
 
 
 def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works, refused):

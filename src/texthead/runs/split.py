@@ -226,7 +226,7 @@ class RunSplit:
             problem = f"{len(own)} items have a class of the run ({own[0].label!r})" if own else trained_on
             raise DataError(f"`unknown` {others and others.source}: {problem}: remove them")
         items = [*(item for item in chosen.items if item.label not in labels), *more]
-        kept, unknown = _without_copies(known.items), _without_copies(items)
+        kept, unknown = _without_copies(known.items), _without_copies(items, unknown=True)
         copies = len(known) - len(kept) + len(items) - len(unknown)
         return CalibrationPlan(replace(known, items=kept), replace(chosen, items=unknown), name, copies, notes)
 
@@ -246,9 +246,15 @@ class RunSplit:
         return lists
 
 
-def _without_copies(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return one of the items of the same content and label: copies are not independent."""
-    return tuple({(item.media.fingerprint() or str(item.path), item.labels): item for item in items}.values())
+def _without_copies(items: Sequence[Item], *, unknown: bool = False) -> tuple[Item, ...]:
+    """Return one of the items of the same content and label: copies are not independent.
+
+    Args:
+        unknown: whether the items are of none of the run's classes, so that their labels make no difference.
+    """
+    contents = [item.media.fingerprint() or str(item.path) for item in items]
+    keys = [(content, () if unknown else item.labels) for content, item in zip(contents, items, strict=True)]
+    return tuple(dict(zip(keys, items, strict=True)).values())
 
 
 def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
