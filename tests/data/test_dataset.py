@@ -225,17 +225,6 @@ def test_folders_of_splits(tmp_path):
     assert labels == [("run.csv", None), ("test", None), ("train", None)]
 
 
-def test_only_a_split_that_the_data_has_can_be_taken(tmp_path):
-    dataset = read_dataset(write_manifest(tmp_path, "path,label,split\na.mp4,run,train\nb.mp4,run,val\n"))
-    assert dataset.split("valid") == dataset.split("val")
-    assert len(dataset.split("val")) == 1
-    for name in ("test", "validate"):
-        with refuses(DataError, "clips.csv", repr(name), "{'train': 1, 'val': 1}"):
-            dataset.split(name)
-    with refuses(DataError, "'train'", "with_drawn_split"):
-        read_dataset(write_manifest(tmp_path, "path,label\na.mp4,run\n")).split("train")
-
-
 def test_a_list_from_windows(tmp_path):
     """A backslash separates folders, unless a file has it in its name."""
     touch(tmp_path, "run/a b.mp4", "c\\d.mp4")
@@ -315,13 +304,6 @@ def test_manifest_next_to_class_folders(tmp_path):
     rows = ["path,label", "./clip/../run/a.mp4,run", f"{root.absolute()}/clip/img_{{:d}}.jpg,jump"]
     write_manifest(root, "\n".join(rows), "labels.csv")
     assert read_dataset(root).notes == (f"{root}: read from its manifest labels.csv",), "all files are listed"
-
-
-def test_odd_files_and_folders_beside_classes_are_noted(tmp_path):
-    root = touch(tmp_path, "trainig/a.mp4", "testing/b.mp4", "notes.txt", "Thumbs.db", ".hidden")
-    skipped, named = read_dataset(root).notes
-    prints(skipped, "1 file that is not media: notes.txt")
-    prints(named, "testing is a class here")
 
 
 # ---- trees
@@ -410,21 +392,6 @@ def test_options_of_lists_belong_to_lists(tmp_path, option):
 
 
 # ---- what a dataset can do
-
-
-def small() -> Dataset:
-    labels = ["run", "jump", "run", "swim", "run", "jump", "swim", "swim"]
-    return Dataset(tuple(Item(Path(f"{i}.mp4"), (label,)) for i, label in enumerate(labels)), "here", ("a note",))
-
-
-def test_pick_with_classes_and_only_images():
-    dataset = small()
-    assert [item.path.name for item in dataset.select([4, 1]).items] == ["4.mp4", "1.mp4"]
-    fewer = dataset.with_classes(["swim", "jump", "fly"])
-    assert [item.path.name for item in fewer.items] == ["1.mp4", "3.mp4", "5.mp4", "6.mp4", "7.mp4"]
-    assert (fewer.source, fewer.notes) == ("here", ("a note",))
-    for name, only_images in (("b.JPG", True), ("b.gif", False), ("b/{:05d}.png", False)):
-        assert Dataset((Item(Path("a.png"), ("x",)), Item(Path(name), ("y",)))).only_images is only_images
 
 
 def many() -> Dataset:
@@ -538,15 +505,6 @@ def test_a_training_clip(filmed):
     assert seen == set(range(12)), "each comes up"
     image, position = clips[0, 1]
     assert (read_numbers(image), position) == ([5] * 4, 1)
-
-
-def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
-    clips = train_clips(filmed, stride=2)
-    found = {tuple(read_numbers(clips[epoch, 2][0])) for epoch in range(60)}
-    # A window of eight of the twelve frames can start at frames 0 to 4.
-    assert found == {tuple(range(start, start + 8, 2)) for start in range(5)}
-    # If the window is longer than the video, the frames are spread as without a stride.
-    assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
 
 
 def test_draw_ignores_other_state(filmed):

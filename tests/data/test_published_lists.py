@@ -64,15 +64,6 @@ def test_a_label_file_that_breaks_a_rule(tmp_path, text, parts):
         read_labels(write(tmp_path / "a.csv", text))
 
 
-def test_no_label_file(tmp_path):
-    with refuses(DataError, tmp_path / "none.csv", "id,name"):
-        read_labels(tmp_path / "none.csv")
-    open_quote = write(tmp_path / "quote.csv", 'id,name\n0,"a\n')
-    for path in (tmp_path, open_quote, write(tmp_path / "latin.csv", "id,name\n0,élan\n", "latin-1")):
-        with refuses(DataError, path):
-            read_labels(path)
-
-
 # ---- list formats
 
 
@@ -118,11 +109,6 @@ def test_a_list_of_frames(tmp_path):
 def test_a_list_that_breaks_a_rule(tmp_path, text, options, parts):
     with refuses(DataError, *parts):
         read(write(tmp_path / "a.txt", text), named("run", "jump"), **options)
-
-
-def test_a_list_that_is_not_utf8(tmp_path):
-    with refuses(DataError, tmp_path / "a.txt"):
-        read(write(tmp_path / "a.txt", "é.mp4 0\n", "latin-1"), named("run"))
 
 
 # ---- contradictions

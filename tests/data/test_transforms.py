@@ -9,11 +9,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from messages import refuses
 from texthead.data import transforms
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import augment, view_crops
-from texthead.errors import DataError
 from texthead.recipes import Recipe
 
 PLAIN = {"flip": 0.0}
@@ -146,12 +144,6 @@ def test_scaling_is_torchvisions(interpolation):
         ours = view_crops(clip(*shape), Pixels(size, size, interpolation))[0]
         x, y = (round((side - size) / 2) for side in (expected.shape[-1], expected.shape[-2]))
         assert torch.equal(ours, expected[..., y : y + size, x : x + size])
-
-
-def test_sizes_are_checked():
-    for size in (0, 41):
-        with refuses(DataError, "size", "`resize` (40)", size):
-            Pixels(size, 40, "bicubic")
 
 
 def test_a_squashed_picture_is_whole_and_square():
