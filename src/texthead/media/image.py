@@ -51,7 +51,6 @@ class Image(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._turned: bool | None = None
         self._image: PIL.Image.Image | None = self._open()
 
     def close(self) -> None:
@@ -73,28 +72,17 @@ class Image(Media):
                 common, short = math.gcd(width, height), max(min(width, height), most)
                 scale = max(each for each in (1, 2, 4, 8) if common % each == 0 and each * most <= short)
             with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
-                # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
-                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
                     picture = _rgb_picture(image)
-                orientation = _orientation(image)
-        self._turned = turned or orientation != 1
+                orientation = _orientation(image)  # Pillow has turned a .tif; a .png may have it at its end.
         pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
         pixels = pixels.T if orientation > 4 else pixels
         pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
         self.shape = tuple(scale * side for side in pixels.shape)
         upright = np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
         yield from ((index, upright) for index in wanted)
-
-    @property
-    def turned(self) -> bool:
-        """Whether the stored image is not upright, by EXIF."""
-        if self._turned is None:
-            with self._open() as image, _pillow_errors(self.path):
-                self._turned = _orientation(image) != 1
-        return self._turned
 
     def _open(self) -> PIL.Image.Image:
         max_pixels()  # Sets Pillow's limit.

@@ -208,14 +208,6 @@ class UprightRgb:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         return to_upright(rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3))
 
-    def turns(self, frame: VideoFrame) -> bool:
-        """Return whether the container turns or mirrors the frame.
-
-        Raises: MediaError for a picture that is not turned by a multiple of 90 degrees.
-        """
-        stored = np.arange(4).reshape(2, 2)
-        return not np.array_equal(self._turn(frame)(stored), stored)
-
     def _turn(self, frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function that turns a frame's stored picture upright: it transposes and mirrors as its matrix says.
 
