@@ -14,10 +14,9 @@ from typing import Any
 from texthead.cli import parser, system
 from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.cli.signals import Ending, ended_by_signals
-from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, line_of, printable
+from texthead.errors import DataError, RunError, TextheadError, did_you_mean, line_of, printable
 from texthead.extensions import Extension, find
 from texthead.extras import extra_of, missing
-from texthead.media.limits import watch
 from texthead.parallel.startup import keep_freed_memory
 
 # In the order of `texthead --help`.
@@ -164,12 +163,6 @@ def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = Non
     return printable(f"texthead: interrupted{f'; {data} continues' if data else ''}")
 
 
-def _stuck(error: MediaError) -> None:
-    """End the process, in which a library does not return."""
-    parser.print_error(printable(str(error)))
-    os._exit(2)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
@@ -188,8 +181,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ended_by_signals(_interrupted) as ending:
         try:
             system.check_process()
-            if argv is None:
-                watch(_stuck)
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 from texthead.errors import Fault, MediaError, RunError, reason
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, Timed, check_file, check_size, max_pixels
+from texthead.media.limits import PIXELS_VARIABLE, check_file, check_size, max_pixels
 from texthead.media.reader import Frame, Media
 
 # The formats that Pillow may open.
@@ -28,9 +28,6 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # The brands of HEIF files, of which some may also be AVIF, and the beginnings of JPEG 2000.
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-
-# Images are converted to RGB in bands of this many pixels: converting them whole would hold two more copies.
-_BAND_PIXELS = 2**20
 
 
 class Image(Media):
@@ -71,7 +68,7 @@ class Image(Media):
                 # It divides both sides: a last column that is only partly filled would stretch the picture.
                 common, short = math.gcd(width, height), max(min(width, height), most)
                 scale = max(each for each in (1, 2, 4, 8) if common % each == 0 and each * most <= short)
-            with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
+            with _pillow_errors(self.path):
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
@@ -86,7 +83,7 @@ class Image(Media):
 
     def _open(self) -> PIL.Image.Image:
         max_pixels()  # Sets Pillow's limit.
-        with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
+        with _pillow_errors(self.path):
             try:
                 image = PIL.Image.open(self._source(), formats=_FORMATS)
             except PIL.UnidentifiedImageError:
@@ -176,25 +173,19 @@ def _jpeg(image: PIL.Image.Image, scale: int) -> Frame | None:
 
 
 def _rgb_picture(image: PIL.Image.Image) -> Frame:
-    """Return the stored image in RGB, converted band by band."""
+    """Return the stored image in RGB."""
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
-    width, height = image.size
     shift, flip = 8, 0
     if isinstance(image, TiffImageFile):  # Pillow leaves 12 bits and WhiteIsZero to its caller in grey of mode I;16.
         bits, photometric = map(image.tag_v2.get, (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
         shift, flip = (bits or (16,))[0] - 8, 255 * (photometric == 0)
-    out = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        band = image.crop((0, top, width, min(top + rows, height)))
-        if band.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
-            band = PIL.Image.fromarray(((np.asarray(band) >> shift) ^ flip).astype(np.uint8))
-        out[top : top + rows] = np.asarray(band.convert("RGB"))
-    return out
+    if image.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
+        image = PIL.Image.fromarray(((np.asarray(image) >> shift) ^ flip).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
 
 
 @cache

@@ -28,7 +28,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError, raising
-from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_pixels
+from texthead.media.limits import check_size, max_pixels
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -116,7 +116,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
         where = "at the end" if packet is None else self.where(packet.pts)
         make, problem = partial(MediaError, self.path, fault="damaged"), f"the frame {where} does not decode"
         faults = raising(make, problem, "download or encode the file again", FFmpegError)
-        with faults, Timed(self.path, PICTURE_SECONDS):
+        with faults:
             frames = self.context.decode(packet)
         for frame in frames:
             if first is not None and frame.pts is not None and frame.pts < first:
