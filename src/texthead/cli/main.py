@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import partial
@@ -150,18 +150,17 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with group, console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
-        built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
+        built = parser.build(command, values)
         check_outputs(built)
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         return built() or 0
 
 
-def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:
-    """Return the message of an interrupted command; it says how to resume a training that has begun."""
-    begun = name == "train" and values is not None and (Path(values["out"]) / "recipe.json").is_file()
-    data = f"`texthead train {values['data']} --out {values['out']} --resume`" if values and begun else ""
-    return printable(f"texthead: interrupted{f'; {data} continues' if data else ''}")
+def _interrupted(run: str = "") -> str:
+    """Return the message of an interrupted command; it says how to resume the training of a run that has begun."""
+    begun = run and (Path(run) / "recipe.json").is_file()
+    return f"texthead: interrupted{'; the same command with --resume continues' if begun else ''}"
 
 
 def _stuck(error: MediaError) -> None:
@@ -242,11 +241,11 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if values.get("print_recipe"):
         from texthead.cli.recipe_file import recipe_text
 
-        print(recipe_text(command.from_values({"data": "", "out": "", **values}).chosen), end="")
+        print(recipe_text(parser.build(command, {"data": "", "out": "", **values}).chosen), end="")
         return 0
     parser.check_required(command, values)
     set_active_commands(lambda: command, lambda: command_of("train"))
-    ending.line = partial(_interrupted, name, values)
+    ending.line = partial(_interrupted, values["out"] if name == "train" else "")
     return _run(name, command, values)
 
 
