@@ -92,15 +92,6 @@ def test_output_on_a_full_disk(folder: Path) -> None:
     refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")
 
 
-@pytest.mark.posix("a current folder that can be removed")
-def test_a_current_folder_that_is_gone(folder: Path) -> None:
-    refused(texthead(folder, "encoders", before="mkdir -p gone; cd gone; rmdir ../gone;"), "current folder")
-
-
-def test_a_world_size_that_is_no_number(folder: Path) -> None:
-    refused(texthead(folder, "train in --out x", before="WORLD_SIZE=y"), "'y'")
-
-
 @pytest.mark.parametrize(
     ("module", "error"), [("docstring_parser", "KeyboardInterrupt"), ("texthead.commands.encoders", "ImportError")]
 )
@@ -155,12 +146,6 @@ def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp
     with pytest.raises(MediaError, match="too long"):
         check_file(tmp_path / f"{'0' * 300}.jpg")
     refused(texthead(folder, "predict run", f"{'0' * 300}.jpg"), "too long")
-
-
-def test_python_without_docstrings(folder: Path) -> None:
-    for words in (("--help",), ("train", "--help"), ("predict", "run", "in/0.png")):
-        refused(texthead(folder, *words, before="PYTHONOPTIMIZE=2"), "PYTHONOPTIMIZE=2", "transformers", "-O")
-    assert texthead(folder, "predict", "run", "in/0.png", before="PYTHONOPTIMIZE=1").returncode == 0
 
 
 LOADER = """

@@ -1,5 +1,6 @@
 """The command line: find a command by its name and run it. Commands import torch when they run, not for their help."""
 
+import gc
 import os
 import signal
 import sys
@@ -134,11 +135,8 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
     from texthead.cli.console import console
     from texthead.cli.outputs import check_outputs
 
-    size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdecimal():
-        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
-    group = nullcontext()
-    if int(size) > 1:
+    size, group = os.environ.get("WORLD_SIZE", "1"), nullcontext()
+    if size != "1":
         if "LOCAL_RANK" not in os.environ:
             why = "LOCAL_RANK is not set, so each process would do all the work alone"
             raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
@@ -181,12 +179,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Apple's GPU lacks some operations, which the CPU then computes.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         system.limit_openmp_spinning()
-        system.freeze_imports()
+        # Collections find nothing to free while modules are imported, and are a third of the time of `import torch`.
+        gc.set_threshold(100_000, 50, 100)
     system.prepare_streams()
     set_active_commands()
     with ended_by_signals(_interrupted) as ending:
         try:
-            system.check_process()
             if argv is None:
                 watch(_stuck)
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
@@ -196,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return system.broken_pipe_code()
         except BaseException as error:
             # Interrupted code, processes that end and installed packages can raise anything.
-            if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
+            if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     system.end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -211,11 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 remedy = "use a smaller `batch` or `size`, fewer `frames`, or less data"
                 line = f"not enough memory ({line_of(error)}); {remedy}"
             elif not isinstance(error, TextheadError | OSError):
-                package = system.package_of(error)
-                if package is None or sys.flags.dev_mode:
-                    raise
-                problem = line_of(error, kind=True)
-                line = f"package {package} failed ({problem}); `python -X dev -m texthead` shows where"
+                raise
             parser.print_error(" ".join(with_flags(line).split()))
             return 2
 

@@ -99,11 +99,12 @@ class Train(TrainingData, ReadingOptions):
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         named("head", self.head)
+        options = self.loop_options  # Reads the recipe.
         super().check()
         check_out(Path(self.out), resume=self.resume)
-        if self.loop_options and not self.fine_tunes:
+        if options and not self.fine_tunes:
             raise DataError(
-                f"{self.loop_options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
+                f"{options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
                 "as it is; or remove it"
             )
         if self.unlabelled and self.fine_tunes:
