@@ -256,7 +256,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     if count > 1:
         labels = "; ".join(sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path}))
         remedy = "list it once, in one split, with all its labels in one cell"
-        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels}); {remedy}")
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels!r}); {remedy}")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
         count = f"{without} of {len(dataset)} items have no split"
