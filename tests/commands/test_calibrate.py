@@ -341,6 +341,15 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     refused("wrong", "calibrate", run, data, "--wrong", 5)
 
 
+def test_a_threshold_without_a_level_decides_although_there_is_a_tree(calibrated, data, tree) -> None:
+    """The tree may come with other data: answers at 0.9 would be given to files that the threshold rejects."""
+    run = load_run(calibrated).with_tree(read_dataset(tree).tree)
+    assert (run.usual_level(None), run.usual_level(run.calibration)) == (0.9, None)
+    scores = run.evaluate(read_dataset(data).split("test"))
+    assert [line for line in scores.lines if line.startswith("none of these: the threshold rejects")]
+    assert scores.answers is None
+
+
 def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     """Without a tree, the best class or none of these; eval counts the answers of each kind."""
     arguments = ("predict", run, data.parent / "sea", "--workers", 0, "--at-least", 0.999)

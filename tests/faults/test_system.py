@@ -86,11 +86,6 @@ def test_output_on_a_full_disk(folder: Path) -> None:
     refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")
 
 
-@pytest.mark.posix("a current folder that can be removed")
-def test_a_current_folder_that_is_gone(folder: Path) -> None:
-    refused(texthead(folder, "encoders", before="mkdir -p gone; cd gone; rmdir ../gone;"), "current folder")
-
-
 @pytest.mark.parametrize(
     ("module", "error"), [("docstring_parser", "KeyboardInterrupt"), ("texthead.commands.encoders", "ImportError")]
 )
@@ -118,12 +113,6 @@ sys.exit(main())
     command = [sys.executable, "-c", program, "encoders"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
-
-
-def test_python_without_docstrings(folder: Path) -> None:
-    for words in (("--help",), ("train", "--help"), ("predict", "run", "in/0.png")):
-        refused(texthead(folder, *words, before="PYTHONOPTIMIZE=2"), "PYTHONOPTIMIZE=2", "transformers", "-O")
-    assert texthead(folder, "predict", "run", "in/0.png", before="PYTHONOPTIMIZE=1").returncode == 0
 
 
 @pytest.mark.parametrize("words", [("predict", "run", "in"), ("encoders",)])

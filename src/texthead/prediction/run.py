@@ -205,8 +205,8 @@ class Run:
         return calibration.temperature_only(), f"{reason}: {effect}; calibrate again"
 
     def usual_level(self, calibration: Calibration | None) -> float | None:
-        """Return the level of answers if none is given: 0.9 with a tree if the calibration has no level of its own."""
-        return USUAL_LEVEL if self.tree and not (calibration and calibration.level) else None
+        """Return the level of answers if none is given: 0.9 with a tree if no threshold or level is calibrated."""
+        return USUAL_LEVEL if self.tree and not (calibration and calibration.answers_differ) else None
 
     def answering(
         self, protocol: Protocol, at_least: float | None = None, *, sets: bool = False, refined: bool = False
