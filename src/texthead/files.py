@@ -27,9 +27,6 @@ MAX_BYTES = 16 * 2**20
 
 MAX_BYTES_OF_LISTS = 256 * 2**20
 
-# The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
-ONNX_OUTSIDE = b"\x0a\x08location"
-
 # The items of a dataset are held in memory, about a kilobyte each.
 MAX_ITEMS = 4_000_000
 
