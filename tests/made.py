@@ -1,8 +1,6 @@
 """Small real objects for tests: encoders, media, runs, a small disk, a locked folder, malicious files."""
 
 import functools
-import hashlib
-import io
 import json
 import os
 import pickle
@@ -29,7 +27,6 @@ from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, build
 from texthead.encoders.spec import VisualSpec
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir
-from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.prediction.load import load_run
@@ -400,26 +397,3 @@ def stored(clip: Path) -> tuple[bytes, list[bytes]]:
     with tarfile.open(clip.parent) as archive:
         table, data = (archive.extractfile(name).read() for name in (f"{clip.stem}.frames.json", clip.name))  # pyright: ignore
     return table, [data[offset : offset + size] for offset, size, _ in json.loads(table)["frames"]]
-
-
-def put_stored(clip: Path, given: bytes | Sequence[bytes]) -> None:
-    """Replace the frame table or the JPEGs of a clip in a shard, and update the shard's index to match."""
-    with tarfile.open(clip.parent) as archive:
-        files = {name: archive.extractfile(name).read() for name in archive.getnames()}  # pyright: ignore
-    data = files[clip.name] if isinstance(given, bytes) else b"".join(given)
-    table = given if isinstance(given, bytes) else frame_table(data, given, ())
-    files |= {f"{clip.stem}.frames.json": table, clip.name: data}
-    offsets = {}
-    with tarfile.open(clip.parent, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            offsets[name] = archive.offset + tarfile.BLOCKSIZE
-            archive.addfile(entry, io.BytesIO(content))
-    listing = clip.parent.with_suffix(".json")
-    index = json.loads(listing.read_text())
-    for each in index["clips"]:
-        each["offset"] = offsets[each["key"] + each["suffix"]]
-        if each["key"] == clip.stem:
-            each.update(size=len(data), table=len(table), sha256=hashlib.sha256(table).hexdigest())
-    listing.write_text(json.dumps(index))

@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from benchmarks import (
     videos,
 )
 from benchmarks.rounds import Cost
-from messages import prints
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -57,14 +54,6 @@ def test_ratios_are_of_pairs_of_one_round() -> None:
     assert rounds.judge([2, 3, 4])[1] == "-"
 
 
-@pytest.mark.nightly("benchmarks/rounds.py")
-def test_peak_memory_is_that_of_the_new_process_alone() -> None:
-    block = np.ones(300_000_000, np.uint8)
-    idle = rounds.peak_mb(time.sleep, 0)
-    assert rounds.own_peak_mb() > block.nbytes / 2**20 > idle
-    assert rounds.peak_mb(bytearray, 150_000_000) > idle + 130
-
-
 def test_the_summary_repeats_numbers_of_the_sections() -> None:
     """`make bench` writes the first table and the sections, but the rest of the top is edited by hand."""
     text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
@@ -74,22 +63,6 @@ def test_the_summary_repeats_numbers_of_the_sections() -> None:
     numbers, known = (set(re.findall(r"\d+\.\d+", part)) for part in (before + after, made + sections))
     assert len(numbers) > 50
     assert numbers <= known
-
-
-def test_stored_sections_are_used_under_the_same_conditions_only(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    row = rounds.Row("decode", "Pillow", [2.0, 3.0, 4.0], [5.0], "decoder alone", target=3.5)
-    path, wanted = tmp_path / "reading.json", run.conditions(3)
-    section = {**wanted, "date": "2026-11-30", "minutes": 1.5, "text": "## Reading", "rows": [row]}
-    path.write_text(json.dumps(section))
-    assert run.stored(tmp_path / "step.json", wanted) is None
-    kept = run.stored(path, wanted)
-    assert kept is not None
-    head, sections = run.report({"reading": kept}, 3)
-    assert rows_of(head)["decode"] == ["Pillow", "**3.00 (2.00-4.00)**", "5.00 (5.00-5.00), decoder alone"]
-    assert "1.5 minutes" in head
-    assert "## Reading" in sections
-    assert run.stored(path, {**wanted, "machine": "another", "rounds": 5}) is None
-    prints(capsys.readouterr().err, "reading", "machine and rounds")
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +80,6 @@ def test_readers_that_are_exact_read_the_same_frames(made: Path) -> None:
     assert np.abs(ours - reading.pyav_frames(path, wanted)).mean() < 1
     if reading.missing("decord") is None:
         assert np.abs(ours - reading.decord_frames(path, wanted)).mean() < 2
-
-
-def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "decord", None)
-    ways = reading.ways(reading.Files.from_folder(made), 60)
-    reasons = {title: way for title, way in ways.items() if title.startswith("decord")}
-    assert reasons.keys() == {"decord, GOP 12", "decord, GOP 250"}
-    assert all(isinstance(reason, str) and "decord" in reason for reason in reasons.values())
-    assert callable(ways["texthead on video, GOP 12"])
 
 
 def test_published_chain_normalises_all_frames() -> None:

@@ -4,10 +4,8 @@ import sys
 
 import open_clip
 import pytest
-import torch
 
 from benchmarks import gpu
-from messages import prints
 
 
 @pytest.mark.nightly("benchmarks/gpu.py", "src/texthead/training")
@@ -21,26 +19,6 @@ def test_the_smoke_run_measures_every_row(monkeypatch, capsys):
     assert all(float(row[2]) > 0 for row in rows)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_missing_gpu_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gpu"])
-    assert gpu.main() == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 1
-    prints(err, "CUDA", torch.__version__, "--smoke")
-
-
-def test_a_failed_row_is_a_line():
-    def rows():
-        yield "bare", 2.0
-        raise torch.OutOfMemoryError("too large")
-
-    good, bad = gpu.lines(rows(), "tiny", 8, 4e12, 10, 5.0)
-    assert good == ["tiny", "bare", "4.0", "2.0", "20.0", "40.0", "1.00"]
-    assert bad[1] == "OutOfMemoryError: too large"
-
-
 @pytest.mark.parametrize(("name", "multiply_adds"), [("ViT-B-32", 4.41), ("ViT-B-16", 17.56), ("ViT-L-14", 81.01)])
 def test_operation_count_near_encoder(name, multiply_adds):
     """A step takes 3 x 2 operations per forward multiply-add; docs/reference/recipes.md lists those per frame."""
@@ -48,11 +26,3 @@ def test_operation_count_near_encoder(name, multiply_adds):
     assert config is not None
     blocks = 6 * 12 * config["embed_dim"] ** 2  # 4 d^2 in attention, 8 d^2 in the MLP; mixing 8 frames is negligible
     assert gpu.step_operations(name, 8) == pytest.approx(6 * 8 * (multiply_adds * 1e9 + blocks), rel=2e-3)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_row_on_the_gpu():
-    ((loop, seconds),) = [next(gpu.rows_of("ViT-B-32", 4, gpu.card(smoke=False), [], 1, 3, 8))]
-    assert loop == "bare"
-    assert seconds > 0

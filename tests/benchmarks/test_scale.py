@@ -42,15 +42,6 @@ def test_a_few_cells_by_hand():
     assert scale.card_rate("ViT-B-16") == pytest.approx(0.4 * 989e12 / (6 * 8 * 17.56e9), rel=2e-3)
 
 
-@pytest.mark.nightly("benchmarks/items.py")
-@pytest.mark.parametrize("key", items.GROWING)
-def test_what_grows_is_measured(key):
-    cost = items.measured(key, 600)
-    assert cost.seconds > 0
-    assert 0 <= cost.held <= cost.most
-    assert (cost.disk > 0) == ("read" in key or "written" in key)
-
-
 def test_preparing_is_measured(tmp_path):
     path = write_image(tmp_path / "data" / "thing" / "a.jpg", "red")
     rate, original, prepared, read, read_shards = items.preparing(tmp_path / "data", tmp_path).values()

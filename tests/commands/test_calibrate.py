@@ -122,6 +122,11 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
     assert made.calibration.temperature != pytest.approx(
         calibration.fit_temperature(made.scores, made.targets), rel=1e-3
     )
+    # The 14 items of another class are one group: it counts as much as the four of sea, and the sets need more groups.
+    grouped = [replace(item, group="one" if item.label == known.classes[0] else None) for item in items.items]
+    assert known.classes[0] != "sea"
+    made = load_run(run).calibrate(replace(items, items=tuple(grouped)), reading=th.ReadOptions(workers=0))
+    prints(made.lines[0], "4 to 14", "worth 3")
 
 
 @pytest.mark.slow
@@ -309,6 +314,10 @@ def test_copies_are_not_independent_items(run, data, tmp_path):
     ]
     again = load_run(run).calibration_items(replace(plan.items, items=(*plan.items.items, *doubled)))
     assert (len(again.items), again.copies) == (len(plan.items), len(plan.items))
+    # Unknown items need not have the same label.
+    others = replace(plan.unknown, items=tuple(item.renamed({"sand": "beach"}) for item in plan.unknown.items))
+    again = load_run(run).calibration_items(read_dataset(data), others)
+    assert (len(again.unknown), again.copies) == (22, 22)
 
 
 def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works, refused):
@@ -330,6 +339,15 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
     refused("'cool' is a class and a superclass", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
     refused("wrong", "calibrate", run, data, "--wrong", 5)
+
+
+def test_a_threshold_without_a_level_decides_although_there_is_a_tree(calibrated, data, tree) -> None:
+    """The tree may come with other data: answers at 0.9 would be given to files that the threshold rejects."""
+    run = load_run(calibrated).with_tree(read_dataset(tree).tree)
+    assert (run.usual_level(None), run.usual_level(run.calibration)) == (0.9, None)
+    scores = run.evaluate(read_dataset(data).split("test"))
+    assert [line for line in scores.lines if line.startswith("none of these: the threshold rejects")]
+    assert scores.answers is None
 
 
 def test_answers_reach_a_given_probability(run, data, tree, works, refused):

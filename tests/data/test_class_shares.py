@@ -26,6 +26,12 @@ def test_weights_give_each_class_its_share() -> None:
     assert weighted_text(weights) == ", weighted by class"
     assert (item_weights("labels", 3, targets) == 1).all()
     assert weighted_text(item_weights("equal", 3, np.array([0, 1, 2]))) == ""
+    # Where a group counts as one item: of two classes of four items, one is of half a group and the other of 4 groups.
+    targets, groups = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]), [*"aaaabcdeaaaa"]
+    weights = item_weights("equal", 3, targets, groups)
+    shared = weights / np.array([groups.count(group) for group in groups])
+    assert np.bincount(targets, shared) == pytest.approx(np.full(3, shared.sum() / 3))
+    assert item_weights("equal", 3, targets, range(12)) == pytest.approx(item_weights("equal", 3, targets))
 
 
 def test_what_is_printed() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from made import write_broken, write_image, write_video
+from made import write_image, write_video
 from messages import prints, refuses
 from texthead.data.dataset import splits_of
 from texthead.data.reading import read_dataset
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError
 
 library: Any = import_module("datasets")
 CLASSES = library.ClassLabel(names=["red", "blue"])
@@ -118,27 +118,6 @@ def test_other_pictures_under_the_same_fingerprint_are_read(tmp_path, own_cache)
     assert after == (tmp_path / "blue.bmp").read_bytes()
 
 
-def test_the_name_of_another_type_is_not_believed(tmp_path):
-    given = [Path(path).read_bytes() for path in images(tmp_path, "a.png", "b.jpg")]
-    columns = {"image": [{"bytes": given[0], "path": "x.mp4"}, {"bytes": given[1], "path": "x.gif"}], "label": [0, 1]}
-    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
-    assert [item.path.suffix for item in dataset.items] == [".png", ".png"]
-    assert [item.media.open().check() for item in dataset.items] == [1, 1]
-
-
-def test_broken_bytes_fail_on_read(tmp_path):
-    broken = write_broken(tmp_path / "x.mp4").read_bytes()
-    columns = {"image": [{"bytes": broken, "path": None}, {"bytes": broken, "path": "a/b.JPG"}], "label": [0, 1]}
-    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
-    assert [item.path.suffix for item in dataset.items] == [".png", ".jpg"]
-    columns = {"video": [{"bytes": broken, "path": None}], "label": [0]}
-    clips = read_dataset(save(tmp_path / "v", columns, video=library.Video(decode=False), label=CLASSES))
-    for item in (*dataset.items, *clips.items):
-        with pytest.raises(MediaError) as caught:
-            item.media.open()
-        assert (caught.value.path, caught.value.fault) == (item.path, "unreadable")
-
-
 # ---- splits
 
 
@@ -179,14 +158,6 @@ def test_splits_that_are_not_used_are_noted(tmp_path):
 
 
 # ---- columns
-
-
-def test_a_choice_of_labels_is_noted(tmp_path):
-    columns = {"image": images(tmp_path, "a.png"), "label": [1], "caption": ["a red square"]}
-    features = {"image": library.Image(), "label": CLASSES, "caption": library.Value("string")}
-    source = save(tmp_path / "data", columns, **features)
-    (note,) = read_dataset(source).notes
-    prints(note, source, "'label'", "'caption'")
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,16 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 
 from lost import encoded_or_end
-from made import COLOURS, PIXELS, put_stored, stored, tiny_visual, write_broken, write_frames, write_image, write_video
+from made import COLOURS, PIXELS, stored, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
 from texthead import Dataset, Item, Protocol, Views, read_dataset
 from texthead.data import evenly
@@ -29,7 +27,7 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.media import MediaPath
 from texthead.media import shard as shard_files
 from texthead.media.find import find_media
-from texthead.media.shard import member, padded, read_ranges
+from texthead.media.shard import member, padded
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 
@@ -106,23 +104,6 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
             times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
             assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
             assert bool(clip.duration_seconds) == bool(times)
-
-
-def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
-    items = read_dataset(ready).items
-    with tarfile.open(items[1].path.parent) as archive:
-        clip = archive.extractfile(items[1].path.name)
-        assert clip is not None
-        video = clip.read()
-    with av.open(io.BytesIO(video)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-        assert container.streams.video[0].codec_context.name == "mjpeg"
-    assert [packet.is_keyframe for packet in packets] == [True] * 32
-    assert items[8].path.suffix == ".jpg"
-    stored = member(items[8].path)
-    (data,) = read_ranges(items[8].path, [(stored.offset, stored.size)])
-    with PIL.Image.open(io.BytesIO(data)) as picture:
-        assert (picture.format, picture.size) == ("JPEG", (48, 48))
 
 
 def test_tar_reads_clips_and_metadata(source: Dataset, ready: Path) -> None:
@@ -338,31 +319,6 @@ def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     assert decode(tar / "000000000.avi").shape[0], "the clips before it are whole"
 
 
-def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None:
-    """Even if their digests match."""
-    path = read_dataset(copy).items[0].path
-    _, jpegs = stored(path)
-
-    def refused(picture: bytes, *parts: object) -> None:
-        put_stored(path, [*jpegs[:-1], picture])
-        with pytest.raises(MediaError) as caught:
-            decode(path)
-        assert all(str(part) in str(caught.value) for part in (path, *parts)), caught.value
-
-    refused(b"GIF89a", "frame 5")
-    refused(b"", "frame 5")
-    refused(small_jpeg(8, 8), "8x8")
-    refused(small_jpeg(48, 48)[:-100], "frame 5")
-    put_stored(path, jpegs)
-    assert len(decode(path)) == 6
-
-
-def small_jpeg(height: int, width: int) -> bytes:
-    out = io.BytesIO()
-    PIL.Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(out, "JPEG", quality=30)
-    return out.getvalue()
-
-
 def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
     (copy / "shard-000000.tar").unlink()
     (copy / "shard-000001.json").unlink()
@@ -372,13 +328,6 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
         assert caught.value.path == path
     with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
-
-
-def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
-    for text in ("", "[]", "{}", '{"texthead": {"format": 99}}', '{"texthead": {"format": 1}}'):
-        (copy / "shards.json").write_text(text)
-        with pytest.raises(DataError, match=r"shards\.json"):
-            read_dataset(copy)
 
 
 @pytest.mark.parametrize(
@@ -415,20 +364,4 @@ def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch
     assert member(path) == after
 
 
-def test_a_folder_whose_name_ends_in_tar(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "part.tar" / "a.mp4", "red")
-    assert not MediaPath(path).is_member
-    assert MediaPath(path).open().check() == 6
-
-
 # ---- the command
-
-
-def test_command_lists_new_and_existing_shards(tmp_path: Path, works: Callable) -> None:
-    colours = ["red", "blue", "red", "blue"]
-    rows = [f"{write_video(tmp_path / f'{i}.mp4', colour, seed=i).name},{colour}" for i, colour in enumerate(colours)]
-    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *rows]))
-    out = tmp_path / "shards"
-    for said in (("4 clips, ", " MB", "1 shard:"), ("1 shard, 1 of them",)):
-        printed, _ = works("prepare", tmp_path / "clips.csv", "--out", out, "--workers", 1)
-        assert all(part in printed for part in said), printed

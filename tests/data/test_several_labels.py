@@ -59,14 +59,6 @@ def test_which_classes_an_item_has_and_how_many_have_each() -> None:
         data.targets(["cat", "dog"])
 
 
-def test_one_label_is_a_tuple_of_one() -> None:
-    one = items(("0", "b", None), ("1", "a; b", None), ("2", "b", None))
-    assert one.counts == {"b": 2, "a; b": 1}
-    assert one.targets(["a; b", "b"]).tolist() == [1, 0, 1]
-    with refuses(DataError, "1 of 1 items have labels that are not among the 1 classes"):
-        Dataset((Item(Path("0.jpg"), ()),)).targets(["a"])
-
-
 def test_what_needs_one_label_refuses_several() -> None:
     data = toys(["a; b", "b", "c"])
     with refuses(DataError, "toys.csv: expected single-label data"):
@@ -115,11 +107,6 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
     assert [item.label for item in read_dataset(path, labels=names).items] == ["a dog; a frisbee", "", "a dog"]
     # One each, if the column says that there could be more.
     assert labels_of(manifest(tmp_path, "path,labels\na.jpg,dog\nb.jpg,cat\n")) == {"a.jpg": "dog", "b.jpg": "cat"}
-
-
-def test_a_table_with_semicolons_between_columns(tmp_path: Path) -> None:
-    labels = {"a.jpg": "dog; frisbee", "b.jpg": "dog", "c.jpg": ""}
-    assert labels_of(manifest(tmp_path, 'path;labels\na.jpg;"dog; frisbee"\nb.jpg;dog\nc.jpg;\n')) == labels
 
 
 def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
@@ -201,13 +188,6 @@ def test_classes_that_are_never_the_rarest_are_held_out_too() -> None:
     assert drawn.notes == ()
     (note,) = multilabel(*rows, ("once", "many; once", None)).with_drawn_split(0.2, seed=0).notes
     prints(note, "1 of 4 classes", "'once'")
-
-
-def test_a_second_source_may_bring_several_labels() -> None:
-    train_set, val_set = items(("a", "x", None), ("b", "y", None)), multilabel(("c", "x; y", None), ("d", "", None))
-    dataset = train_set.with_validation(val_set)
-    assert dataset.multilabel
-    assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
 
 
 def test_odd_separators_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -210,6 +211,10 @@ def test_a_group_counts_as_one_item() -> None:
     scores, targets = drawn_scores(60)
     films = [i % 3 for i in range(60)]
     assert calibration.effective_items(torch.ones(60), films) == 3
+    # Sums of thirds, sixths and the like are rounded.
+    for groups, size in product(range(2, 30), range(2, 12)):
+        own = [item // size for item in range(groups * size)]
+        assert calibration.Unknown(torch.zeros(len(own), 2), own).worth == groups
     for call in (
         lambda: calibration.calibrate(scores, targets, groups=films),
         lambda: calibration.calibrate(scores, targets, coverage=None, unknown=calibration.Unknown(scores, films)),

@@ -1,32 +1,18 @@
 """Full disks, read-only disks and locked folders: a one-line error, and existing files stay."""
 
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from made import disk_of, held_by_another, write_small_run
+from made import disk_of
 from messages import refuses
-from run_folders import contents
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.errors import RunError, TextheadError
-from texthead.features.cache import FeatureCache
-from texthead.prediction.load import load_run
+from texthead.errors import RunError
 from texthead.training.train import fine_tune
 from training_runs import RECIPE, counts_of, make_model, timeless
-
-
-@contextmanager
-def read_only(disk: Path) -> Iterator[None]:
-    """Remount a file system read-only for a while, which also applies to root."""
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    yield
-    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
 
 @pytest.mark.slow
@@ -59,28 +45,3 @@ def test_shards_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     assert prepare(data, tmp_path / "larger", options).skipped >= 1
     for name in (f"shard-00000{number}" for number in range(3)):
         assert (tmp_path / "larger" / f"{name}.tar").read_bytes() == (tmp_path / "whole" / f"{name}.tar").read_bytes()
-
-
-def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Callable[..., str]) -> None:
-    """Prediction works; writing is a one-line error and changes nothing."""
-    with disk_of(tmp_path / "disk", kilobytes=4096) as disk:
-        run = write_small_run(disk / "run")
-        fine_tune(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=disk / "begun")
-        before = contents(disk)
-        with read_only(disk):
-            assert len(load_run(run).predict([data.items[0].path])) == 1
-            for out in (disk / "begun", disk / "new"):
-                with refuses(RunError, out, "Read-only file system"):
-                    fine_tune(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=out.exists())
-            assert "Read-only file system" in wrong("classes", run, "rename", "a", "c", "--out", disk / "c")
-            with refuses(RunError, disk / "shards", "Read-only file system"):
-                prepare(data, disk / "shards")
-            with refuses(TextheadError, disk / "cache", "cache", "TEXTHEAD_CACHE"):
-                FeatureCache("key", disk / "cache")
-        assert contents(disk) == before
-
-
-def test_shards_that_another_process_writes(data: Dataset, tmp_path: Path) -> None:
-    with held_by_another(tmp_path), refuses(RunError, tmp_path):
-        prepare(data, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

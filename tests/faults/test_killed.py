@@ -189,6 +189,6 @@ def test_killed_rank_then_resume(data: Dataset, whole: tuple[list[object], Path]
     assert not (out / "model.safetensors").exists()
     # The other rank prints a line, unless torchrun, which reports the signal, ends it first.
     assert f"process {1 - which} of 2" in err or "SIGKILL" in err
-    with start("train", data.source, "--out", out, "--resume", "--workers", 2) as process:
+    with start(*words, "--out", out, "--resume") as process:
         assert process.wait(300) == 0
     assert timeless(on_disk(out)) == timeless(on_disk(expected))

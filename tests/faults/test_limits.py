@@ -10,12 +10,11 @@ import pytest
 from lost import names, read_or_end
 from made import write_image, write_small_run, write_video
 from messages import refuses
-from texthead import Dataset, Item, Protocol, files, read_dataset
+from texthead import Dataset, Item, Protocol
 from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.data import Pixels
 from texthead.data.clips import ViewClips
-from texthead.errors import DataError, MediaError, RunError, TextheadError
-from texthead.files import read_json
+from texthead.errors import DataError, MediaError
 from texthead.media import MediaPath, limits
 from texthead.media.limits import max_pixels
 from texthead.parallel.loaders import FileDataset, read_each
@@ -64,12 +63,6 @@ def test_files_that_end_their_process_are_named(workers: int, lost: set[int]) ->
     assert [each for each in read if not isinstance(each, MediaError)] == [i for i in range(20) if i not in lost]
 
 
-@pytest.mark.slow
-def test_workers_that_all_end_are_one_error() -> None:
-    with refuses(RunError, "data-loader worker", "workers"):
-        [*read_each(FileDataset(read_or_end, names(20, lost=set(range(20)))), 1)]
-
-
 HANGS = """
 import sys
 from PIL import ImageFile
@@ -104,14 +97,3 @@ def test_large_photos_of_phones_are_whole(tmp_path: Path, form: str) -> None:
     with MediaPath(path).open() as media:
         ((_, picture),) = media.iter_frames({0})
     assert picture.shape == (6144, 8192, 3)
-
-
-def test_texts_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with (tmp_path / "a.json").open("wb") as file:
-        file.truncate(files.MAX_BYTES + 1)
-    with refuses(TextheadError, "16,777,216"):
-        read_json(tmp_path / "a.json")
-    monkeypatch.setattr(files, "MAX_ITEMS", 10)
-    (tmp_path / "b.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(20)))
-    with refuses(TextheadError, "10 lines"):
-        read_dataset(tmp_path / "b.csv")

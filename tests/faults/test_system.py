@@ -10,14 +10,8 @@ import pytest
 
 import platforms
 from made import write_colour_run, write_image, write_video
-from texthead.errors import MediaError
-from texthead.media.limits import check_file
 
 PROGRAM = "import sys; from texthead.__main__ import main; sys.exit(main()) if __name__ == '__main__' else None"
-
-# Drops root's capabilities, so that folder permissions apply as for an ordinary user.
-_READ = "-dac_override,-dac_read_search"
-ORDINARY = f"setpriv --bounding-set {_READ} --inh-caps {_READ}"
 
 
 CAUGHT = {"capture_output": True, "text": True, "timeout": 300}
@@ -92,15 +86,6 @@ def test_output_on_a_full_disk(folder: Path) -> None:
     refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")
 
 
-@pytest.mark.posix("a current folder that can be removed")
-def test_a_current_folder_that_is_gone(folder: Path) -> None:
-    refused(texthead(folder, "encoders", before="mkdir -p gone; cd gone; rmdir ../gone;"), "current folder")
-
-
-def test_a_world_size_that_is_no_number(folder: Path) -> None:
-    refused(texthead(folder, "train in --out x", before="WORLD_SIZE=y"), "'y'")
-
-
 @pytest.mark.parametrize(
     ("module", "error"), [("docstring_parser", "KeyboardInterrupt"), ("texthead.commands.encoders", "ImportError")]
 )
@@ -128,61 +113,6 @@ sys.exit(main())
     command = [sys.executable, "-c", program, "encoders"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    platforms.user() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
-    reason="root may enter any folder; setpriv of util-linux would make it ordinary",
-)
-def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
-    closed = folder / "closed"
-    write_image(closed / "a.png", "red", 1)
-    by = ORDINARY if platforms.user() == 0 else ""
-    if platforms.user() == 0:
-        os.chown(closed, 65534, 65534)
-    closed.chmod(0o700 if platforms.user() == 0 else 0)
-    try:
-        commands = "predict run closed/a.png", "predict closed/run in/0.png", "train closed --out x"
-        for words in (*commands, "eval run closed/x.csv"):
-            refused(texthead(folder, words, by=by), "closed", "ermission denied")
-    finally:
-        closed.chmod(0o700)
-
-
-@pytest.mark.slow
-def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="too long"):
-        check_file(tmp_path / f"{'0' * 300}.jpg")
-    refused(texthead(folder, "predict run", f"{'0' * 300}.jpg"), "too long")
-
-
-def test_python_without_docstrings(folder: Path) -> None:
-    for words in (("--help",), ("train", "--help"), ("predict", "run", "in/0.png")):
-        refused(texthead(folder, *words, before="PYTHONOPTIMIZE=2"), "PYTHONOPTIMIZE=2", "transformers", "-O")
-    assert texthead(folder, "predict", "run", "in/0.png", before="PYTHONOPTIMIZE=1").returncode == 0
-
-
-LOADER = """
-from functools import partial
-import torch
-from texthead.parallel.loaders import data_loader, worker_errors
-
-if __name__ == "__main__":
-    with worker_errors():
-        list(data_loader(range(4), 1, batch_size=None, collate_fn=partial(torch.full, (1000, 1000))))
-"""
-
-
-@pytest.mark.posix("shared memory in a file system")
-def test_shared_memory_is_full(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(LOADER)
-    mounted = f"mount -t tmpfs -o size=128k tmpfs /dev/shm && exec {sys.executable} {tmp_path / 'program.py'}"
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mounted], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.stderr.splitlines()[-1].startswith("texthead.errors.LostWorkerError: a data-loader worker has ended")
-    assert "/dev/shm" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("words", [("predict", "run", "in"), ("encoders",)])

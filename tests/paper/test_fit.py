@@ -46,18 +46,18 @@ def test_seed_determines_curve_despite_validation(runtime):
     assert result(replace(row, after="airborne"), runtime)["curve"][0][1] != curve[0][1]
 
 
-def test_a_learned_head_moves_and_its_rate_is_the_row_s(runtime):
-    row = replace(worlds.CLOTHING, head="linear", head_rate=30.0)
-    assert result(row, runtime)["rows_moved"]
-    assert fit.recipe_for(row, 16, 0).lr_new == pytest.approx(30 * fit.recipe_for(row, 16, 0).lr)
-
-
-def test_k_shot_items_per_class(runtime):
-    for k in (1, 3):
-        assert result(replace(worlds.CLOTHING, k=k), runtime)["different_items_a_class"] == (k, k)
-    least, most = result(replace(worlds.CLOTHING, k=1, drawing_processes=8), runtime)["different_items_a_class"]
-    assert 1 <= least <= most <= 8
-    assert most > 1
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"head": "linear", "head_rate": 30.0}, {"rows_moved": True}),
+        ({"k": 3}, {"different_items_a_class": (3, 3)}),
+    ],
+)
+def test_what_a_row_changes(runtime, changes, expected):
+    row = replace(worlds.CLOTHING, **changes)
+    assert result(row, runtime).items() >= expected.items()
+    if "head_rate" in changes:
+        assert fit.recipe_for(row, 16, 0).lr_new == pytest.approx(30 * fit.recipe_for(row, 16, 0).lr)
 
 
 def test_held_out_items_are_not_trained_on(runtime):
@@ -85,13 +85,6 @@ def test_unseen_classes_are_scored_among_themselves(runtime):
     model = bench.model()
     other = model.with_head(bench.text_head(model, test.classes))  # pyright: ignore[reportArgumentType]
     assert bench.evaluate(other, test).scores.shape[1] == 2
-
-
-def test_lda_and_maps(runtime):
-    names = tuple(data.read("emoji", runtime).classes[:3])
-    actual = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), runtime)
-    assert [round(actual["map"][i][i], 3) for i in range(3)] == [1.0, 1.0, 1.0]
-    assert actual["map"][0][1] == actual["map"][1][0]
 
 
 def test_halves_are_the_published_ones():

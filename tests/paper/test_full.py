@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from made import write_frames, write_image, write_video
-from messages import prints, refuses
+from made import write_image, write_video
+from messages import refuses
 from paper import data, fit, tinyclip, worlds
-from paper.__main__ import main
 from paper.alone import launched
 from paper.data import Runtime
 from paper.fit import share
@@ -98,23 +97,6 @@ def test_split_1_of_ucf101_is_not_the_list_of_all_videos(runtime, tmp_path):
         data.read("ucf101", Runtime("full", tmp_path))
 
 
-def test_training_folders_of_few_frames_are_dropped(tmp_path):
-    root = tmp_path / "anet"
-    for split, counts in (("train", (8, 7, 12)), ("val", (3,))):
-        for number, count in enumerate(counts):
-            write_frames(root / "videos" / f"{split}_{number}" / "image_{:06d}.jpg", NAMES[number], count, seed=number)
-        (root / f"{split}.txt").write_text("".join(f"{split}_{n} {count} {n}\n" for n, count in enumerate(counts)))
-    labels(root / "labels.csv", NAMES)
-    whole, filtered = (data.read("anet", Runtime("full", tmp_path, least_frames=least)) for least in (0, 8))
-    assert [len(part.split("train")) for part in (whole, filtered)] == [3, 2]
-    assert len(filtered.split("val")) == 1
-    # The published list: 15,410 training instances, of which 12,770 have 8 frames.
-    published = [8] * 12_770 + [7] * 2_640
-    assert len(data.long_enough(root, published, 8)) == 12_770
-    with refuses(DataError, "12,769", "12,770", root):
-        data.long_enough(root, [7, *published[1:]], 8)
-
-
 @pytest.mark.parametrize("both", [True, False])
 def test_a_matching_row_runs_under_torchrun_on_all_processes(runtime, encoder, both):
     """Table 6 without gather: a pass compares the clips of one of eight processes, here in four passes."""
@@ -132,13 +114,3 @@ def test_a_matching_row_runs_under_torchrun_on_all_processes(runtime, encoder, b
         share(replace(row, gather=False), replace(two, processes=3))
     with refuses(RunError, "a row", "seed 0"):
         launched(Job("a row", 0, replace(row, encoder="openclip:local-dir:/none")), two)
-
-
-def test_missing_data_is_named_and_its_rows_are_left_out(runtime, tmp_path, capsys):
-    assert not data.has("hmdb51", runtime)
-    with refuses(DataError, runtime.data / "hmdb51"):
-        data.read("hmdb51", runtime)
-    assert main(["run", "table11", "--data", str(tmp_path), "--results", str(tmp_path / "r")]) == 0
-    output = capsys.readouterr().out
-    prints(output, "clothing", "3 rows", tmp_path)
-    assert "not run" in output

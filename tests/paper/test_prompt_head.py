@@ -1,6 +1,5 @@
 """A learnable template: its vectors take the place of words, and only they are learned."""
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from texthead import MeanPool, Recognizer
 from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
-from texthead.errors import DataError, EncoderError, RunError
+from texthead.errors import RunError
 from texthead.models.heads import text_head
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
@@ -125,26 +124,6 @@ def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:
     assert (other.scale, other.center.sum()) == (pytest.approx(10.0), head.center.sum())
     plain = run.with_classes(others, template="a {}").model.head
     assert torch.allclose(plain.weight, text_head(encoder, others, template="a {}").weight, atol=1e-5)
-
-
-def test_what_cannot_be_learned_is_refused(small: Encoder) -> None:
-    text = small.text
-    with refuses(DataError, "'{} on'", "give some"):
-        template_context(text, "{} on")
-    with refuses(EncoderError, 14, 12):
-        drawn_head(text, 11)
-    with refuses(RunError, "text encoder"):
-        PromptHead(None, NAMES, context=noise(2, 16))
-    odd = TextEncoder(text.net, lambda prompts: [[2, 4, 5, 3] for _ in prompts], text.encode, text.embedding)
-    with refuses(DataError, "'x'"):
-        PromptHead(odd, NAMES, context=noise(2, 16))
-
-
-def test_a_copy_learns_its_own_vectors(small: Encoder) -> None:
-    head = drawn_head(small.text, scale=10.0)
-    losses_of(copy.deepcopy(head), 5)
-    assert torch.equal(head.context, random_context(small.text, 4, generator=seeded())), "the generator alone decides"
-    assert not torch.equal(head.context, random_context(small.text, 4, generator=seeded(2)))
 
 
 def test_rows_follow_vectors_that_were_put_back(small: Encoder) -> None:

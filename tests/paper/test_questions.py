@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from made import COLOURS, colour_model, write_untrained, write_video
-from paper import branches, scene, strings, unknown
+from paper import branches, scene, unknown
 from paper.__main__ import main
 from paper.questions import FOLDS, TITLES, folds
 
@@ -94,14 +94,6 @@ def test_the_weight_of_a_branch_comes_from_other_items(tmp_path, colours, answer
         mix, better, claim = ((each.argmax(1) == targets).double().mean() for each in (*others, claimed))
         gains, claims = [*gains, float(mix - better)], [*claims, float(claim - better)]
     assert abs(np.mean(gains)) < 0.02 < 0.04 < np.mean(claims)
-
-
-def test_forms_of_class_names():
-    forms = strings.forms(["ApplyEyeMakeup", "TaiChi"])
-    assert {**forms, "as labelled": ["ApplyEyeMakeup", "TaiChi"]} == forms
-    assert {**forms, "words": ["apply eye makeup", "tai chi"], "lower case": ["applyeyemakeup", "taichi"]} == forms
-    base = strings.Case("as labelled", "a video of a person {}.", "1x1", "first", "features")
-    assert len(strings.cases(base, [*forms])) == 1 + 2 + 3 + 1 + 3 * 4 - 1
 
 
 @pytest.mark.nightly("paper")

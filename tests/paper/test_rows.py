@@ -1,7 +1,6 @@
 """Rows, addresses, stored results and plans, which decide the numbers in the report."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +12,12 @@ from paper import head_rate, section, worlds
 from paper.__main__ import main
 from paper.data import Runtime
 from paper.experiments import NAMES, module
-from paper.results import FOLDER, Results, Store
+from paper.results import Results, Store
 from paper.rows import Job, Row
 from paper.running import Setting, follow, outline
 from texthead.encoders.load import spec_of
 
 RUNTIME = Runtime("smoke")
-ROOT = Path(__file__).parents[2]
 
 
 def setting(**digests: str) -> Setting:
@@ -109,28 +107,6 @@ def test_every_experiment_lists_what_it_would_run(name, scale):
     assert all(job.row.to_json() for job in jobs)
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        ("run table7 --scale smoke --workers 0", ("workers", 0)),
-        ("run table7 --scale smoke --accumulate 0", ("accumulate", 0)),
-        ("run table7 --scale smoke --emulate-per-process-draw -1", ("draw", -1)),
-        ("run table7 --scale smoke --seeds 0", ("seeds", 0)),
-        ("run table10 --data nowhere", ("nowhere",)),
-        ("run table99 --scale smoke", ("table99", "table12")),
-        ("report --results nowhere", ("nowhere", "run all")),
-        ("report --results TMP", ("mini", "run all")),
-        ("scene TMP", (1, "None")),
-        ("branches TMP --data TMP", (2, 1)),
-    ],
-)
-def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
-    assert main(words.replace("TMP", str(tmp_path)).split()) == 2
-    error = capsys.readouterr().err
-    prints(error, *parts)
-    assert error.count("\n") == 1
-
-
 def test_rows_that_no_experiment_asks_for_or_cut_ones_are_no_report(tmp_path, capsys):
     Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
     assert main(["report", "--results", str(tmp_path)]) == 2
@@ -139,29 +115,3 @@ def test_rows_that_no_experiment_asks_for_or_cut_ones_are_no_report(tmp_path, ca
     file.write_text(file.read_text() + '{"key": "k2", "tit')
     assert main(["report", "--results", str(tmp_path)]) == 2
     prints(capsys.readouterr().err, f"{file}:2")
-
-
-def test_a_report_of_own_rows_stays_beside_them(tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr("paper.report.write", lambda *places, seeds: written.append(places))
-    assert main(["report", "--results", str(tmp_path)]) == main(["report", "--page", "page.html"]) == 0
-    assert written[0] == (tmp_path, "mini", tmp_path / "RESULTS.md", tmp_path / "results.html")
-    assert written[1] == (ROOT / "paper/results", "mini", ROOT / "paper/RESULTS.md", Path("page.html"))
-
-
-@pytest.mark.nightly("paper")
-def test_unused_stored_rows_are_found_and_can_be_removed(tmp_path, capsys):
-    shutil.copytree(FOLDER / "mini", tmp_path / "mini")
-    file = tmp_path / "mini" / "table4.jsonl"
-    before = file.read_text()
-    file.write_text(before + json.dumps({**json.loads(before.splitlines()[0]), "key": "none", "title": "old"}) + "\n")
-    words = ["unused", "--results", str(tmp_path), "--remove"]
-    assert main(words) == 0
-    out = capsys.readouterr().out
-    prints(out, "old: 1")
-    prints(out, "1 of", "removed")
-    assert file.read_text() == before
-    (tmp_path / "mini" / "data.json").unlink()
-    assert main(words) == 2
-    prints(capsys.readouterr().err, "digest")
-    assert file.read_text() == before, "without digests no row is found"

@@ -10,7 +10,7 @@ import pytest
 
 from paper import shapes
 from paper.shapes import Pair
-from texthead.apps.demo.drawn_videos import MOTIONS, Placement
+from texthead.apps.demo.drawn_videos import MOTIONS
 from texthead.media import MediaPath
 
 SMALL: dict[str, Any] = {"pairs": 2, "train": 2, "test": 1, "frames": 3, "size": 48}
@@ -42,30 +42,6 @@ def test_videos_show_unseen_pairs():
     assert len(set(shapes.video_names())) == 48
 
 
-def test_a_draw_is_a_function_of_its_generator():
-    for draw in (
-        lambda rng: shapes.draw_picture(RED_CIRCLE, rng=rng),
-        lambda rng: shapes.draw_exposure(RED_CIRCLE, "jumping", rng=rng),
-        lambda rng: shapes.draw_twins(RED_CIRCLE, rng=rng)[1].pixels,
-    ):
-        assert draw(rng(1)).shape == (64, 64, 3)
-        np.testing.assert_array_equal(draw(rng(1)), draw(rng(1)))
-        assert (draw(rng(1)) != draw(rng(2))).mean() > 0.5
-
-
-def test_captions_take_many_forms_and_all_say_what_is_true():
-    assert shapes.words_of(Placement(0.3, 0.7, 0.2, 0.0)) == ["small", "on the left", "at the bottom"]
-    assert shapes.words_of(Placement(0.7, 0.5, 0.4, 0.0)) == ["large", "on the right"]
-    assert shapes.words_of(Placement(0.5, 0.5, 0.3, 0.0)) == []
-    words = ["large", "on the left"]
-    forms = {shapes.caption(Pair("orange", "star"), words, rng(seed)) for seed in range(300)}
-    assert len(forms) > 25
-    assert {"an orange star", "a video of an orange star.", "a large orange star on the left"} <= forms
-    captions = [shapes.caption(RED_CIRCLE, words, rng(seed), required="large") for seed in range(50)]
-    assert all("a large red circle" in text for text in captions)
-    assert not all("left" in text for text in captions)
-
-
 def test_twins_differ_in_what_their_captions_name():
     motions = Counter()
     for seed in range(60):
@@ -79,17 +55,6 @@ def test_twins_differ_in_what_their_captions_name():
             second.distinguishing,
         ) in shapes.OPPOSITES
     assert min(motions.values()) > 15
-
-
-def test_a_long_exposure_tells_left_from_right():
-    """The last position is the clearest; the trail shows where the shape came from."""
-    for motion, side in (("moving left", slice(0, 32)), ("moving right", slice(32, 64))):
-        right = 0
-        for seed in range(12):
-            picture = shapes.draw_exposure(Pair("black", "square"), motion, rng=rng(seed))
-            dark = (picture.max(axis=-1) < 100).sum(axis=0)
-            right += dark[side].sum() > dark.sum() / 2
-        assert right >= 9
 
 
 def test_videos_are_listed_with_their_classes(tmp_path: Path):

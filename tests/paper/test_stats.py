@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from made import noise
-from messages import refuses
 from paper.average_precision import mean_average_precision
 from paper.results import Results, right
 from paper.stats import (
@@ -21,9 +20,7 @@ from paper.stats import (
     noise_share,
     paired,
     permutation_test,
-    steps_to,
 )
-from texthead.errors import DataError
 
 numbers = st.floats(-100, 100)
 
@@ -126,17 +123,6 @@ def test_the_gap_by_hand():
     assert result == pytest.approx((1.0, math.nan, 1), nan_ok=True)
 
 
-def test_steps_to_a_level():
-    curve = [(10, 40.0), (20, 55.0), (30, 48.0), (40, 60.0)]
-    assert steps_to(curve, 50) == 20
-    assert steps_to(curve, 55) == 20, "the level itself is reached"
-    assert steps_to(curve, 58) == 40
-    assert steps_to(curve, 10) == 10
-    assert steps_to(curve, 60.1) is None
-    assert steps_to([], 0) is None
-    assert steps_to([(1, math.nan), (2, 3.0)], 1) == 2
-
-
 # ---- correlations of class maps
 
 
@@ -175,12 +161,6 @@ def test_permutations_of_classes_not_entries():
     drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
     result = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
     assert sum(p <= 0.05 for p in result) <= 12
-
-
-def test_maps_that_cannot_be_compared():
-    for one, other in ((symmetric(4, 0), np.eye(4)), (np.eye(1), np.eye(1))):
-        with refuses(DataError, len(one)):
-            map_correlation(one, other)
 
 
 # ---- mean average precision

@@ -425,6 +425,14 @@ def test_a_run_is_not_resumed_with_other_pictures_of_the_same_names(stopped: Pat
         path.write_bytes(picture)
 
 
+def test_a_resumed_run_records_the_items_that_it_will_be_scored_on(data: Dataset, again: Path) -> None:
+    held_out = [str(item.media.resolved()) for item in data.items[:2]]
+    train_short(data, again, resume=True, info=RunInfo(held_out=data.select(range(2))))
+    assert json.loads((again / "split.json").read_text())["held_out"] == held_out
+    train_short(data, again, resume=True)
+    assert json.loads((again / "split.json").read_text())["held_out"] == held_out, "no items named, none changed"
+
+
 def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_path: Path) -> None:
     before = contents(stopped)
     with refuses(RunError, tmp_path / "none", "resume"):

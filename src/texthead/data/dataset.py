@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from texthead.data import splits
 from texthead.data.labels import Targets, Task, join_labels
 from texthead.errors import DataError, in_quotes, listed, naming, plural
-from texthead.media.paths import MediaPath, fingerprints, spans_by_file
+from texthead.media.paths import MediaPath, fingerprints, parts_by_times, spans_by_file
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -290,7 +290,12 @@ class Dataset:
         notes = [*self.notes, *(line for line in other.notes if line not in self.notes)]
         contents = set(fingerprints([item.path for item in self.items])) - {""}
         prints = fingerprints([item.path for item in other.items])
-        new = [position for position, content in enumerate(prints) if content not in contents]
+        parts = parts_by_times(self.paths)
+        new = [
+            position
+            for position, (item, content) in enumerate(zip(other.items, prints, strict=True))
+            if content not in contents and not item.media.shares_copied_frames(parts, contents)
+        ]
         total, copies = len(other), sorted(set(range(len(other))) - set(new))
         if copies:
             message = f"{other.source}: {len(copies)} of {total} items are copies of training items"

@@ -1,12 +1,13 @@
 """What a model is asked about each file, labels as text, and the shares of classes among labels."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from texthead.errors import DataError, listed
@@ -90,7 +91,7 @@ def are_unbalanced(sizes: Iterable[int]) -> bool:
     return bool(filled) and max(filled) >= UNBALANCED * min(filled)
 
 
-def log_ratio(shares: ClassShares, counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
+def log_ratio(shares: ClassShares, counts: Real[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
     """Return log(target share / label share) of each class, which turns scores fitted to labels into the target's.
 
     All are exactly 0 for "labels", and for "equal" if all classes have as many labels.
@@ -105,16 +106,27 @@ def log_ratio(shares: ClassShares, counts: Int[np.ndarray, " classes"]) -> Float
     if shares == "labels":
         return np.zeros(len(counts))
     # Without rounding errors, so that equal counts give exactly 0.
-    return np.log(np.sum(counts) / (len(counts) * np.maximum(counts, 1))).round(12)
+    return np.log(np.sum(counts) / (len(counts) * np.where(counts > 0, counts, 1))).round(12)
 
 
-def item_weights(shares: ClassShares, classes: int, targets: Int[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
+def item_weights(
+    shares: ClassShares,
+    classes: int,
+    targets: Int[np.ndarray, " items"],
+    groups: Sequence[Hashable] | None = None,
+) -> Float[np.ndarray, " items"]:
     """Return the weight of each labelled item in a mean: target share / label share of its class.
 
     Args:
         targets: the index of each item's label.
+        groups: the group of each item, if a group counts as one item: a class has then the share of its groups.
     """
-    return np.exp(log_ratio(shares, np.bincount(targets, minlength=classes)))[targets]
+    if groups is None:
+        counts = np.bincount(targets, minlength=classes)
+    else:
+        sizes = Counter(groups)
+        counts = np.bincount(targets, [1 / sizes[group] for group in groups], classes)
+    return np.exp(log_ratio(shares, counts))[targets]
 
 
 def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:

@@ -15,7 +15,6 @@ from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, split_labels
 from texthead.data.published_lists import path_end
 from texthead.errors import DataError, naming, raising
-from texthead.files import check_lines
 from texthead.media.paths import MediaPath, Span
 
 # What separates the columns of a table by its suffix.
@@ -47,8 +46,7 @@ def read_manifest(
         DataError: the table or a row breaks a rule, or a file has no label though the column is called `label`.
     """
     path, end = Path(source), path_end(frame_template, suffix)
-    with raising(DataError, f"{path}: cannot be read", "split it up, or predict with `texthead bulk`, row by row"):
-        check_lines(path)
+    with raising(DataError, f"{path}: cannot be read", "check the path and its permissions"):
         header, _ = _header(path, columns)
     column = "labels" if "labels" in header else "label"
     if {"label", "labels"} <= {*header}:

@@ -549,6 +549,7 @@ def effective_items(weights: Float[Tensor, " items"], groups: _Groups = None) ->
 
     A group weighs as much as the mean of its items: 60 items of 3 groups are worth 3.
     """
+    weights = weights.double()  # In float32, two groups of six are worth less than 2.
     return int(float(_shared(weights, groups).sum() / weights.max()) + 1e-9)
 
 

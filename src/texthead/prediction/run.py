@@ -205,8 +205,8 @@ class Run:
         return calibration.temperature_only(), f"{reason}: {effect}; calibrate again"
 
     def usual_level(self, calibration: Calibration | None) -> float | None:
-        """Return the level of answers if none is given: 0.9 with a tree if the calibration has no level of its own."""
-        return USUAL_LEVEL if self.tree and not (calibration and calibration.level) else None
+        """Return the level of answers if none is given: 0.9 with a tree if no threshold or level is calibrated."""
+        return USUAL_LEVEL if self.tree and not (calibration and calibration.answers_differ) else None
 
     def answering(
         self, protocol: Protocol, at_least: float | None = None, *, sets: bool = False, refined: bool = False
@@ -692,18 +692,23 @@ class Run:
         scores, items, labels, tree = known.scores, known.items, self.labels, self.tree
         targets, shares = items.targets(labels), self.recipe.class_shares
         others = unknown.items.groups if unknown else []
-        weights = torch.from_numpy(item_weights(shares, len(labels), targets.numpy()))
-        own = {"weights": weights, "groups": items.groups}
-        temperature, after, errors, unscaled = checked_temperature(scores, targets, **own)
-        missing = missing_guarantees(effective_items(**own), len(set(others)), rates, (items.groups, others))
+        weights, counted = (
+            torch.from_numpy(item_weights(shares, len(labels), targets.numpy(), groups))
+            for groups in (None, items.groups)
+        )
+        temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
+        # In the guarantees a group counts as one item.
+        own = {"weights": counted, "groups": items.groups}
+        worth = effective_items(**own)
+        missing = missing_guarantees(worth, len(set(others)), rates, (items.groups, others))
         broader = tree.broader(labels) if tree and "level" not in missing else None
         lines = [line for part, line in missing.items() if tree or part != "level"]
-        sizes, alike = targets.bincount()[targets.bincount() > 0].tolist(), effective_items(weights)
-        if alike < len(targets) and ("sets" in missing or are_unbalanced(sizes)):
+        sizes = targets.bincount()[targets.bincount() > 0].tolist()
+        if effective_items(weights) < len(targets) and ("sets" in missing or are_unbalanced(sizes)):
             lines.insert(
                 0,
                 f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
-                f"({min(sizes)} to {max(sizes)} per class): for the sets, the {len(targets)} items are worth {alike}",
+                f"({min(sizes)} to {max(sizes)} per class): for the sets, the {len(targets)} items are worth {worth}",
             )
         strange = None
         if unknown and "threshold" not in missing:

@@ -10,7 +10,7 @@ from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import Division, shared_groups
 from texthead.data.labels import join_labels, split_labels
 from texthead.errors import DataError, listed, without_password
-from texthead.media.paths import MediaPath, Span, spans_by_file
+from texthead.media.paths import MediaPath, Span, parts_by_times, spans_by_file
 from texthead.runs.folder import SPLIT_LISTS
 from texthead.runs.scores import read_scores
 
@@ -72,12 +72,20 @@ class RunSplit:
     def _trained_spans(self) -> dict[Path, list[Span]]:
         return spans_by_file(map(MediaPath, self.trained_on))
 
+    @cached_property
+    def _trained_parts(self) -> dict[str, MediaPath]:
+        return parts_by_times(self.trained_on)
+
     def was_trained_on(self, path: Path) -> bool:
-        """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
+        """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with either."""
         if _is_among(path, self.trained_on, self._contents[1], self.held_out):
             return True
-        media = MediaPath(path)
-        return not media.is_member and media.resolved().shares_frames(self._trained_spans)
+        media = MediaPath(path).resolved()
+        if media.is_member:
+            return False
+        return media.shares_frames(self._trained_spans) or (
+            str(media) not in self.held_out and media.shares_copied_frames(self._trained_parts, self._contents[1])
+        )
 
     def was_held_out(self, path: Path) -> bool:
         """Return whether the file is a held-out item of the run or a copy of one."""
@@ -226,7 +234,7 @@ class RunSplit:
             problem = f"{len(own)} items have a class of the run ({own[0].label!r})" if own else trained_on
             raise DataError(f"`unknown` {others and others.source}: {problem}: remove them")
         items = [*(item for item in chosen.items if item.label not in labels), *more]
-        kept, unknown = _without_copies(known.items), _without_copies(items)
+        kept, unknown = _without_copies(known.items), _without_copies(items, unknown=True)
         copies = len(known) - len(kept) + len(items) - len(unknown)
         return CalibrationPlan(replace(known, items=kept), replace(chosen, items=unknown), name, copies, notes)
 
@@ -246,9 +254,15 @@ class RunSplit:
         return lists
 
 
-def _without_copies(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return one of the items of the same content and label: copies are not independent."""
-    return tuple({(item.media.fingerprint() or str(item.path), item.labels): item for item in items}.values())
+def _without_copies(items: Sequence[Item], *, unknown: bool = False) -> tuple[Item, ...]:
+    """Return one of the items of the same content and label: copies are not independent.
+
+    Args:
+        unknown: whether the items are of none of the run's classes, so that their labels make no difference.
+    """
+    contents = [item.media.fingerprint() or str(item.path) for item in items]
+    keys = [(content, () if unknown else item.labels) for content, item in zip(contents, items, strict=True)]
+    return tuple(dict(zip(keys, items, strict=True)).values())
 
 
 def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:

@@ -107,8 +107,10 @@ def run_folder(
                     raise RunError(
                         f"{out}: already contains a run; pass `resume` to continue it, or choose another folder"
                     )
-                if state is None:
+                # Items to score may have changed since a stop, and `scores.json` will be of those.
+                if state is None or info.held_out is not None:
                     write_json(out / "split.json", split)
+                if state is None:
                     write_json(out / "classes.json", classes)
                     write_json(out / "recipe.json", about)
                     (out / "metrics.jsonl").unlink(missing_ok=True)

@@ -526,13 +526,6 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
     assert published.original(config) == f"openclip:{name}-quickgelu/openai"
 
 
-def test_resize_of_each_kind() -> None:
-    sides = {kind: [made.short_side(size) for size in (224, 336)] for kind, made in published.CONVENTIONS.items()}
-    assert sides["openai"] == [224, 336]
-    assert sides["text4vis"] == sides["text4vis-nce"] == [256, 336]
-    assert sides["actionclip"] == sides["vifi-clip"] == [256, 384]
-
-
 @pytest.mark.slow
 def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_file, predict, works) -> None:
     path, moved = tmp_path / "x-4f.pt", tmp_path / "moved"

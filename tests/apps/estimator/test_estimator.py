@@ -116,6 +116,7 @@ def test_wrong_arguments(files, cache, tmp_path):
         (paths, labels[:-1], 18, "(17,)"),
         (paths, ["a"] * 18, "labels", "'a'", 2),
         (paths, [None, *labels[1:]], "1 of 18"),
+        (paths, [*labels[:17], float("nan")], "18 of 18"),
         (paths, [*([1.0] * 17), float("nan")], "18 of 18"),
     ):
         with refuses(DataError, *parts):

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -171,17 +170,6 @@ def test_a_calibration_comes_along(tmp_path):
         held = thresholds_of(calibrated(run, **changes))
         assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None), changes
         assert held["why"]
-
-
-@pytest.mark.parametrize("step", ["_write_model", "parity", "model_card"])
-def test_an_interrupted_export_leaves_nothing_behind(tmp_path, monkeypatch, step):
-    run = run_of(tmp_path / "run", "frozen", "mean")
-    before = {*tmp_path.iterdir()}
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"texthead.apps.export.export.{step}", Mock(side_effect=KeyboardInterrupt))
-        export(run, tmp_path / "out")
-    assert {*tmp_path.iterdir()} == before
-    export(run, tmp_path / "out")
 
 
 def card_of(run, made: Calibration | None = None) -> str:

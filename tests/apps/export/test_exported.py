@@ -77,23 +77,6 @@ def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-DAMAGES = [
-    ("preprocessing.json", ("format",), 2),
-    ("preprocessing.json", ("views",), None),
-    ("preprocessing.json", ("model",), "model2.onnx"),
-    ("classes.json", ("classes", 1, "label"), ...),
-    ("thresholds.json", ("temperature",), "x"),
-]
-
-
-@pytest.mark.parametrize(("name", "keys", "value"), DAMAGES)
-def test_damaged_settings(folder, image, capfd, name, keys, value):
-    change(folder / name, *keys, value=value)
-    fails(folder, image, capfd)
-    (folder / name).write_bytes(b"no file of an export")
-    fails(folder, image, capfd)
-
-
 def test_a_model_and_its_scores(folder, image, capfd):
     top = standalone.Predictor(folder).predict(image, 2)["top"]
     assert [pair["name"] for pair in top] == ["hat", "shoes"]

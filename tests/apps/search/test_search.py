@@ -130,6 +130,15 @@ def test_common_words_are_encoded_again_only_after_a_change() -> None:
     assert torch.equal(common_words(drawn([*OTHERS, "a kite"], model=Words().encoder)).fits, more.fits)
 
 
+def test_common_words_are_of_the_center_that_the_index_compares_with() -> None:
+    index, words = drawn(OTHERS), Words()
+    words.encoder.center = noise(DIM, seed=8)
+    centered = replace(index, model=words.encoder)
+    alone = common_words(centered).fits
+    assert not torch.equal(common_words(index).fits, alone)
+    assert torch.equal(common_words(replace(index, model=words.encoder)).fits, alone)
+
+
 def test_neighbouring_windows_of_one_scene_are_one_hit() -> None:
     shown = [*OTHERS, "thing 3", "a kite", "a kite and a child", "thing 5", "thing 6", "a kite"]
     index = drawn(shown, [*range(80), 80, 80, 80, 80, 80, 80])

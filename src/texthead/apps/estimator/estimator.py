@@ -208,6 +208,9 @@ def _labels(values: Iterable[Any]) -> np.ndarray:
     """
     try:
         labels = np.asarray(values)
+        objects = np.asarray(values, object)
+        if labels.dtype.kind == "U" and any(each != each for each in objects.flat):
+            labels = objects  # Among texts, a missing label (NaN) would become a class "nan".
         # A column, such as a table's only one, is one label each, with scikit-learn's own warning.
         return column_or_1d(labels, warn=True) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     except ValueError:

@@ -289,14 +289,16 @@ def common_words(index: Index) -> CommonWords:
     words = Path(__file__).with_name("words.txt").read_text("utf-8").splitlines()
     name = repr((str(index.data.resolve()), encoder.source, encoder.text_source))
     file = cache_dir() / "words" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
-    state = torch.cat([encoder.text_rows(words[:1])[0], index.center, torch.tensor([len(words), len(index)])])
+    # Features of a run are centered otherwise, even where they are those of its encoder.
+    center = index.center if index.run or encoder.center is None else encoder.center
+    counts = torch.tensor([len(words), len(index)])
+    state = torch.cat([encoder.text_rows(words[:1])[0], index.center, center, counts])
     with suppress(OSError, SafetensorError, KeyError):
         saved = load_file(file)
         if saved["state"].shape == state.shape and torch.allclose(saved["state"], state, 1e-4, 1e-6):
             return CommonWords(saved["rows"], saved["center"], saved["fits"])
     rows = encoder.text_rows(words)
-    center = None if index.run else encoder.center
-    common = common_words_of(index, rows, index.center if center is None else center)
+    common = common_words_of(index, rows, center)
     with suppress(OSError, RunError), replacing(file) as temporary:
         save_file({"state": state, **common._asdict()}, temporary)
     return common
