@@ -45,7 +45,7 @@ _TABLES = {
 }
 
 # Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
-AS_PICTURE = " as a picture"
+AS_PICTURE = " as an image"
 
 
 class FeatureCache:
