@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 from texthead.cli.flag_names import with_flags
-from texthead.cli.status_line import ProgressBar, StatusLine
+from texthead.cli.status_line import StatusLine
 from texthead.cli.system import os_error_message
 from texthead.errors import MediaError, listed, on_one_line, printable
-from texthead.parallel.progress import Reporter, step_bars
+from texthead.parallel.progress import Progress, Reporter, step_bars
 from texthead.platform import quoted
 from texthead.text import prompts
 
@@ -81,7 +81,10 @@ class CommandOutput:
     def __init__(self) -> None:
         self._screen = _Screen()  # Of the running command.
         self.reporter = Reporter(
-            self.bar, say=self._say, note=self.say_notes, skipped=lambda error: self.say_skipped([error])
+            self.bar,
+            say=lambda line: self.notes().print(line),
+            note=self.say_notes,
+            skipped=lambda error: self.say_skipped([error]),
         )
 
     @contextmanager
@@ -93,13 +96,14 @@ class CommandOutput:
         line = StatusLine(shown=first and not quiet)
         before, self._screen = self._screen, _Screen(quiet, verbose, json, skips, notes=[], line=line)
         try:
-            with line, step_bars(self.bar):
+            with step_bars(self.bar):
                 yield
             self.flush_notes()
             if self._screen.next:
                 sys.stdout.flush()
                 self.notes().print(f"next: {self._screen.next}", soft_wrap=True)
         finally:
+            line.end()
             self.flush_notes()
             self._screen = before
 
@@ -150,17 +154,9 @@ class CommandOutput:
         """Show nothing more of what the command is doing, such as while it serves a page."""
         self._screen.line.end()
 
-    @contextmanager
-    def bar(self, title: str, unit: str) -> Iterator[ProgressBar]:
+    def bar(self, title: str, unit: str) -> AbstractContextManager[Progress]:
         """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
-        progress = ProgressBar(title, unit)
-        with self._screen.line.showing(progress):
-            yield progress
-
-    def _say(self, message: str) -> None:
-        """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
-        if self._screen.verbose or not self._screen.line.tell(message):
-            self.notes().print(message)
+        return self._screen.line.bar(title, unit)
 
     def next_command(self, *words: object, encoder: str | None = None, text: str | None = None) -> None:
         """Suggest the command to type next, with the encoder if it is not the default; words are quoted for a shell."""
