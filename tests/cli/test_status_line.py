@@ -47,15 +47,17 @@ with console.screen():
 """
 
 
-def on_a_terminal(**variables: str) -> str:
+def on_a_terminal() -> str:
     """Return everything that a program writes to a terminal, without colours."""
     needs_posix("terminals that a program makes")
     import pty
+    import termios
 
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
-    if "NO_COLOR" not in variables:
-        environment.pop("NO_COLOR", None)
+    termios.tcsetwinsize(theirs, (24, 80))
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
+    for name in ("NO_COLOR", "TQDM_DISABLE"):
+        environment.pop(name, None)
     command = [sys.executable, "-c", PROGRAM]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
