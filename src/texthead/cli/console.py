@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -24,9 +23,6 @@ from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.prediction.run import Run
-
-
-_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 @dataclass
@@ -213,7 +209,7 @@ class CommandOutput:
     def say_prompts(
         self, labels: Sequence[str], by_class: Sequence[str | Sequence[str]], run: "Run | None" = None
     ) -> None:
-        """With --verbose, print the prompts of the first classes; print a note on prompts with two articles.
+        """With --verbose, print the prompts of the first classes.
 
         Args:
             run: the run that gets these classes: print how much of the prompts its text map loses, if it has one.
@@ -226,11 +222,6 @@ class CommandOutput:
             self.notes().print(
                 f"text encoder {source}: the run's text projection drops a part of norm {lost:.2f} of the new class "
                 "embeddings, which have length 1"
-            )
-        doubled = [prompt for prompt in prompts.flat(by_class) if _ARTICLES.search(prompt)]
-        if doubled:
-            self.say_notes(
-                f"{len(doubled)} prompts have two articles ({doubled[0]!r}): remove the articles from the names"
             )
         if all(isinstance(prompt, str) for prompt in by_class):
             few, line = 1, f"prompt: {by_class[0]!r}"
