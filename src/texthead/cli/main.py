@@ -15,10 +15,9 @@ from typing import Any
 from texthead.cli import parser, system
 from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.cli.signals import Ending, ended_by_signals
-from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, line_of, printable
+from texthead.errors import DataError, RunError, TextheadError, did_you_mean, line_of
 from texthead.extensions import Extension, find
 from texthead.extras import extra_of, missing
-from texthead.media.limits import watch
 from texthead.parallel.startup import keep_freed_memory
 
 # In the order of `texthead --help`.
@@ -161,12 +160,6 @@ def _interrupted(run: str = "") -> str:
     return f"texthead: interrupted{'; the same command with --resume continues' if begun else ''}"
 
 
-def _stuck(error: MediaError) -> None:
-    """End the process, in which a library does not return."""
-    parser.print_error(printable(str(error)))
-    os._exit(2)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
@@ -185,8 +178,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_active_commands()
     with ended_by_signals(_interrupted) as ending:
         try:
-            if argv is None:
-                watch(_stuck)
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code

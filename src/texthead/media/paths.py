@@ -264,7 +264,7 @@ class MediaPath:
         """
         if not self.times:
             return Span()
-        start, _, end = self.times.removeprefix(_FRAGMENT).removeprefix("npt:").partition(",")
+        start, _, end = self.times.removeprefix(_FRAGMENT).partition(",")
         problem = f"{self.times!r} is not a part of a file"
         with raising(partial(MediaError, self.path), problem, "write it as #t=3,7.5 in seconds"):
             if not (start or end):
