@@ -27,9 +27,6 @@ MAX_BYTES = 16 * 2**20
 
 MAX_BYTES_OF_LISTS = 256 * 2**20
 
-# The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
-ONNX_OUTSIDE = b"\x0a\x08location"
-
 
 def path_list(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Return paths as a list; a single path is a list of one."""

@@ -253,7 +253,7 @@ def test_cache_folder_from_environment(visual: VisualEncoder, tmp_path: Path, mo
     cache = open_cache(visual, Protocol(4, PIXELS), True)
     assert cache is not None
     cache.put("a", [0.0] * 1, [[0]], torch.ones(1, 3))
-    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.3.sqlite").is_file()
+    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.4.sqlite").is_file()
 
 
 def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
     """SQLite's switch to write-ahead logging fails at once, despite the timeout, while another process writes."""
-    other = sqlite3.connect(tmp_path / "key.3.sqlite", isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(tmp_path / "key.4.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs(x)")
     other.execute("BEGIN IMMEDIATE")
     later = threading.Timer(0.3, other.execute, ["COMMIT"])
