@@ -65,7 +65,6 @@ def test_none_of_these_ends_event():
     result = events_of(rows, ["a", "b"], rule)
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, accepted=False)]
     assert result[0].to_json()["name"] is None
-    assert result[0].cells[2] == "none of these"
     assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
     # A shorter one is bridged.
     rows = [Interval(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
@@ -126,7 +125,6 @@ def test_subtitles_have_hours_and_a_comma():
 
 def test_csv_is_rounded_and_json_is_not():
     event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
-    assert event.cells == ("0.333", "2.000", "a", "0.123457", "1.000000")
     assert event.to_json() == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}
 
 
