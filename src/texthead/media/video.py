@@ -78,12 +78,15 @@ class Video(Media):
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         self._clock = Clock(self.path)
-        shape = None
-        for index, frame in self._all_frames():
-            shape = shape or (frame.height, frame.width)
+        shape, count = None, 0
+        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
+            shape, count = shape or (frame.height, frame.width), index + 1
             self._check_same_size(shape, (frame.height, frame.width))
             if index in wanted:
                 yield index, self._video.rgb(frame)
+        if count != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
 
     def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the frame) of a range of frames, in presentation order.
@@ -149,15 +152,6 @@ class Video(Media):
         return [round(i / rate / stream.time_base) for i in range(len(times))]
 
     # ---- decoding
-
-    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) of every decoded frame, then check their number."""
-        index = -1
-        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
-            yield index, frame
-        if index + 1 != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {index + 1} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for every wanted index once, in decoding order."""
