@@ -36,14 +36,6 @@ def test_bar_is_silent_where_nobody_looks(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_prompts_with_two_articles_are_noted(capsys):
-    prompts = ["a photo of a a bird.", "The an owl", "a photo of a bird, a kite", "banana a day"]
-    console.say_prompts(["x"] * 4, prompts)
-    assert "2 prompts" in capsys.readouterr().err
-    console.say_prompts(["x"] * 2, prompts[2:])
-    assert "prompts" not in capsys.readouterr().err
-
-
 def test_error_is_one_line_wrapped_at_words(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     error = "no-such-folder/with-a-long-name: no such file or folder; check the path"

@@ -350,6 +350,18 @@ def test_a_threshold_without_a_level_decides_although_there_is_a_tree(calibrated
     assert scores.answers is None
 
 
+def test_a_tree_without_a_broader_name_that_tells_changes_no_answer(run, data) -> None:
+    """As a note says when the tree is read: all classes are below its only name."""
+    known = read_dataset(data).split("val").with_classes(KNOWN)
+    plain = load_run(run).calibrate(known).calibration
+    tree = ClassTree(dict.fromkeys(KNOWN, ("place",)))
+    assert any("changes no answer" in note for note in known.with_tree(tree).notes)
+    below = load_run(run).with_tree(tree)
+    assert below.usual_level(None) is None
+    made = below.calibrate(known)
+    assert (made.calibration, made.lines) == (plain, load_run(run).calibrate(known).lines)
+
+
 def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     """Without a tree, the best class or none of these; eval counts the answers of each kind."""
     arguments = ("predict", run, data.parent / "sea", "--workers", 0, "--at-least", 0.999)

@@ -85,7 +85,7 @@ def test_confusion_shows_names_while_they_fit(classes, labels, counts):
 
 @pytest.mark.parametrize("classes", [2, 10, 11, 20, 48])
 def test_names_beside_a_map_do_not_touch(classes):
-    figure = draw(plot_correlations({"": np.eye(classes)}, names_of(classes)))
+    figure = draw(plot_correlations(np.eye(classes), names_of(classes)))
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     tops = sorted((box.y0, box.y1) for box in boxes)
     # Text boxes have a little space above and below the letters, which may overlap.
@@ -95,7 +95,7 @@ def test_names_beside_a_map_do_not_touch(classes):
 
 def test_correlation_is_centered_and_limited_off_the_diagonal():
     matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
-    axes, bar = plot_correlations({"text vectors": matrix}, ["a", "b", "c"]).axes
+    axes, bar = plot_correlations(matrix, ["a", "b", "c"], "text vectors").axes
     (image,) = axes.images
     np.testing.assert_allclose(image.get_array(), matrix)
     assert image.get_clim() == (-0.31, 0.31)
@@ -103,7 +103,7 @@ def test_correlation_is_centered_and_limited_off_the_diagonal():
     assert axes.get_title(loc="left") == "text vectors"
     assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
     assert read_texts(axes)[:4] == ["1.00", "0.20", "-0.31", "0.20"]
-    assert not plot_correlations({"": np.eye(13)}, names_of(13)).axes[0].texts
+    assert not plot_correlations(np.eye(13), names_of(13)).axes[0].texts
 
 
 @pytest.mark.parametrize(
@@ -117,21 +117,8 @@ def test_correlation_is_centered_and_limited_off_the_diagonal():
     ],
 )
 def test_colours_end_at_the_largest_of_most_pairs(matrix, limit):
-    (image,) = plot_correlations({"": matrix}, names_of(len(matrix))).axes[0].images
+    (image,) = plot_correlations(matrix, names_of(len(matrix))).axes[0].images
     assert image.get_clim() == pytest.approx((-limit, limit))
-
-
-def test_maps_side_by_side_share_names_and_colours():
-    maps = {"text": np.full((3, 3), 0.1), "learned": np.full((3, 3), 0.6), "random": np.zeros((3, 3))}
-    figure = draw(plot_correlations(maps, ["a", "b", "c"]))
-    text, learned, random, unused, _ = figure.axes
-    assert [axes.get_title(loc="left") for axes in (text, learned, random)] == list(maps)
-    assert {axes.images[0].get_clim() for axes in (text, learned, random)} == {(-0.6, 0.6)}
-    assert not unused.axison
-    shows_rows = [axes.yaxis.get_tick_params()["labelleft"] for axes in (text, learned, random)]
-    shows_columns = [axes.xaxis.get_tick_params()["labelbottom"] for axes in (text, learned, random)]
-    assert shows_rows == [True, False, True]
-    assert shows_columns == [False, True, True]
 
 
 def test_reliability_shows_each_bin_with_what_chance_allows():
@@ -154,7 +141,7 @@ def test_reliability_shows_each_bin_with_what_chance_allows():
 def test_names_are_text_not_formulas():
     count = len(HOSTILE)
     confusion = draw(plot_confusion(np.eye(count, dtype=np.int64), HOSTILE))
-    draw(plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
+    draw(plot_correlations(np.eye(count), HOSTILE, HOSTILE[0]))
     # On one line and shortened.
     labels = [label.get_text() for label in confusion.axes[0].get_xticklabels()]
     assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")

@@ -222,15 +222,10 @@ class Dataset:
         chosen = {position for position in chosen if groups[position] not in needed}
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
-            # Copies of a file stay together too.
-            unit = "group" if len(set(groups)) < len(groups) else "item"
-            pairs = {(name, group) for own, group in zip(sets, groups, strict=True) for name in own}
-            most = max(Counter(name for name, _ in pairs if name in alone).values())
-            what = f"only one {unit}" if most == 1 else f"no {unit} that can be held out"
-            lack = f"{what} (the first: {alone[0]!r})"
+            lack = f"no item or group that can be held out (the first: {alone[0]!r})"
             if not chosen:
-                rest = f"add {unit}s, add a column 'split', or train on all (`held_out=0`)"
-                raise DataError(f"no items can be held out: every class has {lack}; {rest}")
+                rest = "add items, add a column 'split', or train on all (`held_out=0`)"
+                raise DataError(f"every class has {lack}; {rest}")
             notes.append(f"{len(alone)} of {len(self.classes)} classes have {lack}: used for training, not scored")
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         return replace(self, items=tuple(items), notes=tuple(notes))

@@ -23,10 +23,6 @@ SUFFIXES = {".csv": ",", ".tsv": "\t"}
 # The known columns of a manifest.
 ROW_COLUMNS = ("path", "label", "labels", "split", "group", "start", "end")
 
-_SEVERAL_LABELS = "; for multi-label data, a column 'labels' such as 'dog; frisbee'"
-
-_OWN_NAMES = "; a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
-
 # What surrogateescape reads bytes as that are not UTF-8.
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
@@ -146,8 +142,9 @@ def manifest_rows(path: Path, needed: Sequence[str], names: Mapping[str, str] = 
         if missing:
             name = sorted(missing)[0]
             problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
-            rule = f"the first line must name {named}, with {delimiter!r} between columns"
-            raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
+            rule = f"the first line must name {named} (or 'labels', for several), with {delimiter!r} between columns"
+            other = "a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
+            raise DataError(f"{path}: {problem}; {rule}; {other}")
         reader = csv.DictReader(file, columns, delimiter=delimiter, strict=True)
         for number, row in enumerate(reader):
             problem = ""

@@ -47,7 +47,7 @@ def test_hostile_names_and_words(folder: Path, works, refused) -> None:
     name.write_bytes((folder / "00.png").read_bytes())
     for command in (("find", "red", folder, "--run", "run"), ("predict", "run", folder)):
         assert sum(r"a\n  1  +9.9  forged.png" in line for line in works(*command)[0].splitlines()) == 1
-    refused("not valid UTF-8", "find", "red\udcff", folder)
+    refused("UTF-8", "find", "red\udcff", folder)
 
 
 def test_json_and_an_example(folder: Path, works) -> None:
