@@ -29,13 +29,6 @@ def test_pick_device(monkeypatch: pytest.MonkeyPatch):
     assert "'cuda:99'" in str(caught.value)
 
 
-def test_bar_is_silent_where_nobody_looks(capsys):
-    with console.bar("train", "clips") as update:
-        update(1, 2)
-        update(2, 2)
-    assert capsys.readouterr() == ("", "")
-
-
 def test_prompts_with_two_articles_are_noted(capsys):
     prompts = ["a photo of a a bird.", "The an owl", "a photo of a bird, a kite", "banana a day"]
     console.say_prompts(["x"] * 4, prompts)

@@ -1,22 +1,16 @@
 """Progress on a terminal: one line that disappears when done; plain lines if the terminal has no control characters."""
 
 import io
-import os
 import re
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
-from platforms import needs_posix
 from texthead.cli import status_line
 from texthead.cli.status_line import ProgressBar, StatusLine
 
-CLEAR = "\r\x1b[2K"
 GONE = "\x1b[1A\x1b[2K"
 
 
@@ -78,15 +72,6 @@ def test_line_shows_step_and_bar_and_is_gone_when_done(terminal: Terminal) -> No
     assert "\x1b[?25l" not in terminal.getvalue(), "the cursor stays"
 
 
-def test_long_text_is_cut_to_the_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Rich leaves one column free on a console of Windows without control characters.
-    monkeypatch.setenv("COLUMNS", str(30 + Console().legacy_windows))
-    with StatusLine(terminal, shown=True) as line:
-        line.show("loading an encoder whose name is much too long for this terminal")
-        wait_for(terminal, "loading an encoder whose name…")
-    assert "too long" not in terminal.getvalue()
-
-
 class FakeTime:
     """A clock that waiting moves, and what happens while it waits; it ends when nothing more happens."""
 
@@ -116,78 +101,4 @@ def test_a_log_gets_a_line_every_ten_seconds(terminal: bool, monkeypatch: pytest
     assert clock.now == 50
 
 
-@pytest.mark.parametrize(("shown", "lines"), [(True, ["reading ..."]), (False, [])])
-def test_a_log_of_a_command(shown: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_line, "_LOG", 0.05)
-    stream = io.StringIO()
-    with StatusLine(stream, shown=shown) as line:
-        line.show("reading")
-        time.sleep(0.5)
-        line.end()
-        time.sleep(0.1)
-        before = stream.getvalue()
-        time.sleep(0.2)
-    assert sorted({*stream.getvalue().splitlines()}) == lines
-    assert stream.getvalue() == before
-
-
 # --- a real terminal ------------------------------------------------------------------------------------------------
-
-PROGRAM = """
-import time
-from texthead.cli.console import console
-with console.screen():
-    console.status("loading the encoder")
-    time.sleep(0.7)
-    console.say_notes("the second")
-    with console.bar("encode", "files") as progress:
-        progress(1, 2)
-        time.sleep(0.7)
-        console.notes().print("said meanwhile")
-    console.results().print("the result " + "of words " * 20)
-    console.next_command("texthead", "predict", "a run", "/a/path/" + "x" * 90)
-"""
-
-
-def on_a_terminal(**variables: str) -> str:
-    """Return everything that a program writes to a terminal, without colours."""
-    needs_posix("terminals that a program makes")
-    import pty
-
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
-    if "NO_COLOR" not in variables:
-        environment.pop("NO_COLOR", None)
-    command = [sys.executable, "-c", PROGRAM]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    written = b""
-    while process.poll() is None or select.select([ours], [], [], 0.1)[0]:
-        if select.select([ours], [], [], 0.1)[0]:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            written += piece
-    assert process.wait() == 0
-    os.close(ours)
-    text = re.sub(r"\x1b\[[\d;]*m", "", written.decode()).replace("\r\n", "\n")
-    return text.replace(f"\n\r{GONE}", CLEAR)
-
-
-@pytest.mark.slow
-def test_result_then_notes_then_the_next_command() -> None:
-    written = on_a_terminal()
-    assert f"{CLEAR}loading the encoder ..." in written
-    assert f"{CLEAR}encode ━━━━━━━━━━" in written
-    left = [line.rpartition("\x1b[2K")[2] for line in written.rstrip("\n").split("\n")]
-    assert left[0] == "said meanwhile"
-    assert left[1].startswith("the result of words")
-    assert left[-2:] == ["note: the second", f"next: texthead predict 'a run' /a/path/{'x' * 90}"]
-    assert max(map(len, left[:-1])) <= 80
-    for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        plain = on_a_terminal(**variables)
-        assert not set(plain) & {"\x1b", "\r"}
-        assert plain.splitlines()[:2] == ["loading the encoder ...", "said meanwhile"]

@@ -118,15 +118,3 @@ sys.exit(main())
     command = [sys.executable, "-c", program, "encoders"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
-
-
-def test_python_without_docstrings(folder: Path) -> None:
-    for words in (("--help",), ("train", "--help"), ("predict", "run", "in/0.png")):
-        refused(texthead(folder, *words, before="PYTHONOPTIMIZE=2"), "PYTHONOPTIMIZE=2", "transformers", "-O")
-    assert texthead(folder, "predict", "run", "in/0.png", before="PYTHONOPTIMIZE=1").returncode == 0
-
-
-@pytest.mark.parametrize("words", [("predict", "run", "in"), ("encoders",)])
-def test_warnings_as_errors(words: tuple[str, ...], folder: Path) -> None:
-    done = texthead(folder, *words, before="PYTHONWARNINGS=error")
-    assert (done.returncode, "Warning" in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr
