@@ -23,7 +23,7 @@ from benchmarks.rounds import Section, interleaved, now, ratios, since, spread, 
 from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import spec_of
-from texthead.features.engine import Engine, StoredGraph
+from texthead.features.engine import Engine, graph_path, make_graph
 
 FRAMES = 8
 
@@ -60,7 +60,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     visual = visual_of(source)
     frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
     begun = now()
-    StoredGraph.for_weights(weights_digest(visual), size).make(visual, frames)
+    make_graph(graph_path(weights_digest(visual), size), visual, frames)
     export = since(begun).cpu
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)

@@ -30,7 +30,7 @@ from benchmarks.rounds import Costs, Row, Section, interleaved, ratios, spread, 
 from texthead.data.clips import ViewClips
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.lazy import weights_digest
-from texthead.features.engine import Engine, StoredGraph, quiet
+from texthead.features.engine import Engine, graph_path, make_graph, quiet
 
 WIDTH, HEIGHT, BATCH = 500, 400, 8
 TEXTHEAD, ALONE = "texthead.FrozenEncoder", "texthead's encoder alone, on ready frames"
@@ -98,9 +98,8 @@ def mini_ways(folder: Path) -> dict[str, Way]:
     encoder = th.load_encoder("mini")
     visual, spec = encoder.visual.eval(), encoder.visual.spec
     side, resized = spec.size, round(spec.size / spec.crop)
-    StoredGraph.for_weights(weights_digest(visual), side).make(
-        visual, torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
-    )
+    blank = torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
+    make_graph(graph_path(weights_digest(visual), side), visual, blank)
     resize = v2.Resize(resized, v2.InterpolationMode(spec.interpolation))
     to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])
     preprocess = v2.Compose([resize, v2.CenterCrop(side), to_float])

@@ -163,5 +163,5 @@ def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):
     late = load_run(world.run).model
     assert isinstance(late.visual, LazyVisualEncoder)
     ours, theirs = late.state_dict(), run.model.state_dict()
-    assert list(ours) == list(theirs)
+    assert ours.keys() == theirs.keys()
     assert all((ours[key] == theirs[key]).all() for key in ours)

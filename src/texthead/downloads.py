@@ -2,15 +2,17 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from texthead.errors import EncoderError, RunError, line_of, raising
 
 # Seconds in which a server must answer. Without a network the hub client would try again for a minute and more.
 PATIENCE = 5.0
+
+# Sources whose weights may be on the hub.
+_ON_HUB = ("openclip:", "hf:", "timm:", "text:")
 
 # The hub client's offline switch is global, so only one block at a time may set it.
 _SWITCH = threading.RLock()
@@ -43,22 +45,17 @@ def no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def cache_without_network(url: str | None = None) -> Iterator[str]:
-    """Use the hub client's cache only if the server of `url` does not answer.
-
-    Args:
-        url: an address; the hub's if None.
+def cache_without_network() -> Iterator[str]:
+    """Use the hub client's cache only if the hub does not answer.
 
     Yields:
         What to say of the network: `https://huggingface.co cannot be reached (...)`; "" if the server answers.
     """
     from huggingface_hub import constants
 
-    address = urlsplit(url or constants.ENDPOINT)
-    server = f"{address.scheme}://{address.netloc}"
-    problem = _problem(server)
+    problem = _problem(constants.ENDPOINT)
     with no_downloads() if problem else nullcontext():
-        yield f"{server} cannot be reached ({problem})" if problem else ""
+        yield f"{constants.ENDPOINT} cannot be reached ({problem})" if problem else ""
 
 
 def _problem(server: str) -> str:
@@ -85,19 +82,18 @@ def _problem(server: str) -> str:
 
 
 @contextmanager
-def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Iterator[None]:
+def downloads(source: str, *, allowed: bool) -> Iterator[None]:
     """Forbid downloads in the block unless `allowed`, and without a network use the cache only.
 
     Args:
-        source: the encoder that the block loads, for the message.
-        location: returns where it is published.
+        source: the encoder that the block loads; nothing is asked of the hub for files and built-in encoders.
         allowed: whether it may be downloaded.
 
     Raises:
         EncoderError: a download was needed.
     """
-    problem, url = "", location() if allowed and not named_paths(source) else ""
-    access = nullcontext("") if "://" not in url else cache_without_network(url)
+    problem, on_hub = "", source.startswith(_ON_HUB) and not named_paths(source)
+    access = cache_without_network() if allowed and on_hub else nullcontext("")
     try:
         with access as problem, nullcontext() if allowed else no_downloads():
             yield
@@ -109,15 +105,10 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
             cause = cause.__cause__ or cause.__context__
         if cause is None or (allowed and not problem):  # Not a file that is missing while the client is offline.
             raise
+        remedy = "if you trust the run, load it once with th.load_run(RUN, allow_download=True)"
         if allowed:
-            raise EncoderError(
-                f"encoder '{source}' is not on this machine, and {problem}: connect to "
-                "the network once, or name a folder or file with its weights"
-            ) from None
-        raise EncoderError(
-            f"the run needs encoder {source}, which is not on this machine and would be downloaded from {location()}: "
-            "if you trust the run, load it once with th.load_run(RUN, allow_download=True)"
-        ) from None
+            remedy = f"{problem}: connect to the network once, or name a folder or file with its weights"
+        raise EncoderError(f"encoder '{source}' is not on this machine: {remedy}") from None
 
 
 def named_paths(source: str) -> list[Path]:

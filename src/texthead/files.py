@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 * 2**20
 
 MAX_BYTES_OF_LISTS = 256 * 2**20
-
-# The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
-ONNX_OUTSIDE = b"\x0a\x08location"
-
-# The items of a dataset are held in memory, about a kilobyte each.
-MAX_ITEMS = 4_000_000
 
 
 def path_list(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -296,13 +290,6 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a mapping such as {form}, found {type(value).__name__}")
     return value
-
-
-def check_lines(path: Path) -> None:
-    """Raise OSError if a file has more than MAX_ITEMS lines, or cannot be read."""
-    with path.open("rb") as file:
-        if sum(block.count(b"\n") for block in iter(partial(file.read, 2**20), b"")) > MAX_ITEMS:
-            raise OSError(f"has more than {MAX_ITEMS:,} lines, the limit for items in memory")
 
 
 def unused(path: Path) -> Path:

@@ -5,7 +5,6 @@ import re
 import shlex
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,15 +20,10 @@ MAPPED_FILES_ARE_REPLACEABLE = sys.platform != "win32"
 START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 
 if sys.platform == "win32":
-    import _thread
     import ctypes
 
     # The signals other than Ctrl-C that end a program, and its exit code then.
     ENDING: dict[int, int] = {signal.SIGBREAK: 128 + signal.SIGINT}
-
-    def interrupt_main(number: int) -> None:
-        """Send a signal to the main thread."""
-        _thread.interrupt_main(number)
 
     @contextmanager
     def interrupts_blocked(*, and_ctrl_c: bool = True) -> Iterator[None]:
@@ -72,10 +66,6 @@ else:
     import ctypes
 
     ENDING: dict[int, int] = {signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGHUP: 128 + signal.SIGHUP}
-
-    def interrupt_main(number: int) -> None:
-        """Send a signal to the main thread; it interrupts a system call there."""
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     @contextmanager
     def interrupts_blocked(*, and_ctrl_c: bool = True) -> Iterator[None]:

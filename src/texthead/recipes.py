@@ -161,8 +161,7 @@ class Recipe:
         crops_along: direction in which three test crops are placed.
         crop: training crop: size x size from the resized frame ("random"), a box of random area whose sides are to each
             other as 3:4 at most ("resized") or equal ("square"); or as in the published code: a resized box scaled
-            bilinearly, a fifth of the clips gray ("text4vis"), also with one of ten shapes at 13 places ("multi-scale",
-            used for the data set Something-Something).
+            bilinearly, a fifth of the clips gray ("text4vis").
         area: range of the random box's area, as a fraction of the frame.
         flip: probability of mirroring a clip.
         augment: what training clips go through before they are cropped: nothing (none), torchvision's RandAugment
@@ -212,7 +211,7 @@ class Recipe:
     stride: NonNegativeInt = 0
     pooling: Pooling = "features"
     crops_along: Along = "width"
-    crop: Literal["random", "resized", "square", "text4vis", "multi-scale"] = "random"
+    crop: Literal["random", "resized", "square", "text4vis"] = "random"
     area: tuple[float, float] = (0.08, 1.0)
     flip: Share = 0.0
     augment: str = "none"
@@ -326,9 +325,8 @@ def text4vis(**changes) -> Recipe:
     that are scaled bilinearly, flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every
     tenth step only.
     RandAugment is torchvision's, drawn once per clip; the logs of Kinetics-400 print one that is drawn for every frame.
-    For something-something the published code squashes frames to 320x240 pixels, cuts as crop=multi-scale and swaps
-    the labels of three pairs of classes in flipped clips. crop=multi-scale with resize=240 comes closest: it keeps the
-    shape of frames, and flips are off because class names say left or right.
+    For Something-Something the published code squashes frames to 320x240 pixels, cuts boxes of ten shapes, and swaps
+    the labels of three pairs of classes in flipped clips. None of this is done here.
     """
     base = Recipe(
         name="text4vis",

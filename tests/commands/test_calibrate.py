@@ -288,6 +288,27 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     refused("wrong", "calibrate", run, data, "--wrong", 5)
 
 
+def test_a_threshold_without_a_level_decides_although_there_is_a_tree(calibrated, data, tree) -> None:
+    """The tree may come with other data: answers at 0.9 would be given to files that the threshold rejects."""
+    run = load_run(calibrated).with_tree(read_dataset(tree).tree)
+    assert (run.usual_level(None), run.usual_level(run.calibration)) == (0.9, None)
+    scores = run.evaluate(read_dataset(data).split("test"))
+    assert [line for line in scores.lines if line.startswith("none of these: the threshold rejects")]
+    assert scores.answers is None
+
+
+def test_a_tree_without_a_broader_name_that_tells_changes_no_answer(run, data) -> None:
+    """As a note says when the tree is read: all classes are below its only name."""
+    known = read_dataset(data).split("val").with_classes(KNOWN)
+    plain = load_run(run).calibrate(known).calibration
+    tree = ClassTree(dict.fromkeys(KNOWN, ("place",)))
+    assert any("changes no answer" in note for note in known.with_tree(tree).notes)
+    below = load_run(run).with_tree(tree)
+    assert below.usual_level(None) is None
+    made = below.calibrate(known)
+    assert (made.calibration, made.lines) == (plain, load_run(run).calibrate(known).lines)
+
+
 def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     """Without a tree, the best class or none of these; eval counts the answers of each kind."""
     arguments = ("predict", run, data.parent / "sea", "--workers", 0, "--at-least", 0.999)

@@ -1,5 +1,6 @@
 """Manifests of video parts: reading, errors, splits and prepared shards."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from texthead.data import read_files
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath
+from texthead.runs.split import RunSplit
+from texthead.training.start import split_json
 
 
 @pytest.fixture
@@ -81,6 +84,17 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
     for name in ("#t=1,3", "#t=0,2", "", "#t=3.5"):
         with refuses(DataError, "1 of 1", "a.mkv"):
             train.with_validation(parts(name))
+    # Of copies of the file too, which have other times.
+    copy = Path(shutil.copy(path, tmp_path / "b.mkv"))
+    lists = split_json(train, parts("#t=2.2,2.8"))
+    run = RunSplit(tmp_path, lists)
+    for name, seen in {"#t=1,3": True, "#t=2,3": False, "": True, "#t=3.5": True, "#t=2.2,2.8": False}.items():
+        item = Item(Path(f"{copy}{name}"), ("red",))
+        assert run.was_trained_on(item.path) == seen
+        kept = train.with_validation(Dataset((*parts("#t=2,3").items, item), "copies"))
+        assert len(kept) == 3 + (not seen)
+        assert any("1 of 2 items are copies" in note for note in kept.notes) == seen
+    assert RunSplit(tmp_path, split_json(parts(""), None)).was_trained_on(Path(f"{copy}#t=1,2"))
 
 
 def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:

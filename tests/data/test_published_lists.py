@@ -103,7 +103,7 @@ def test_a_list_of_frames(tmp_path):
         ("a 12 0\nb 1\n", {"suffix": ".avi"}, ["a.txt:2", "'b 1'", "`path n_frames label`"]),
         ("path,label\na.mp4,run\n", {}, ["a.txt:1"]),
         ("a.mp4 0\nb.mp4 2\n", {}, ["a.txt:2", "label 2", "0 to 1", "labels.csv"]),
-        ("a.mp4 1\nb.mp4 2\n", {}, ["label 2", "0 to 1", "1 to 2"]),
+        ("a.mp4 1\nb.mp4 2\n", {}, ["label 2", "0 to 1", "from 0"]),
     ],
 )
 def test_a_list_that_breaks_a_rule(tmp_path, text, options, parts):
@@ -132,18 +132,6 @@ def test_ids_out_of_order_and_names_without_an_item_are_noted(tmp_path):
     assert [name for _, name in items] == ["run", "jump"]
     prints(order, "labels.csv", "row 0", "'1'")
     prints(unused, path, "1 of the 3", "labels.csv", "'swim'")
-
-
-def test_frame_counts_that_disagree_with_the_folder_are_one_note(tmp_path):
-    for name, first, last in (("one", 1, 5), ("zero", 0, 4), ("more", 1, 6), ("fewer", 1, 4), ("none", 1, 3)):
-        for number in range(first, last + 1):
-            write(tmp_path / name / f"img_{number:05d}.jpg", "x")
-    template = {"frame_template": "img_{:05d}.jpg"}
-    good = write(tmp_path / "good.txt", "one 5 0\nzero 5 0\nmore 6 0\nfewer 4 0\ngone 7 0\n")
-    assert read(good, named("run"), **template)[1] == []
-    bad = write(tmp_path / "bad.txt", "one 5 0\nzero 5 0\nmore 5 0\nfewer 5 0\nnone 0 0\ngone 7 0\n")
-    _, (note,) = read(bad, named("run"), **template)
-    prints(note, bad, "3 of 6", tmp_path / "more", "5 frames")
 
 
 def test_imagenet_s_names_are_known_by_its_ids(tmp_path, monkeypatch):

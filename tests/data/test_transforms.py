@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import resize
 
 from texthead.data import transforms
 from texthead.data.protocol import Pixels
-from texthead.data.transforms import _multi_scale, augment, view_crops
+from texthead.data.transforms import augment, view_crops
 from texthead.recipes import Recipe
 
 PLAIN = {"flip": 0.0}
@@ -39,7 +39,7 @@ def gradient(height: int, width: int) -> torch.Tensor:
     return torch.stack([red, green, torch.zeros_like(red)])[None].to(torch.uint8)
 
 
-@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis", "multi-scale"])
+@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis"])
 @pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
 def test_shape_type_and_memory(crop, shape):
     # Without scaling, the crop of a single frame is a view of the input and must be copied.
@@ -50,7 +50,7 @@ def test_shape_type_and_memory(crop, shape):
         assert out.untyped_storage().nbytes() == out.numel()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis", "multi-scale"])
+@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis"])
 def test_frames_share_crop_from_generator(crop):
     spec = spec_of(32, 40, crop)
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def test_frames_share_crop_from_generator(crop):
 @given(
     height=st.integers(1, 50),
     width=st.integers(1, 50),
-    crop=st.sampled_from(["random", "resized", "square", "text4vis", "multi-scale"]),
+    crop=st.sampled_from(["random", "resized", "square", "text4vis"]),
     flip=st.sampled_from([0.0, 1.0]),
 )
 @settings(max_examples=40, deadline=None)
@@ -110,7 +110,7 @@ def test_resized_boxes_keep_to_area_and_ratio():
     assert (out[0].diff(dim=1) == 1).all()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis", "multi-scale"])
+@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis"])
 def test_flip_mirrors(crop):
     plain, flipped = (
         augment(clip(), *spec_of(32, 40, crop, flip=flip), np.random.default_rng(5)) for flip in (0.0, 1.0)
@@ -118,15 +118,14 @@ def test_flip_mirrors(crop):
     assert torch.equal(flipped, plain.flip(-1))
 
 
-@pytest.mark.parametrize("crop", ["text4vis", "multi-scale"])
-def test_a_fifth_of_the_clips_are_gray(crop, monkeypatch):
+def test_a_fifth_of_the_clips_are_gray(monkeypatch):
     rng = np.random.default_rng(0)
-    clips = [augment(clip(40, 40, 1), *spec_of(8, 40, crop), rng) for _ in range(300)]
+    clips = [augment(clip(40, 40, 1), *spec_of(8, 40, "text4vis"), rng) for _ in range(300)]
     assert abs(sum(bool((each == each[:, :1]).all()) for each in clips) - 60) < 28, "four standard deviations"
     plain, gray = [], []
     for share, made in ((0.0, plain), (1.0, gray)):
         monkeypatch.setattr(transforms, "_GRAY", share)
-        made.append(augment(clip(), *spec_of(32, 40, crop), np.random.default_rng(5)))
+        made.append(augment(clip(), *spec_of(32, 40, "text4vis"), np.random.default_rng(5)))
     weighted = (plain[0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
     assert torch.equal(gray[0], gray[0][:, :1].expand_as(gray[0]))
     assert (gray[0][:, 0] - weighted).abs().max() <= 0.501
@@ -166,25 +165,6 @@ def test_three_crops_along_the_long_side_cover_the_picture():
     assert view_crops(frames, square(40, 50), 1, "long-side").shape == (1, 3, 3, 40, 40)
     ten = view_crops(clip(), square(48, 60), 10)
     assert torch.equal(ten[5:], ten[:5].flip(-1))
-
-
-def test_multi_scale_boxes_are_the_published_ones():
-    """Ten shapes from four side lengths at 13 places of a 320x240 frame; sides close to the crop's snap to it."""
-    frames = torch.empty(1, 3, 240, 320, dtype=torch.uint8)
-    frames[0, 0] = torch.arange(240, dtype=torch.uint8)[:, None]
-    frames[0, 1] = torch.arange(160, dtype=torch.uint8).repeat_interleave(2)
-    seen = set()
-    for across in (np.arange(10) + 0.5) / 10:
-        for down in (np.arange(13) + 0.5) / 13:
-            box = _multi_scale(frames, 208, across, down)
-            seen.add((*box.shape[-2:], int(box[0, 0, 0, 0]), 2 * int(box[0, 1, 0, 0])))
-    sides = (240, 208, 180, 158)
-    shapes = {(sides[i], sides[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1}
-    assert {each[:2] for each in seen} == shapes
-    places = {(y, x) for height, width, y, x in seen if (height, width) == (180, 180)}
-    corners = {(0, 0), (0, 140), (60, 0), (60, 140), (30, 70)}
-    between = {(30, 0), (30, 140), (60, 70), (0, 70), (15, 34), (15, 104), (45, 34), (45, 104)}
-    assert places == corners | between
 
 
 def test_rand_augment_is_torchvisions_drawn_once_a_clip():

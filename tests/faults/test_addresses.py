@@ -9,7 +9,6 @@ import pytest
 from file_server import Requests, served
 from made import write_image, write_small_run
 from messages import refuses
-from run_folders import changed
 from texthead import read_dataset
 from texthead.errors import MediaError
 from texthead.media import MediaPath, find_media
@@ -55,14 +54,6 @@ def test_lists_ask_nobody(world, server, asked, monkeypatch, tmp_path, chain):
         code, printed, requests = asked(*command)
         assert (code in (1, 2), requests) == (True, 0), (command, printed)
         assert command[0] != "train" or "an address is read only as an argument" in printed, printed
-
-
-def test_a_run_to_resume_asks_nobody(world, server, asked, tmp_path):
-    run = tmp_path / "run"
-    assert asked("train", world.images, *world.fast(run), "--held-out", "0")[0] == 0
-    changed(run, "recipe.json", lambda about: about["command"].update(unlabelled=f"{server}/a.png"))
-    code, printed, requests = asked("train", world.images, "--out", run, "--resume")
-    assert (code, requests, f"{server}/a.png is an address" in printed) == (2, 0, True), printed
 
 
 @pytest.mark.parametrize("card", ["README.md", ".huggingface.yaml"])

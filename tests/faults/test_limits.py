@@ -1,14 +1,12 @@
 """What is promised of any file: pixels, frames and seconds are limited, and a file that ends its process is named."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
 from lost import names, read_or_end
-from made import write_image, write_small_run, write_video
+from made import write_video
 from messages import refuses
 from texthead import Dataset, Item, Protocol
 from texthead.apps.doctor.file_stats import read_file_stats
@@ -61,32 +59,6 @@ def test_files_that_end_their_process_are_named(workers: int, lost: set[int]) ->
     assert {i for i, each in enumerate(read) if isinstance(each, MediaError)} == lost
     assert all(read[i].path == Path(f"{i} lost") and "crashes" in read[i].problem for i in lost)
     assert [each for each in read if not isinstance(each, MediaError)] == [i for i in range(20) if i not in lost]
-
-
-HANGS = """
-import sys
-from PIL import ImageFile
-from texthead.cli.main import main
-from texthead.media import image, open
-
-def load(_):
-    while True:
-        pass
-
-image.PICTURE_SECONDS = open.PICTURE_SECONDS = 1.0
-ImageFile.ImageFile.load = load
-sys.exit(main())
-"""
-
-
-def test_a_picture_that_takes_too_long_ends_in_one_line(tmp_path: Path) -> None:
-    """Its decoder never returns."""
-    path, run = write_image(tmp_path / "a.png", "red"), write_small_run(tmp_path / "run")
-    command = [sys.executable, "-c", HANGS, "predict", run, path, "--workers", "0"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (2, "")
-    line = f"texthead: {path}: takes more than 1 s to read; cut it into shorter files or scale it down"
-    assert done.stderr.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize("form", ["JPEG", "MPO"])

@@ -86,11 +86,6 @@ def test_output_on_a_full_disk(folder: Path) -> None:
     refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")
 
 
-@pytest.mark.posix("a current folder that can be removed")
-def test_a_current_folder_that_is_gone(folder: Path) -> None:
-    refused(texthead(folder, "encoders", before="mkdir -p gone; cd gone; rmdir ../gone;"), "current folder")
-
-
 @pytest.mark.parametrize(
     ("module", "error"), [("docstring_parser", "KeyboardInterrupt"), ("texthead.commands.encoders", "ImportError")]
 )

@@ -29,19 +29,6 @@ def test_a_server_forks_the_processes() -> None:
     assert {fact.pid for fact in facts(0)} == {os.getpid()}
 
 
-@pytest.mark.slow
-def test_a_temporary_folder_with_a_long_name(tmp_path: Path) -> None:
-    """Longer than the address of a socket may be; texthead's own temporary files stay there."""
-    folder = tmp_path / ("long" * 30)
-    folder.mkdir()
-    code = "import facts, tempfile; print(len(facts.facts(2)), tempfile.mkdtemp())"
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=paths, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    count, made = done.stdout.split()
-    assert (count, Path(made).parent) == ("4", folder)
-
-
 def test_exit_waits_for_feeder_threads() -> None:
     done, never = threading.Event(), threading.Event()
 

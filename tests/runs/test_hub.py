@@ -157,7 +157,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_a_run_asks_before_its_encoder_is_downloaded(strange, looked_up, works, refused, tmp_path):
     picture = write_image(tmp_path / "a.png", "red")
     works("predict", strange, picture)
-    parts = ("hf:me/clip", f"{constants.ENDPOINT}/me/clip", "th.load_run(RUN, allow_download=True)")
+    parts = ("hf:me/clip", "th.load_run(RUN, allow_download=True)")
     refused(parts, "predict", strange, picture, "--classes", "a kite, a bird")
     for ask in (lambda: load_run(strange).encoder().encode_text(["a kite"]), lambda: load_run(strange).mixed(0.5)):
         with refuses(EncoderError, "allow_download"):
@@ -169,7 +169,7 @@ OPENCLIP = ("openclip:ViT-B-32/openai", "openclip:hf-hub:me/clip")
 
 
 @pytest.mark.parametrize("source", [*OPENCLIP, "timm:resnet18", "timm:gcvit_base.in1k", "hf:me/clip", "hf:me/clip@v1"])
-def test_missing_encoders_named_with_location(source, monkeypatch, tmp_path):
+def test_missing_encoders_are_named(source, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with refuses(EncoderError, source, "allow_download"):

@@ -193,7 +193,7 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
         ("recipe.json", lambda v: v["head"].update(type="OtherHead"), ["OtherHead"]),
         ("classes.json", lambda v: v.pop("classes"), ["classes"]),
         ("classes.json", lambda v: v["classes"].pop(), ["head.weight"]),
-        ("classes.json", lambda v: v["classes"][0].update(label=""), ["classes.json", "no visible character"]),
+        ("classes.json", lambda v: v["classes"][0].update(label=""), ["classes.json", "visible text"]),
         ("split.json", lambda v: v["held_out"].append(3), ["held_out", "list of texts"]),
         ("split.json", lambda v: v["held_out_groups"].append("a"), ["held_out_groups", "values"]),
         ("split.json", lambda v: v.pop("train"), ["train"]),

@@ -10,7 +10,7 @@ outputs      checks of output paths before a command runs
 status_line  progress on a terminal
 score_table  the scores of a run, and those of the baselines of a trained one
 signals      make SIGTERM and SIGHUP end the program as Ctrl-C does
-system       streams, imports, child processes, and errors of the operating system
+system       streams, threads, child processes, and errors of the operating system
 model        the model of a command
 """
 

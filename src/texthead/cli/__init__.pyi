@@ -10,5 +10,4 @@ from .options import default_workers as default_workers
 from .outputs import check_out_file as check_out_file
 from .outputs import check_outputs as check_outputs
 from .parser import argument as argument
-from .parser import extra as extra
 from .parser import option as option

@@ -1,9 +1,10 @@
 """The command line: find a command by its name and run it. Commands import torch when they run, not for their help."""
 
+import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import partial
@@ -14,10 +15,9 @@ from typing import Any
 from texthead.cli import parser, system
 from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.cli.signals import Ending, ended_by_signals
-from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, line_of, printable
+from texthead.errors import DataError, RunError, TextheadError, did_you_mean, line_of
 from texthead.extensions import Extension, find
 from texthead.extras import extra_of, missing
-from texthead.media.limits import watch
 from texthead.parallel.startup import keep_freed_memory
 
 # In the order of `texthead --help`.
@@ -134,11 +134,8 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
     from texthead.cli.console import console
     from texthead.cli.outputs import check_outputs
 
-    size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdecimal():
-        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
-    group = nullcontext()
-    if int(size) > 1:
+    size, group = os.environ.get("WORLD_SIZE", "1"), nullcontext()
+    if size != "1":
         if "LOCAL_RANK" not in os.environ:
             why = "LOCAL_RANK is not set, so each process would do all the work alone"
             raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
@@ -150,24 +147,17 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with group, console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
-        built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
+        built = parser.build(command, values)
         check_outputs(built)
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         return built() or 0
 
 
-def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:
-    """Return the message of an interrupted command; it says how to resume a training that has begun."""
-    begun = name == "train" and values is not None and (Path(values["out"]) / "recipe.json").is_file()
-    data = f"`texthead train {values['data']} --out {values['out']} --resume`" if values and begun else ""
-    return printable(f"texthead: interrupted{f'; {data} continues' if data else ''}")
-
-
-def _stuck(error: MediaError) -> None:
-    """End the process, in which a library does not return."""
-    parser.print_error(printable(str(error)))
-    os._exit(2)
+def _interrupted(run: str = "") -> str:
+    """Return the message of an interrupted command; it says how to resume the training of a run that has begun."""
+    begun = run and (Path(run) / "recipe.json").is_file()
+    return f"texthead: interrupted{'; the same command with --resume continues' if begun else ''}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,14 +172,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Apple's GPU lacks some operations, which the CPU then computes.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         system.limit_openmp_spinning()
-        system.freeze_imports()
+        # Collections find nothing to free while modules are imported, and are a third of the time of `import torch`.
+        gc.set_threshold(100_000, 50, 100)
     system.prepare_streams()
     set_active_commands()
     with ended_by_signals(_interrupted) as ending:
         try:
-            system.check_process()
-            if argv is None:
-                watch(_stuck)
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code
@@ -197,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return system.broken_pipe_code()
         except BaseException as error:
             # Interrupted code, processes that end and installed packages can raise anything.
-            if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
+            if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     system.end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -212,11 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 remedy = "use a smaller `batch` or `size`, fewer `frames`, or less data"
                 line = f"not enough memory ({line_of(error)}); {remedy}"
             elif not isinstance(error, TextheadError | OSError):
-                package = system.package_of(error)
-                if package is None or sys.flags.dev_mode:
-                    raise
-                problem = line_of(error, kind=True)
-                line = f"package {package} failed ({problem}); `python -X dev -m texthead` shows where"
+                raise
             parser.print_error(" ".join(with_flags(line).split()))
             return 2
 
@@ -242,11 +226,11 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if values.get("print_recipe"):
         from texthead.cli.recipe_file import recipe_text
 
-        print(recipe_text(command.from_values({"data": "", "out": "", **values}).chosen), end="")
+        print(recipe_text(parser.build(command, {"data": "", "out": "", **values}).chosen), end="")
         return 0
     parser.check_required(command, values)
     set_active_commands(lambda: command, lambda: command_of("train"))
-    ending.line = partial(_interrupted, name, values)
+    ending.line = partial(_interrupted, values["out"] if name == "train" else "")
     return _run(name, command, values)
 
 

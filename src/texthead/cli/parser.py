@@ -80,11 +80,6 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def extra(default: Any = dataclasses.MISSING) -> Any:
-    """Return a field that is not an option, with a function for its default; `build` takes it by name."""
-    return dataclasses.field(default_factory=default, metadata={"extra": True})
-
-
 # ---- one option
 
 
@@ -198,7 +193,7 @@ _LAST = ("device", "workers", "skip_unreadable")
 def options_of(command: type) -> list[Option]:
     """Return the options of a command in the order of its help: arguments, its own, then those of its base classes."""
     hints, texts = get_type_hints(command, include_extras=True), texts_of(command)
-    fields = [field for field in dataclasses.fields(command) if not field.metadata.get("extra")]
+    fields = dataclasses.fields(command)
     arguments = [field.name for field in fields if field.metadata.get("positional")]
     own_first = [name for kind in command.__mro__ for name in inspect.get_annotations(kind)]
     order = [*arguments, *(name for name in own_first if name not in _LAST), *_LAST]
@@ -335,9 +330,7 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
             name, key = flag.lstrip("-"), flag.lstrip("-").replace("-", "_")
             after = words[words.index(unknown[0]) + 1 :][:1]
             value = value or next((word for word in after if not word.startswith("--")), "VALUE")
-            if meant := getattr(command, "ELSEWHERE", {}).get(flag):
-                line += f": did you mean {meant}?"
-            elif "--set" in flags and key in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
+            if "--set" in flags and key in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
                 line += f": did you mean --set {key}={value}?"
             else:
                 near = did_you_mean(name, [each.lstrip("-") for each in flags if each.startswith("--")])
@@ -351,8 +344,7 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
 
 def values_of(command: Any) -> dict[str, Any]:
     """Return the options of a command with their values."""
-    fields = (field for field in dataclasses.fields(command) if not field.metadata.get("extra"))
-    return {field.name.removesuffix("_"): getattr(command, field.name) for field in fields}
+    return {field.name.removesuffix("_"): getattr(command, field.name) for field in dataclasses.fields(command)}
 
 
 def check_required(command: type, values: Mapping[str, Any]) -> None:
@@ -363,21 +355,17 @@ def check_required(command: type, values: Mapping[str, Any]) -> None:
             raise DataError(f"{name} needs {each.label} (see texthead {name} --help)")
 
 
-def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
-    """Return the command with its options; those without a value have their defaults.
-
-    Args:
-        more: fields that are not options.
-    """
+def build(command: type, values: Mapping[str, Any]) -> Any:
+    """Return the command with its options; those without a value have their defaults."""
     fields = {}
     for field in dataclasses.fields(command):
         name = field.name.removesuffix("_")
-        if name in values and field.name not in more:
+        if name in values:
             read, value = field.metadata.get("read"), values[name]
             if read and value is not None:
                 value = [read(each) for each in value] if isinstance(value, list) else read(value)
             fields[field.name] = value
-    return command(**fields, **more)
+    return command(**fields)
 
 
 def print_error(line: str) -> None:

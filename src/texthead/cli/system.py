@@ -1,17 +1,14 @@
-"""The process of a command: its streams, its imports, its child processes, and errors of the operating system."""
+"""The process of a command: its streams, threads, child processes, and errors of the operating system."""
 
-import atexit
 import codecs
 import errno
-import gc
 import json
 import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
 
-from texthead.errors import RunError, printable, raising
-from texthead.extensions import KINDS, OURS, find
+from texthead.errors import printable
 from texthead.platform import START_METHOD, kill
 
 
@@ -32,15 +29,6 @@ def prepare_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
         elif name != "stdin" and isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="texthead.escaped")
-
-
-def check_process() -> None:
-    """Raise RunError if libraries will fail: docstrings are dropped, or the current folder is gone."""
-    if sys.flags.optimize > 1:
-        why = "drops the docstrings that the help and the library transformers need"
-        raise RunError(f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: remove it, or use -O or 1")
-    with raising(RunError, "the current folder cannot be used", "change to another"):
-        Path.cwd()
 
 
 # Remedies for errors of the operating system.
@@ -88,24 +76,6 @@ def limit_openmp_spinning() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def freeze_imports() -> None:
-    """Keep imported modules out of garbage collections, which are a third of the time of `import torch`.
-
-    A full collection goes through all objects, and finds none of a module's to free. So while modules are being
-    imported, all objects are frozen instead, that is, left out of this collection and the following ones.
-    """
-    imported = 0
-
-    def freeze(phase: str, about: dict[str, int]) -> None:
-        nonlocal imported
-        if phase == "start" and about["generation"] == 2 and len(sys.modules) >= imported + 20:
-            gc.freeze()
-            imported = len(sys.modules)
-
-    gc.callbacks.append(freeze)
-    atexit.register(gc.freeze)  # The last collection is at the end of the program.
-
-
 def end_processes() -> None:
     """Kill the fork server and all child processes of `multiprocessing`, when this process ends.
 
@@ -120,13 +90,3 @@ def end_processes() -> None:
         processes.insert(0, getattr(forkserver._forkserver, "_forkserver_pid", None))  # pyright: ignore
     for process in filter(None, processes):
         kill(process)
-
-
-def package_of(error: BaseException) -> str | None:
-    """Return the installed package whose code raised an error, if it has entry points of texthead's; else None."""
-    from traceback import walk_tb
-
-    entries = [entry for kind in KINDS for entry in find(f"{OURS}.{kind}").values() if not entry.ours]
-    packages = {entry.value.partition(":")[0].partition(".")[0]: entry.package for entry in entries}
-    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
-    return next((packages[module] for module in reversed(modules) if module in packages), None)

@@ -2,29 +2,25 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli import console
 from texthead.cli.options import ReadingOptions, TrainingData, common, default_workers
-from texthead.cli.parser import build, extra, option, values_of
+from texthead.cli.parser import option
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
-from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
+from texthead.errors import DataError, NonNegativeInt, Share
 from texthead.extras import check_extra, is_installed, missing
-from texthead.files import read_json, unused
-from texthead.media.addresses import address
-from texthead.recipes import RECIPES, Recipe, named
+from texthead.files import unused
+from texthead.recipes import named
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
     from texthead.prediction.run import Run
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
-
-# Options that --resume reads from the run folder.
-SAVED = ("val", "held_out", "k", "classes", "unlabelled", "encoder", "text", "head", "skip_unreadable")
 
 # Recipe values that a head on frozen features uses, too.
 FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
@@ -47,7 +43,7 @@ class Train(TrainingData, ReadingOptions):
         set: change a value of the recipe, e.g. epochs=20; repeatable
         print_recipe: print the recipe as a YAML file, and exit
         seed: random seed
-        resume: continue a run that was stopped
+        resume: continue a run that was stopped, with the options that it was started with
     """
 
     SECTIONS: ClassVar = {
@@ -56,8 +52,6 @@ class Train(TrainingData, ReadingOptions):
         "fine-tuning": ("tune", "head", "recipe", "set", "print_recipe"),
         "running": ("out", "seed", "resume", "device", "workers", "skip_unreadable", "quiet", "verbose", "json"),
     }
-    # Options that people look for here.
-    ELSEWHERE: ClassVar = {"--method": "texthead compare", "--test": "--val"}
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
@@ -73,20 +67,16 @@ class Train(TrainingData, ReadingOptions):
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
     encoder: str = common("encoder")
-    chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> "Train":
-        """Return the command; with --resume, options that are not in `values` are read from the run folder."""
-        values = dict(values)
-        if values.get("resume"):
-            values |= _resumed(Path(values["out"]), values)
-        chosen = values.pop("chosen", None) or choose_recipe(values.get("recipe", "small"), values.get("set", ()))
-        changes = {key: values[key] for key in ("seed", "tune") if values.get(key) is not None}
+    @cached_property
+    def chosen(self) -> ChosenRecipe:
+        """The recipe, with the changes of the command line."""
+        chosen = choose_recipe(self.recipe, self.set)
+        changes = {key: value for key in ("seed", "tune") if (value := getattr(self, key)) is not None}
         for key, value in changes.items():
             if chosen.values.get(key, value) != value:
                 raise DataError(f"--{key} {value}: the recipe sets {key}={chosen.values[key]}; remove one of the two")
-        return build(cls, values, chosen=chosen._replace(values={**chosen.values, **changes}))
+        return chosen._replace(values={**chosen.values, **changes})
 
     @property
     def fine_tunes(self) -> bool:
@@ -109,11 +99,12 @@ class Train(TrainingData, ReadingOptions):
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         named("head", self.head)
+        options = self.loop_options  # Reads the recipe.
         super().check()
         check_out(Path(self.out), resume=self.resume)
-        if self.loop_options and not self.fine_tunes:
+        if options and not self.fine_tunes:
             raise DataError(
-                f"{self.loop_options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
+                f"{options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
                 "as it is; or remove it"
             )
         if self.unlabelled and self.fine_tunes:
@@ -137,17 +128,10 @@ class Train(TrainingData, ReadingOptions):
         if self.val is not None:
             dataset = dataset.with_validation(read_dataset(self.val))
         console.status(f"loading the encoder {self.encoder}")
-        saved = {key: value for key, value in values_of(self).items() if key in SAVED}
         run = train(
             dataset,
             self.out,
-            EncoderOptions(
-                self.encoder,
-                text=self.text,
-                device=self.pick_device(),
-                # On resuming, the run folder names the encoder, and the run may be someone else's.
-                allow_download=not self.resume,
-            ),
+            EncoderOptions(self.encoder, text=self.text, device=self.pick_device()),
             classes=self.classes,
             k=self.k,
             held_out=self.held_out,
@@ -159,7 +143,7 @@ class Train(TrainingData, ReadingOptions):
             reading=self.reading(dataset.paths, True),
             workers=default_workers(wanted=self.workers),
             resume=self.resume,
-            command={**saved, "chosen": [self.chosen.name, self.chosen.values]},
+            command={"text": self.text, "k": self.k, "held_out": self.held_out},
             planned=self._say_plan,
             reporter=replace(console.reporter, say=_say),
         )
@@ -235,40 +219,3 @@ def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
 # Labels a class from which on fine-tuning gained on two of five data sets (BENCHMARKS.md, "Fine-tuning or a frozen
 # encoder"), and a score that leaves little to gain.
 MANY, NEARLY_ALL = 16, 97.0
-
-
-def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that the run was started with, after comparing the given ones with them.
-
-    Raises:
-        RunError: no run to resume, one that was started from Python or has no training loop, damaged options in the
-            run folder, or a given option that differs.
-    """
-    from texthead.runs.folder import check_resumable
-
-    check_resumable(out)
-    file = out / "recipe.json"
-    saved = read_json(file).get("command")
-    if not isinstance(saved, dict):
-        raise RunError(
-            f"{out}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
-            "in the latter case use `fine_tune(..., resume=True)`"
-        )
-    for key in saved.keys() & given.keys():
-        if key != "skip_unreadable" and given[key] != saved[key]:
-            raise RunError(f"{out}: was started with `{key}` {saved[key]}, not {given[key]}: remove `{key}` to resume")
-        saved[key] = given[key]
-    try:
-        for key in ("val", "unlabelled"):
-            if address(str(saved.get(key))):
-                raise DataError(f"{key} {saved[key]} is an address, which a run may not name; download its files")
-        name, changes = saved.pop("chosen")
-        chosen = ChosenRecipe(name, check_types(Recipe, changes))
-        RECIPES[name](**{**changes, **chosen.values})  # Refuses unknown keys and values out of range.
-        options = check_types(Train, saved)
-    except (TextheadError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
-    for key, value in choose_recipe(name, given.get("set", ())).values.items():
-        if (key, value) not in chosen.values.items():
-            raise RunError(f"{out}: was started without --set {key}={value}: remove it to resume")
-    return {**options, "chosen": chosen}

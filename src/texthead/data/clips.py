@@ -1,9 +1,8 @@
 """Datasets for the data loaders: training clips, views of test clips, cached training features."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,31 +78,6 @@ def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size 
         crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
     # Order: all crops of the first clip, then those of the second, and so on.
     return crops.unflatten(1, (-1, frames)).transpose(0, 1).flatten(0, 1)
-
-
-# Items whose features are joined.
-_BLOCK = 1000
-
-
-class FrameBank(Sequence):
-    """The frame features of many items, joined: a tensor for each would take a kilobyte more.
-
-    Args:
-        rows: the features of each item, of any number of frames.
-    """
-
-    def __init__(self, rows: Iterable[Float[Tensor, "frames dim"]]):
-        waiting = iter(rows)
-        self._blocks: list[tuple[Tensor, np.ndarray]] = []
-        while block := [*islice(waiting, _BLOCK)]:
-            self._blocks.append((torch.cat(block), np.cumsum([0, *map(len, block)])))
-
-    def __len__(self) -> int:
-        return sum(len(starts) - 1 for _, starts in self._blocks)
-
-    def __getitem__(self, position: int) -> Float[Tensor, "frames dim"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        features, starts = self._blocks[position // _BLOCK]
-        return features[starts[position % _BLOCK] : starts[position % _BLOCK + 1]]
 
 
 class TrainFeatures(torch.utils.data.Dataset):

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from texthead.data import splits
 from texthead.data.labels import Targets, Task, join_labels
 from texthead.errors import DataError, in_quotes, listed, naming, plural
-from texthead.media.paths import MediaPath, fingerprints, spans_by_file
+from texthead.media.paths import MediaPath, fingerprints, parts_by_times, spans_by_file
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -222,15 +222,10 @@ class Dataset:
         chosen = {position for position in chosen if groups[position] not in needed}
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
-            # Copies of a file stay together too.
-            unit = "group" if len(set(groups)) < len(groups) else "item"
-            pairs = {(name, group) for own, group in zip(sets, groups, strict=True) for name in own}
-            most = max(Counter(name for name, _ in pairs if name in alone).values())
-            what = f"only one {unit}" if most == 1 else f"no {unit} that can be held out"
-            lack = f"{what} (the first: {alone[0]!r})"
+            lack = f"no item or group that can be held out (the first: {alone[0]!r})"
             if not chosen:
-                rest = f"add {unit}s, add a column 'split', or train on all (`held_out=0`)"
-                raise DataError(f"no items can be held out: every class has {lack}; {rest}")
+                rest = "add items, add a column 'split', or train on all (`held_out=0`)"
+                raise DataError(f"every class has {lack}; {rest}")
             notes.append(f"{len(alone)} of {len(self.classes)} classes have {lack}: used for training, not scored")
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         return replace(self, items=tuple(items), notes=tuple(notes))
@@ -290,7 +285,12 @@ class Dataset:
         notes = [*self.notes, *(line for line in other.notes if line not in self.notes)]
         contents = set(fingerprints([item.path for item in self.items])) - {""}
         prints = fingerprints([item.path for item in other.items])
-        new = [position for position, content in enumerate(prints) if content not in contents]
+        parts = parts_by_times(self.paths)
+        new = [
+            position
+            for position, (item, content) in enumerate(zip(other.items, prints, strict=True))
+            if content not in contents and not item.media.shares_copied_frames(parts, contents)
+        ]
         total, copies = len(other), sorted(set(range(len(other))) - set(new))
         if copies:
             message = f"{other.source}: {len(copies)} of {total} items are copies of training items"

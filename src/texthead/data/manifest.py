@@ -15,7 +15,6 @@ from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, split_labels
 from texthead.data.published_lists import path_end
 from texthead.errors import DataError, naming, raising
-from texthead.files import check_lines
 from texthead.media.paths import MediaPath, Span
 
 # What separates the columns of a table by its suffix.
@@ -23,10 +22,6 @@ SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
 # The known columns of a manifest.
 ROW_COLUMNS = ("path", "label", "labels", "split", "group", "start", "end")
-
-_SEVERAL_LABELS = "; for multi-label data, a column 'labels' such as 'dog; frisbee'"
-
-_OWN_NAMES = "; a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
 
 # What surrogateescape reads bytes as that are not UTF-8.
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -47,8 +42,7 @@ def read_manifest(
         DataError: the table or a row breaks a rule, or a file has no label though the column is called `label`.
     """
     path, end = Path(source), path_end(frame_template, suffix)
-    with raising(DataError, f"{path}: cannot be read", "split it up, or predict with `texthead bulk`, row by row"):
-        check_lines(path)
+    with raising(DataError, f"{path}: cannot be read", "check the path and its permissions"):
         header, _ = _header(path, columns)
     column = "labels" if "labels" in header else "label"
     if {"label", "labels"} <= {*header}:
@@ -148,8 +142,9 @@ def manifest_rows(path: Path, needed: Sequence[str], names: Mapping[str, str] = 
         if missing:
             name = sorted(missing)[0]
             problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
-            rule = f"the first line must name {named}, with {delimiter!r} between columns"
-            raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
+            rule = f"the first line must name {named} (or 'labels', for several), with {delimiter!r} between columns"
+            other = "a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
+            raise DataError(f"{path}: {problem}; {rule}; {other}")
         reader = csv.DictReader(file, columns, delimiter=delimiter, strict=True)
         for number, row in enumerate(reader):
             problem = ""

@@ -252,21 +252,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if not dataset.classes:
         raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
-    # Tables and lists strip the blanks around a name; other sources do not.
-    if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
-        counts = Counter(name.strip() for name in dataset.classes)
-        dataset = _renamed(dataset, blanks)
-        if joined := sorted(name for name, count in counts.items() if count > 1):
-            note = f"{dataset.source}: folders of class {listed(joined)} differ by blanks only and are joined"
-            dataset = replace(dataset, notes=(*dataset.notes, note))
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
-        own = [item for item in dataset.items if os.path.normpath(item.path) == path]
-        labels = ", ".join(sorted({item.label for item in own}))
-        where = "" if len({(item.split, item.group) for item in own}) == 1 else ", in different splits or groups"
-        joined = "; ".join(sorted({item.label for item in own}))
-        remedy = f"list it once{'' if ', ' not in labels else f', with all its labels in one cell: {joined!r}'}"
-        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels}){where}; {remedy}")
+        labels = "; ".join(sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path}))
+        remedy = "list it once, in one split, with all its labels in one cell"
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels!r}); {remedy}")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
         count = f"{without} of {len(dataset)} items have no split"

@@ -20,19 +20,8 @@ from texthead.recipes import Along, Recipe, named
 
 _Clip = UInt8[Tensor, "frames 3 height width"]
 
-# Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
-# margin.
-_SCALES = (1, 0.875, 0.75, 0.66)
-_PLACES = (
-    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
-    *((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)),
-)
-
 # Luma weights of red, green and blue in ITU-R BT.601, as in Pillow and torchvision.
 _LUMA = (0.299, 0.587, 0.114)
-
-# From this many pixels on (a 4K frame), channels are scaled one by one to save memory.
-_LARGE = 2**23
 
 # Limits of width / height of a box, and the share of gray clips in the published code.
 _RATIOS = {"resized": (3 / 4, 4 / 3), "text4vis": (3 / 4, 4 / 3), "square": (1.0, 1.0)}
@@ -57,13 +46,11 @@ def augment(
     `crop` "random": the short side is scaled to `pixels.resize`, then a box of `pixels.size` is cut at random (Sec.
     4.1). "resized": a box with a fraction `area` of the frame and width / height within 3/4 to 4/3 (or transposed) is
     cut from the frame and scaled to `size`; "square": width equals height; "text4vis": the box is scaled bilinearly,
-    and a fifth of the clips are gray. "multi-scale": as the latter, but the short side is scaled to `resize`, and each
-    side of the box is one of four fractions of it (equal or adjacent ones), at one of 13 positions.
+    and a fifth of the clips are gray.
     `augment` comes first, such as RandAugment (Cubuk et al. 2020). Each call takes the same number of draws from `rng`,
     so that a generator shared by several clips stays in step.
 
-    Source: Sec. 4.1 for "random"; the published code for "text4vis" (how area, shape and position are drawn) and for
-    "multi-scale" (its crop for Something-Something).
+    Source: Sec. 4.1 for "random"; the published code for "text4vis" (how area, shape and position are drawn).
     Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That resamples twice
     and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). `augment` gets frames scaled to `resize`, not
     full-size ones.
@@ -77,14 +64,12 @@ def augment(
             frames = change(frames, rng, frame_rng or rng.spawn(1)[0])
     attempts = rng.random((_ATTEMPTS, 3))
     across, down, flip, gray = rng.random(4)
-    if recipe.crop in ("resized", "square", "text4vis"):
+    if recipe.crop == "random":
+        clip = _cut(_short_side(frames, pixels.resize, pixels.interpolation), size, size, across, down)
+    else:
         width, height = _box_size(frames.shape[-1], frames.shape[-2], recipe, attempts)
         clip = _cut(frames, width, height, across, down)
-    else:
-        clip = _short_side(frames, pixels.resize, pixels.interpolation)
-        many = recipe.crop == "multi-scale"
-        clip = _multi_scale(clip, size, across, down) if many else _cut(clip, size, size, across, down)
-    published = recipe.crop in ("text4vis", "multi-scale")
+    published = recipe.crop == "text4vis"
     clip = _scale(clip, (size, size), "bilinear" if published else pixels.interpolation)
     if flip < recipe.flip:
         clip = clip.flip(-1)
@@ -157,27 +142,6 @@ def _cut(
     return frames[..., y : y + height, x : x + width]
 
 
-def _multi_scale(
-    frames: _Clip, size: int, across: float, down: float
-) -> UInt8[Tensor, "frames 3 box_height box_width"]:
-    """Return a box with one of ten shapes, chosen by `across`, at one of 13 positions, chosen by `down`.
-
-    Sides within two pixels of `size` are set to `size`.
-
-    Worked example, a frame of 320x240: the sides are 240, 210, 180 and 158; a shape pairs a side with itself or an
-    adjacent one.
-    """
-    height, width = frames.shape[-2:]
-    sides = [int(min(height, width) * scale) for scale in _SCALES]
-    sides = [size if abs(side - size) < 3 else side for side in sides]
-    indices = range(len(sides))
-    shapes = [(sides[i], sides[j]) for i in indices for j in indices if abs(i - j) <= 1]
-    box_height, box_width = shapes[int(across * len(shapes))]
-    x, y = _PLACES[int(down * len(_PLACES))]
-    left, top = x * ((width - box_width) // 4), y * ((height - box_height) // 4)
-    return frames[..., top : top + box_height, left : left + box_width]
-
-
 def rand_augment(frames: _Clip, rng: np.random.Generator, _: np.random.Generator) -> _Clip:
     """Return the clip after torchvision's RandAugment, two operations of strength 9, drawn once for all frames."""
     from torchvision.transforms import v2
@@ -216,10 +180,6 @@ def _scale(
     frames = frames.contiguous(memory_format=torch.channels_last)
     if antialias:
         return interpolate(frames, size, mode=interpolation, antialias=True)
-    if frames[:, :1].numel() > _LARGE and frames.shape[1] > 1:
-        # Doubles take eight times the memory, so scale a large frame one channel at a time.
-        channels = [_scale(channel, size, interpolation, antialias) for channel in frames.split(1, dim=1)]
-        return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
     # Interpolate between the 4 or 16 nearest pixels, as OpenCV does. Doubles are rounded first to six digits, so that
     # a half is one for whoever computes it, and its sum may have any order; in uint8 or float32 that decides the pixel.
     doubles = interpolate(frames.double(), size, mode=interpolation, antialias=False)

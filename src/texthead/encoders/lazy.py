@@ -45,7 +45,7 @@ class LazyVisualEncoder(VisualEncoder):
 
     digest: str | None
 
-    def __init__(self, spec: VisualSpec, build: Callable[[], nn.Module], digest: str, weights: Path | None = None):
+    def __init__(self, spec: VisualSpec, build: Callable[[], nn.Module], digest: str, weights: Path):
         super().__init__(nn.Identity(), spec)
         self.__dict__["_modules"].clear()
         self.digest = digest
@@ -70,6 +70,17 @@ class LazyVisualEncoder(VisualEncoder):
     def __getstate__(self) -> dict[str, Any]:
         self._ensure_built()  # A copy has a network of its own.
         return self.__dict__
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return the state, from the file if the network is not built and the file is there."""
+        destination, prefix = options.get("destination", {}), options.get("prefix", "")
+        if self._build is not None and self.mean.type() == "torch.FloatTensor":
+            with suppress(OSError, SafetensorError):
+                saved = load_file(self._weights)
+                own = {prefix + key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
+                destination.update(own)
+                return destination
+        return super().state_dict(*args, **options)
 
     def _ensure_built(self) -> None:
         """Build the network if it is not built yet."""
@@ -131,26 +142,10 @@ class LazyEncoder(Encoder):
         return rows
 
 
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a model in any order; a lazy encoder in it is not built if a file has its weights."""
-    if (
-        isinstance(model, LazyVisualEncoder)
-        and model._weights
-        and model._build
-        and model.mean.type() == "torch.FloatTensor"
-    ):
-        with suppress(OSError, SafetensorError):
-            saved = load_file(model._weights)
-            return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
-    if isinstance(model, LazyVisualEncoder) or not isinstance(getattr(model, "visual", None), LazyVisualEncoder):
-        return model.state_dict()
-    return {f"{name}.{key}": each for name, child in model.named_children() for key, each in state_of(child).items()}
-
-
 def weights_key(model: nn.Module, about: str) -> str:
     """Return a digest of a model's weights and of the description `about`."""
     digest = hashlib.sha256(about.encode())
-    for name, tensor in sorted(state_of(model).items()):
+    for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
@@ -163,12 +158,7 @@ def weights_digest(visual: VisualEncoder) -> str:
 
 
 def store_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:
-    """Store the digest of the weights in these files for `stored_metadata`; it is valid until a file changes.
-
-    Args:
-        source: the source of the encoder, if the files do not tell it.
-        about: further values, for `stored_metadata`.
-    """
+    """Store the digest of the weights in these files, and what else is known, for `stored_metadata`."""
     with suppress(RunError, OSError):
         write_json(_digest_file(files, source), {"files": _stamps(files), "weights": digest, **about})
 

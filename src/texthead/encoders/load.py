@@ -83,13 +83,13 @@ def load_encoder(
         load = partial(load_encoder, source, keep_text=keep_text, allow_download=allow_download)
         return _lazy(source, load, keep_text=keep_text)
     extension, module, rest = _resolve(source)
-    block = partial(downloads, source, partial(_location, source), allowed=allow_download)
+    block = partial(downloads, source, allowed=allow_download)
     with block(), extension.errors():
         encoder = module.load(rest)
         if not extension.ours:
             _check_package(encoder, source)
     if text is not None:
-        block = partial(downloads, text, partial(_location, text), allowed=allow_download)
+        block = partial(downloads, text, allowed=allow_download)
         with block():
             encoder = pair(encoder, text, text_map=text_map, prompts=prompts)
     if encoder.load_text is not None:
@@ -244,14 +244,3 @@ def _check_package(encoder: Any, source: str) -> None:
             f"'{source}': its network returns {tuple(features.shape)} for one input, but by its spec (dim={spec.dim}, "
             f"grid={spec.grid}) it must be {expected}; correct one of them"
         )
-
-
-def _location(source: str) -> str:
-    """Return where the weights of a source are published: a URL, or a package."""
-    from huggingface_hub import constants
-
-    prefix, _, rest = source.partition(":")
-    extension = find(ENCODER_GROUP, BUILT_IN).get("hf" if prefix == "text" else prefix)
-    function = getattr(extension.load(), "location", None) if extension and extension.ours else None
-    location = function(rest) if function else f"package {prefix}"
-    return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, TextEncoder, build_visual
-from texthead.encoders.lazy import store_digest, stored_metadata
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError, RunError, reason
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
+from texthead.media.paths import MediaPath
 from texthead.parallel.progress import step_bar
 from texthead.text.label_files import imagenet_texts
 
@@ -203,18 +203,16 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
     Raises:
         EncoderError: the cache cannot be written, or its file is damaged.
     """
-    # The texts are timm's, and to import it takes longer than all else here.
+    # The texts are timm's, which takes longer to import than all else here.
     timm = find_spec("timm")
     files = [Path(timm.origin), weights] if timm and timm.origin else [weights]
-    if (texts := stored_metadata(files, "ImageNet's texts").get("weights")) is None:
-        texts = texts_digest(weights)
-        store_digest(files, texts, "ImageNet's texts")
-    name = hashlib.sha256(f"bridge 2 {_GAMMA} {_RIDGE} {texts}".encode() + rows.numpy().tobytes()).hexdigest()[:32]
+    about = f"bridge 3 {_GAMMA} {_RIDGE} {[(str(file), MediaPath(file).stamp()) for file in files]}"
+    name = hashlib.sha256(about.encode() + rows.numpy().tobytes()).hexdigest()[:32]
     path = cache_dir() / "bridge" / f"{name}.safetensors"
     try:
         if path.is_file():
             return Bridge(**load_file(path))
-        bridge = fit_bridge(embedded_texts(texts) or _views(words, imagenet_texts()), rows)
+        bridge = fit_bridge(embedded_texts(texts_digest(weights)) or _views(words, imagenet_texts()), rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
     except (OSError, TypeError, SafetensorError, RunError) as error:

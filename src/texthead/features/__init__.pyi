@@ -1,7 +1,6 @@
 """The public names of the package, imported on first use."""
 
 from .cache import software_key as software_key
-from .cache import weights_key as weights_key
 from .clips import encode as encode
 from .engine import Engine as Engine
 from .engine import quiet as quiet

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import VisualEncoder
-from texthead.encoders.lazy import weights_key
+from texthead.encoders.lazy import weights_digest
 from texthead.errors import MediaError, TextheadError, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import version
@@ -27,7 +27,7 @@ from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 
 # The end of the files' names, with the number of the tables' form.
-_SUFFIX = ".3.sqlite"
+_SUFFIX = ".4.sqlite"
 
 # Raise it if the same files and weights give other features, since decoding or resizing changed.
 _FEATURES_FORMAT = 2
@@ -45,7 +45,7 @@ _TABLES = {
 }
 
 # Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
-AS_PICTURE = " as a picture"
+AS_PICTURE = " as an image"
 
 
 class FeatureCache:
@@ -214,4 +214,5 @@ def software_key() -> str:
 def encoder_key(visual: VisualEncoder, pixels: Pixels, views: Views = Views()) -> str:
     """Return a digest of weights, architecture and preprocessing: the key of an encoder's feature cache."""
     crops = (views.crops, views.along) if views.crops > 1 else ()
-    return weights_key(visual, repr((visual.spec, pixels, *crops)))
+    about = repr((weights_digest(visual), pixels, *crops))
+    return hashlib.sha256(about.encode()).hexdigest()[:32]

@@ -256,7 +256,7 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
             if with_stats and media.kind == "image":
                 picture = frames[0].permute(1, 2, 0).numpy()
                 size = media.shape or picture.shape[:2]
-                stats = ImageStats.from_frame(picture, size, turned=media.turned).to_bytes()
+                stats = ImageStats.from_frame(picture, size).to_bytes()
             return view_crops(frames, pixels, views.crops, views.along)
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))

@@ -3,21 +3,20 @@
 eager        the encoder in plain torch
 onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU; `onnxruntime:cuda` runs it on a GPU
 
-`auto` chooses onnxruntime on a CPU if there are enough frames to pay for the graph and the graph reproduces the
-encoder's features, else eager. The graph is stored, with the result of the comparison, in the folder `engines` of
-`cache_dir()`.
+`auto` chooses onnxruntime on a CPU if there is a graph, or enough frames to pay for one, and the graph reproduces the
+encoder's features, else eager. The graph is stored in the folder `engines` of `cache_dir()`.
 """
 
 import hashlib
 import io
 import logging
+import math
 import os
 import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import VisualEncoder
-from texthead.encoders.lazy import LazyVisualEncoder, weights_digest
+from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
 from texthead.extras import version
-from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
+from texthead.files import cache_dir, replacing
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
@@ -42,14 +41,10 @@ EXACT = 1e-6
 # The packages whose code computes features in plain torch.
 NETWORKS = ("torch", "timm", "open_clip_torch", "transformers")
 
-# Minimum number of frames, plus frames per million weights: to look for a stored graph and open it (for ViT-B/32 this
-# costs 1.4 CPU-s and saves 0.024 per frame); to export one.
-_LOOK, _MAKE = (24, 1), (256, 4)
-
 # Total size of stored graphs in bytes; the least recently used are removed first.
 _MAX_BYTES_KEPT = 2**30
 
-_FORMAT = 1
+_FORMAT = 2
 
 # Engine -> onnxruntime's execution provider, its options for float32, and the package that has it.
 PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
@@ -115,40 +110,34 @@ class Engine:
         return self._encode(frames)
 
     def _choose(self, frames: Tensor) -> Encode:
-        visual, engine, automatic = self._visual, self._wanted, self._wanted == "auto"
-        if not isinstance(visual, VisualEncoder) or engine == "eager":
+        visual, automatic = self._visual, self._wanted == "auto"
+        if not isinstance(visual, VisualEncoder) or self._wanted == "eager":
             return visual
-        on_cpu, kept = visual.device.type == "cpu", keeps_graph(visual.spec.source)
+        engine: EngineName = "onnxruntime" if automatic else self._wanted
+        on_cpu, kept, size = visual.device.type == "cpu", keeps_graph(visual.spec.source), frames.shape[-1]
+        if automatic and not (on_cpu and kept):
+            return visual
         if engine == "onnxruntime" and not on_cpu:
             raise RunError(f"`engine={engine}` is for the CPU, not for {visual.device}; use `engine=auto`")
-        if automatic:
-            engine: EngineName = "onnxruntime"
-            lazy = isinstance(visual, LazyVisualEncoder) and visual.digest
-            if not (on_cpu and kept and (lazy or self._frames >= _enough_frames(visual, *_LOOK))):
-                return visual
-        else:
+        if not automatic:
             _check_provider(engine)
-        stored = StoredGraph.for_weights(weights_digest(visual), frames.shape[-1], engine)
-        record = stored.record() if kept else None
-        if record is None and (not automatic or self._frames >= _enough_frames(visual, *_MAKE)):
-            record = stored.make(visual, frames)
-            if record is not None and record["exact"]:
-                gap = f"1 - cosine {record['gap']:.0e}"
-                self._reporter.note(f"engine: {engine} ({gap}; graph stored for this encoder and size)")
-            elif record is not None and automatic:
-                self._reporter.note(f"engine: torch, since {engine} does not reproduce this encoder's features")
-        if record is not None and record["graph"]:
-            session = stored.session(record)
-            if session is None and (record := stored.make(visual, frames)):
-                session = stored.session(record)
+        path = graph_path(weights_digest(visual), size, engine)
+        data = path.read_bytes() if kept and path.is_file() else None
+        session, gap = _open_session(data, engine) if data else None, math.inf
+        if session is not None:
+            path.touch()  # Mark as recently used.
+        elif data != b"" and _installed() and not (automatic and self._frames < _enough_frames(visual)):
+            session, gap = make_graph(path, visual, frames, engine)
             if session is not None:
-                self.name = engine
-                return partial(_run_session, session)
+                self._reporter.note(f"engine: {engine} (1 - cosine {gap:.0e}; graph stored for this encoder and size)")
+            elif automatic:
+                self._reporter.note(f"engine: torch, since {engine} does not reproduce this encoder's features")
+        if session is not None:
+            self.name = engine
+            return partial(_run_session, session)
         if automatic:
             return visual
-        exactly = (
-            f" exactly: 1 - cosine is {record['gap']:.0e}, above {EXACT:.0e}" if record and "gap" in record else ""
-        )
+        exactly = f" exactly: 1 - cosine is {gap:.0e}, above {EXACT:.0e}" if gap < math.inf else ""
         raise RunError(
             f"`engine={engine}`: onnxruntime cannot run it{exactly} ({visual.spec.source}); use `engine=auto` or "
             "`engine=eager`"
@@ -157,21 +146,21 @@ class Engine:
 
 def _check_provider(engine: EngineName) -> None:
     """Raise RunError unless onnxruntime and onnx are installed, with the execution provider of this engine."""
-    name, _, package = PROVIDERS[engine]
-    if not _installed():
-        raise RunError(f"`engine={engine}`: onnxruntime and onnx are not installed; install {package} and onnx")
-    import onnxruntime
+    (name, _, package), available = PROVIDERS[engine], []
+    if _installed():
+        import onnxruntime
 
-    if name not in (available := onnxruntime.get_available_providers()):
+        available = onnxruntime.get_available_providers()
+    if name not in available:
         raise RunError(
-            f"`engine={engine}` needs {name}, and the installed onnxruntime has {', '.join(available)}; install "
-            f"{package} in place of onnxruntime, or use `engine=auto`"
+            f"`engine={engine}` needs onnx and onnxruntime with {name}, which are not installed (providers here: "
+            f"{', '.join(available) or 'none'}); install {package} and onnx, or use `engine=auto`"
         )
 
 
-def _enough_frames(visual: VisualEncoder, frames: int, more: int) -> int:
-    """Return the minimum number of frames for an encoder: `frames`, plus `more` per million weights."""
-    return frames + more * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
+def _enough_frames(visual: VisualEncoder) -> int:
+    """Return the number of frames from which on a graph is worth its export."""
+    return 256 + 4 * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
 def frames_at_once(device: torch.device) -> int:
@@ -186,72 +175,38 @@ def frames_at_once(device: torch.device) -> int:
 # ---- stored graphs
 
 
-@dataclass(frozen=True)
-class StoredGraph:
-    """The stored graph of an encoder at one size, and whether an engine gives the encoder's features with it here."""
+def graph_path(weights: str, size: int, engine: EngineName = "onnxruntime") -> Path:
+    """Return the file of the graph of weights with this digest, for square frames of `size` pixels and an engine.
 
-    path: Path
-    engine: EngineName = "onnxruntime"
+    It is empty if the engine does not give the encoder's features with the graph, or there is none.
+    """
+    provider = PROVIDERS[engine]
+    versions = map(version, (*NETWORKS, "onnxruntime", provider[2]))
+    about = (_FORMAT, weights, size, platform.machine(), provider, *versions)
+    return cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.onnx"
 
-    @classmethod
-    def for_weights(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
-        """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
-        provider = PROVIDERS[engine]
-        versions = map(version, (*NETWORKS, "onnxruntime", provider[2]))
-        about = (_FORMAT, weights, size, _processor(), provider, *versions)
-        path = cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json"
-        return cls(path, engine)
 
-    @property
-    def graph(self) -> Path:
-        """The file of the graph, next to the record."""
-        return self.path.with_suffix(".onnx")
+def make_graph(
+    path: Path,
+    visual: VisualEncoder,
+    frames: UInt8[Tensor, "frames 3 size size"],
+    engine: EngineName = "onnxruntime",
+) -> tuple[Any, float]:
+    """Export the encoder, compare its features with the graph's, and store the graph if they are equal.
 
-    def record(self) -> dict[str, Any] | None:
-        """Return the stored record; None if there is none, or if it is damaged."""
-        try:
-            record = read_json(self.path)
-        except RunError:
-            return None
-        types = [type(record.get(name, 0.0)) for name in ("exact", "graph", "gap")]
-        return record if types == [bool, str, float] else None
-
-    def session(self, record: dict[str, Any]) -> Any:
-        """Return the onnxruntime session of the graph; None if the file is missing or has changed."""
-        try:
-            data = self.graph.read_bytes()
-            if hashlib.sha256(data).hexdigest() != record["graph"]:
-                return None
-            self.graph.touch()  # Mark as recently used.
-            return _open_session(data, self.engine)
-        except OSError:
-            return None
-
-    def make(self, visual: VisualEncoder, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
-        """Export the encoder, compare its features with the graph's, store graph and record, and return the record.
-
-        None if the packages are missing or the folder cannot be written.
-        """
-        if not _installed():
-            return None
-        data = _export(visual, frames.shape[-1])
-        session = None if data is None else _open_session(data, self.engine)
-        if data is not None and session is None and self.engine != "onnxruntime":
-            return None  # Its libraries may be installed later.
-        record: dict[str, Any] = {"exact": False, "graph": ""}
-        if session is not None:
-            record["gap"] = _gap(visual, partial(_run_session, session), frames)
-            record["exact"] = record["gap"] <= EXACT
-        try:
-            if data is not None and record["exact"]:
-                record["graph"] = hashlib.sha256(data).hexdigest()
-                with replacing(self.graph, sync=False) as temporary:
-                    temporary.write_bytes(data)
-            write_json(self.path, record)
-            _drop_oldest(self.path.parent)
-        except RunError:
-            return None
-        return record
+    Returns:
+        The session of the graph, or None if the features are not equal; and 1 - cosine.
+    """
+    data, gap = _export(visual, frames.shape[-1]), math.inf
+    session = None if data is None else _open_session(data, engine)
+    if session is not None:
+        gap = _gap(visual, partial(_run_session, session), frames)
+    exact = gap <= EXACT
+    if exact or engine == "onnxruntime":  # The libraries of another provider may be installed later.
+        with suppress(RunError), replacing(path, sync=False) as temporary:
+            temporary.write_bytes(data if data and exact else b"")
+        _drop_oldest(path.parent)
+    return (session if exact else None), gap
 
 
 def _drop_oldest(folder: Path) -> None:
@@ -263,15 +218,6 @@ def _drop_oldest(folder: Path) -> None:
             total += path.stat().st_size
             if rank and total > _MAX_BYTES_KEPT:
                 path.unlink(missing_ok=True)
-
-
-def _processor() -> str:
-    """Return the model and features of the processor, on which the comparison depends."""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        fields = ("vendor_id", "model name", "flags", "Features", "CPU part")
-        return repr(dict(line.split(":", 1) for line in lines if line.startswith(fields)))
-    return f"{platform.machine()} {platform.processor()}"
 
 
 def _installed() -> bool:
@@ -288,9 +234,7 @@ def _installed() -> bool:
 
 
 def _open_session(data: bytes, engine: EngineName = "onnxruntime") -> Any:
-    """Return a session of a graph; None if it is damaged, refers to other files, or the provider does not start."""
-    if ONNX_OUTSIDE in data:
-        return None
+    """Return a session of a graph; None if it is damaged, or the provider does not start."""
     try:
         import onnxruntime
 
@@ -322,7 +266,7 @@ def _export(visual: VisualEncoder, size: int) -> bytes | None:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no such operation.
-        with torch.no_grad(), quiet(), _stdout_discarded(), _padded_in_one_step(visual.eval()):
+        with torch.no_grad(), quiet(), _padded_in_one_step(visual.eval()):
             torch.onnx.export(
                 visual,
                 (torch.zeros(2, 3, size, size, dtype=torch.uint8, device=visual.device),),
@@ -380,25 +324,17 @@ def _padded_in_one_step(visual: VisualEncoder) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress the prints, warnings and logs of exporters."""
-    before = logging.root.manager.disable
+    """Suppress the prints, warnings and logs of exporters, also what torch's prints from native code when it fails."""
+    disabled = logging.root.manager.disable
+    sys.stdout.flush()
+    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
             yield
     finally:
-        logging.disable(before)
-
-
-@contextmanager
-def _stdout_discarded() -> Iterator[None]:
-    """Discard output to file descriptor 1, where torch's exporter writes graphs from native code when it fails."""
-    sys.stdout.flush()
-    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
+        logging.disable(disabled)
         os.dup2(before, 1)
         os.close(before)
         os.close(nowhere)

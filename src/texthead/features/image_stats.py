@@ -8,7 +8,7 @@ import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
 # The attributes of `ImageStats`, as stored.
-_ROW = np.dtype("u4, u4, ?, f8, f8, (256,)f2, (16, 16, 3)u1")
+_ROW = np.dtype("u4, u4, f8, f8, (256,)f2, (16, 16, 3)u1")
 
 
 class ImageStats(NamedTuple):
@@ -16,7 +16,6 @@ class ImageStats(NamedTuple):
 
     Attributes:
         width, height: of the upright picture, in pixels.
-        turned: whether the stored picture is not upright.
         brightest: 95th percentile.
         contrast: standard deviation.
         edges: `edges_of` the picture.
@@ -25,20 +24,17 @@ class ImageStats(NamedTuple):
 
     width: int
     height: int
-    turned: bool
     brightest: float
     contrast: float
     edges: Float16[np.ndarray, "256"]
     colours: UInt8[np.ndarray, "16 16 3"]
 
     @classmethod
-    def from_frame(
-        cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool
-    ) -> "ImageStats":
+    def from_frame(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int]) -> "ImageStats":
         """Return the statistics of an upright picture, which is (height, width) = `size` if it was not reduced."""
         (height, width), grey = size, cls.grey_of(picture)
         brightest, contrast = float(np.percentile(grey, 95)), float(grey.std())
-        return cls(width, height, turned, brightest, contrast, cls.edges_of(grey), cls.colours_of(picture))
+        return cls(width, height, brightest, contrast, cls.edges_of(grey), cls.colours_of(picture))
 
     def to_bytes(self) -> bytes:
         """Return the statistics as stored."""

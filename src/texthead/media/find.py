@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.errors import DataError, listed, plural
+from texthead.errors import DataError, listed
 from texthead.files import path_list
 from texthead.media.addresses import hint_on_path, local_copy
 from texthead.media.frame_folder import EVERY
@@ -66,15 +66,9 @@ def media_below(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def skipped_note(others: Sequence[str]) -> list[str]:
-    """Return notes on the files, folders of the system and links to folders that `media_below` leaves out."""
-    folders = sorted(name.rstrip("/") for name in others if name.endswith("/"))
-    files = sorted(name for name in others if not name.endswith("/"))
-    are = "s that are" if len(files) > 1 else " that is"
-    notes = [f"skipped {len(files)} file{are} not media: {listed(files, 3)}"] if files else []
-    for noun, whose, of_system in (("folder", " of the system", True), ("link", " to other folders", False)):
-        if names := [name for name in folders if is_system_folder(name) is of_system]:
-            notes.append(f"skipped {plural(len(names), noun)}{whose}: {listed(names, 3)}")
-    return notes
+    """Return a note on the files, folders of the system and links to folders that `media_below` leaves out."""
+    left = "skipped what is not media, folders of the system and links to folders"
+    return [f"{left}: {listed(sorted(others), 3)}"] if others else []
 
 
 def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[str]:

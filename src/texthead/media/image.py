@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 from texthead.errors import Fault, MediaError, RunError, reason
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, Timed, check_file, check_size, max_pixels
+from texthead.media.limits import PIXELS_VARIABLE, check_file, check_size, max_pixels
 from texthead.media.reader import Frame, Media
 
 # The formats that Pillow may open.
@@ -28,9 +28,6 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # The brands of HEIF files, of which some may also be AVIF, and the beginnings of JPEG 2000.
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-
-# Images are converted to RGB in bands of this many pixels: converting them whole would hold two more copies.
-_BAND_PIXELS = 2**20
 
 
 class Image(Media):
@@ -51,7 +48,6 @@ class Image(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._turned: bool | None = None
         self._image: PIL.Image.Image | None = self._open()
 
     def close(self) -> None:
@@ -72,15 +68,12 @@ class Image(Media):
                 # It divides both sides: a last column that is only partly filled would stretch the picture.
                 common, short = math.gcd(width, height), max(min(width, height), most)
                 scale = max(each for each in (1, 2, 4, 8) if common % each == 0 and each * most <= short)
-            with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
-                # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
-                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
+            with _pillow_errors(self.path):
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
                     picture = _rgb_picture(image)
-                orientation = _orientation(image)
-        self._turned = turned or orientation != 1
+                orientation = _orientation(image)  # Pillow has turned a .tif; a .png may have it at its end.
         pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
         pixels = pixels.T if orientation > 4 else pixels
         pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
@@ -88,17 +81,9 @@ class Image(Media):
         upright = np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
         yield from ((index, upright) for index in wanted)
 
-    @property
-    def turned(self) -> bool:
-        """Whether the stored image is not upright, by EXIF."""
-        if self._turned is None:
-            with self._open() as image, _pillow_errors(self.path):
-                self._turned = _orientation(image) != 1
-        return self._turned
-
     def _open(self) -> PIL.Image.Image:
         max_pixels()  # Sets Pillow's limit.
-        with _pillow_errors(self.path), Timed(self.path, PICTURE_SECONDS):
+        with _pillow_errors(self.path):
             try:
                 image = PIL.Image.open(self._source(), formats=_FORMATS)
             except PIL.UnidentifiedImageError:
@@ -188,25 +173,19 @@ def _jpeg(image: PIL.Image.Image, scale: int) -> Frame | None:
 
 
 def _rgb_picture(image: PIL.Image.Image) -> Frame:
-    """Return the stored image in RGB, converted band by band."""
+    """Return the stored image in RGB."""
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
-    width, height = image.size
     shift, flip = 8, 0
     if isinstance(image, TiffImageFile):  # Pillow leaves 12 bits and WhiteIsZero to its caller in grey of mode I;16.
         bits, photometric = map(image.tag_v2.get, (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
         shift, flip = (bits or (16,))[0] - 8, 255 * (photometric == 0)
-    out = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        band = image.crop((0, top, width, min(top + rows, height)))
-        if band.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
-            band = PIL.Image.fromarray(((np.asarray(band) >> shift) ^ flip).astype(np.uint8))
-        out[top : top + rows] = np.asarray(band.convert("RGB"))
-    return out
+    if image.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
+        image = PIL.Image.fromarray(((np.asarray(image) >> shift) ^ flip).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
 
 
 @cache

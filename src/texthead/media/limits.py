@@ -2,9 +2,7 @@
 
 import os
 import stat
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from texthead.errors import DataError, MediaError, reason
@@ -19,7 +17,8 @@ MAX_FRAMES = 2**22
 # Long side over short side. Images are resized by their short side: 16,000 x 1 pixels would become 4 million x 256.
 MAX_RATIO = 1000
 
-# Seconds that a call may take to read a file, and to read a picture, which its decoder does in one step.
+# Seconds that a call may take to read a file, and that a data-loader worker may take to read a picture, whose decoder
+# may never return.
 MAX_SECONDS, PICTURE_SECONDS = 600.0, 60.0
 
 
@@ -75,11 +74,6 @@ def check_frames(path: Path, count: int) -> None:
         raise MediaError(path, f"has {count} frames, the limits are 1 and {MAX_FRAMES}; cut or export it again")
 
 
-def too_slow(path: Path, seconds: float) -> MediaError:
-    """Return the error for a file that takes too long."""
-    return MediaError(path, f"takes more than {seconds:.0f} s to read; cut it into shorter files or scale it down")
-
-
 class Clock:
     """Measure the CPU time of this thread against MAX_SECONDS."""
 
@@ -89,48 +83,5 @@ class Clock:
     def check(self) -> None:
         """Raise MediaError if the time is over."""
         if time.thread_time() > self._until:
-            raise too_slow(self._path, MAX_SECONDS)
-
-
-# ---- files that a library never returns from
-
-_Reading = tuple[Path, float, float, float]
-
-_open: dict[int, _Reading] = {}
-
-
-class Timed:
-    """A context manager that lets `watch` see that this thread reads a file, for at most so many seconds."""
-
-    __slots__ = ("_before", "_own", "_thread")
-
-    def __init__(self, path: Path, seconds: float):
-        self._own = path, seconds, time.monotonic(), time.process_time()
-
-    def __enter__(self) -> None:
-        self._thread = threading.get_ident()
-        self._before = _open.get(self._thread)
-        _open[self._thread] = self._own
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            del _open[self._thread]
-        else:
-            _open[self._thread] = self._before
-
-
-def watch(end: Callable[[MediaError], object]) -> None:
-    """Start a thread that calls `end` once a file is read for too long in this process.
-
-    The decoders run in C, where no exception reaches them. Both clocks must have passed the limit: other threads use
-    this process's CPU time, and a computer that sleeps uses none.
-    """
-
-    def look() -> None:
-        while True:
-            time.sleep(1.0)
-            for path, seconds, began, used in [*_open.values()]:
-                if min(time.monotonic() - began, time.process_time() - used) > seconds:
-                    end(too_slow(path, seconds))
-
-    threading.Thread(target=look, daemon=True).start()
+            problem = f"takes more than {MAX_SECONDS:.0f} s to read; cut it into shorter files or scale it down"
+            raise MediaError(self._path, problem)

@@ -7,7 +7,7 @@ from texthead.errors import MediaError
 from texthead.extensions import find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, Timed, check_file, check_frames
+from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, check_file, check_frames
 from texthead.media.reader import Media, reader_errors
 from texthead.media.shard import member, read_ranges
 from texthead.media.stored_clip import StoredClip
@@ -47,9 +47,8 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     """
     reader = reader_of(path)
     # Videos have their own time limit, between packets; only a single call that never returns can take longer.
-    seconds = PICTURE_SECONDS if reader.kind == "image" else 3 * MAX_SECONDS
-    end_after(seconds)
-    with Timed(path, seconds), reader_errors(reader, path):
+    end_after(PICTURE_SECONDS if reader.kind == "image" else 3 * MAX_SECONDS)
+    with reader_errors(reader, path):
         if reader.one_file and in_shard:
             entry = member(path)
             if entry.table:

@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -203,7 +203,7 @@ class MediaPath:
                 a part are invalid.
         """
         if self.is_part:
-            return self._of_part(MediaPath(self.file).digest())
+            return self.part_digest(MediaPath(self.file).digest())
         if self.is_member:
             return self._member().sha256
         digests = [*map(file_digest, self.files())]
@@ -219,7 +219,7 @@ class MediaPath:
         with suppress(MediaError):
             if self.is_part:
                 digest = MediaPath(self.file).fingerprint()
-                return self._of_part(digest) if digest else ""
+                return self.part_digest(digest) if digest else ""
             if self.is_template:
                 return frames_fingerprint(self.file)
             return self._member().source if self.is_member else file_fingerprint(self.file)
@@ -264,7 +264,7 @@ class MediaPath:
         """
         if not self.times:
             return Span()
-        start, _, end = self.times.removeprefix(_FRAGMENT).removeprefix("npt:").partition(",")
+        start, _, end = self.times.removeprefix(_FRAGMENT).partition(",")
         problem = f"{self.times!r} is not a part of a file"
         with raising(partial(MediaError, self.path), problem, "write it as #t=3,7.5 in seconds"):
             if not (start or end):
@@ -326,6 +326,18 @@ class MediaPath:
         own = self.span
         return any(own.overlaps(span) for span in spans.get(self.file, ()))
 
+    def shares_copied_frames(self, parts: Mapping[str, "MediaPath"], contents: Collection[str]) -> bool:
+        """Return whether the path overlaps in time with a part, or is a part, of a copy of its file.
+
+        Args:
+            parts: of the copies, as from `parts_by_times`.
+            contents: the fingerprints of these.
+        """
+        if not (self.is_part or any(parts)):
+            return False
+        own, content = self.span, MediaPath(self.file).fingerprint()
+        return any(own.overlaps(part.span) and part.part_digest(content) in contents for part in parts.values())
+
     # ---- other paths
 
     def part(self, span: Span) -> "MediaPath":
@@ -359,8 +371,10 @@ class MediaPath:
 
         return member(self.file)
 
-    def _of_part(self, digest: str) -> str:
-        """Return the digest of a part of a file: of the file's digest and the part's times."""
+    def part_digest(self, digest: str) -> str:
+        """Return the digest of these times of the file with a digest: of both; of a whole file the digest itself."""
+        if not self.is_part:
+            return digest
         return hashlib.sha256(f"{digest} {self.span}".encode()).hexdigest()[: len(digest)]
 
 
@@ -379,6 +393,11 @@ def spans_by_file(paths: Iterable[MediaPath]) -> dict[Path, list[Span]]:
     for media in paths:
         spans.setdefault(media.file, []).append(media.span)
     return spans
+
+
+def parts_by_times(paths: Iterable[Path | str]) -> dict[str, MediaPath]:
+    """Return one path for each of the times in paths, "" for whole files."""
+    return {media.times: media for media in map(MediaPath, paths)}
 
 
 def _number(name: str, text: str) -> float:

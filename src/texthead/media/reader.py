@@ -54,7 +54,6 @@ class Media(AbstractContextManager["Media"]):
         start_seconds: time of the first frame in the file, in seconds; above 0 for a part.
         offset_seconds: how much later than the file its frames start, in seconds; players count from the file.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
-        header_frames: number of frames that the header claims; 0 if it does not say.
         min_short_side: short side in pixels that suffices, set by the user of the frames: a reader may give larger
             ones at a smaller size, but at least this one; 0 for full size.
         shape: height and width, at full size, of the last frame that a reader may have reduced.
@@ -69,7 +68,6 @@ class Media(AbstractContextManager["Media"]):
     start_seconds: float = 0.0
     offset_seconds: float = 0.0
     has_times: bool = True
-    header_frames: int = 0
     min_short_side: int = 0
     shape: tuple[int, ...] | None = None
 
@@ -193,11 +191,6 @@ class Media(AbstractContextManager["Media"]):
         for index in frames:
             yield index, lambda index=index: dict(self.safe_frames({index}))[index]
 
-    @property
-    def turned(self) -> bool:
-        """Whether the file asks for its stored frames to be turned or mirrored, which `iter_frames` does."""
-        return False
-
     def _check_same_size(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         if after != before:
             sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
@@ -245,12 +238,6 @@ class Part(Media):
         with named_as(self.path):
             for index, take in self.whole.iter_range(range(first + frames.start, first + frames.stop)):
                 yield index - first, take
-
-    @property
-    def turned(self) -> bool:
-        """Whether the file asks for its stored frames to be turned or mirrored."""
-        with named_as(self.path):
-            return self.whole.turned
 
     def close(self) -> None:
         """Close the file."""

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, dropwhile, islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from texthead.errors import MediaError
 from texthead.media.limits import Clock, check_frames
 from texthead.media.reader import Frame, Media, Take
-from texthead.media.video_stream import VideoStream, decoder_errors
+from texthead.media.video_stream import VideoStream
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
@@ -54,7 +54,6 @@ class Video(Media):
                 raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
             self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
             self.num_frames, self.offset_seconds = len(ticks), self._video.offset_seconds
-            self.header_frames = self._video.stream.frames
             last = self._entries[self._order[-1] if self._order else -1].duration
             if last and self._video.stream.time_base:
                 last_seconds = self._video.seconds(last)
@@ -104,11 +103,6 @@ class Video(Media):
         if due < frames.stop:
             problem = f"frame {due} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
-
-    @property
-    def turned(self) -> bool:
-        """Whether the container turns or mirrors the picture; decodes the first frame."""
-        return any(self._video.rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
     def close(self) -> None:
         """Close the decoder and the file."""
@@ -223,22 +217,8 @@ class Video(Media):
         if self._held is not None:
             yield from islice(self._held, start, stop)
             return
-        count = 0
-        if self._order is not None and start > 0:
-            entry = self._entries[start]
-            # Compare sizes too, since after a seek an .mpg may be split into packets differently.
-            wanted = (entry.pts, entry.dts, entry.size)
-            with VideoStream(self.path, self._data) as video:
-                with decoder_errors(self.path):
-                    video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
-                after = dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
-                for packet in islice(after, stop - start):
-                    count += 1
-                    yield packet
-        if not count:
-            # If start is 0 or the seek went past the keyframe, read from the start of the file: slow but correct.
-            with VideoStream(self.path, self._data) as video:
-                yield from islice(video.packets(), start, stop)
+        with VideoStream(self.path, self._data) as video:  # A seek may miss the keyframe, or split packets differently.
+            yield from islice(video.packets(), start, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +226,7 @@ class _Entry:
     """The properties of a packet without its data; times in ticks of the stream's time base."""
 
     pts: int | None
-    dts: int | None
     duration: int
-    size: int
     is_key: bool
     is_shown: bool
 
@@ -265,8 +243,7 @@ def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]
     for packet in video.packets():
         # vp8 stores reference-only frames as separate packets, marked by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
-        timing = packet.pts, packet.dts, packet.duration or 0
-        entries.append(_Entry(*timing, packet.size, is_key=packet.is_keyframe, is_shown=not hidden))
+        entries.append(_Entry(packet.pts, packet.duration or 0, is_key=packet.is_keyframe, is_shown=not hidden))
         check_frames(video.path, len(entries))
         size += packet.size + _PACKET_BYTES
         if held is not None:

@@ -28,7 +28,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError, raising
-from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_pixels
+from texthead.media.limits import check_size, max_pixels
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -116,7 +116,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
         where = "at the end" if packet is None else self.where(packet.pts)
         make, problem = partial(MediaError, self.path, fault="damaged"), f"the frame {where} does not decode"
         faults = raising(make, problem, "download or encode the file again", FFmpegError)
-        with faults, Timed(self.path, PICTURE_SECONDS):
+        with faults:
             frames = self.context.decode(packet)
         for frame in frames:
             if first is not None and frame.pts is not None and frame.pts < first:
@@ -207,14 +207,6 @@ class UprightRgb:
             plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         return to_upright(rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3))
-
-    def turns(self, frame: VideoFrame) -> bool:
-        """Return whether the container turns or mirrors the frame.
-
-        Raises: MediaError for a picture that is not turned by a multiple of 90 degrees.
-        """
-        stored = np.arange(4).reshape(2, 2)
-        return not np.array_equal(self._turn(frame)(stored), stored)
 
     def _turn(self, frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function that turns a frame's stored picture upright: it transposes and mirrors as its matrix says.

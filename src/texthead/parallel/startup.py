@@ -1,17 +1,11 @@
 """The fork server of data-loader workers, started without importing torch here; and freed memory."""
 
-import os
 import sys
-import tempfile
 
 from texthead.platform import START_METHOD, interrupts_blocked, set_malloc
 
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-
-# The most bytes of a temporary folder's name in which multiprocessing can open sockets: an address holds 103 (107 on
-# Linux), of which /pymp-XXXXXXXX/listener-XXXXXXXX takes 32.
-_LONGEST_FOLDER = 103 - 32
 
 # Imported once in the server, for all workers.
 _MODULES = ("texthead.data.batches", "texthead.features.clips")
@@ -30,22 +24,8 @@ def begin_server() -> None:
     program = [name for name in ("texthead.cli",) if name in sys.modules]
     forkserver.set_forkserver_preload([*_MODULES, *program])
     begin_tracker()  # Before the mask is set: it unblocks SIGINT.
-    _choose_socket_folder()
     with interrupts_blocked():
         forkserver.ensure_running()
-
-
-def _choose_socket_folder() -> None:
-    """Make multiprocessing open its sockets in /tmp if the name of the temporary folder is too long for an address."""
-    from multiprocessing import util
-
-    usual = tempfile.gettempdir()
-    if len(os.fsencode(usual)) > _LONGEST_FOLDER:
-        tempfile.tempdir = "/tmp"
-        try:
-            util.get_temp_dir()  # Made once, for this process and its workers.
-        finally:
-            tempfile.tempdir = usual
 
 
 def begin_tracker() -> None:

@@ -16,7 +16,7 @@ from texthead.encoders.load import AnyEncoder, EncoderOptions, keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
-from texthead.features.engine import StoredGraph
+from texthead.features.engine import graph_path, make_graph
 from texthead.files import MAX_BYTES_OF_LISTS, read_json
 from texthead.models.head_table import head_of_json
 from texthead.models.heads import text_head
@@ -142,7 +142,7 @@ def _load_model(
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
     digest = stored_metadata(_files(folder)).get("weights")
-    if digest is not None and StoredGraph.for_weights(digest, pixels.size).graph.is_file():
+    if digest is not None and _has_graph(graph_path(digest, pixels.size)):
         visual = LazyVisualEncoder(spec, partial(_network, weights, spec), digest, weights)
     else:
         visual = build_visual(spec)
@@ -156,6 +156,10 @@ def _load_model(
     else:
         load_weights(weights, model)
     return model
+
+
+def _has_graph(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _network(weights: Path, spec: VisualSpec) -> nn.Module:
@@ -184,10 +188,9 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
     digest = weights_digest(visual)
     if digest == stored_metadata(_files(folder)).get("weights"):
         return
-    saved = StoredGraph.for_weights(digest, side)
-    record = saved.record()
-    if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
+    path = graph_path(digest, side)
+    if not path.is_file() and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        record = saved.make(visual, noise)
-    if record is not None and record["exact"]:
+        make_graph(path, visual, noise)
+    if _has_graph(path):
         store_digest(_files(folder), digest)

@@ -205,8 +205,8 @@ class Run:
         return calibration.temperature_only(), f"{reason}: {effect}; calibrate again"
 
     def usual_level(self, calibration: Calibration | None) -> float | None:
-        """Return the level of answers if none is given: 0.9 with a tree if the calibration has no level of its own."""
-        return USUAL_LEVEL if self.tree and not (calibration and calibration.level) else None
+        """Return the level of answers if none is given: 0.9 with broader names and no calibrated threshold or level."""
+        return USUAL_LEVEL if self._broader and not (calibration and calibration.answers_differ) else None
 
     def answering(
         self, protocol: Protocol, at_least: float | None = None, *, sets: bool = False, refined: bool = False
@@ -227,8 +227,7 @@ class Run:
             raise DataError("prediction sets are not valid with unlabelled files; remove `sets` or `unlabelled`")
         calibration = None if refined else self.calibration_for(protocol)[0]
         if at_least is not None:
-            broader = self.tree.broader(self.labels) if self.tree else {}
-            calibration = (calibration or Calibration(1.0, 0)).at_least(at_least, broader)
+            calibration = (calibration or Calibration(1.0, 0)).at_least(at_least, self._broader)
         if sets and (calibration is None or calibration.coverage is None):
             raise DataError(
                 "prediction sets need a calibration for these classes and views; run texthead calibrate RUN DATA"
@@ -260,6 +259,11 @@ class Run:
     def tree(self) -> ClassTree | None:
         """The broader names above the run's classes, or None."""
         return None if self.classes is None else ClassTree.from_json(self.classes.get("tree"))
+
+    @property
+    def _broader(self) -> dict[str, list[int]]:
+        """The positions of the classes below each broader name; empty without a tree, or if it has none that tells."""
+        return self.tree.broader(self.labels) if self.tree else {}
 
     def with_tree(self, tree: ClassTree) -> "Run":
         """Return the run with broader names above its classes, which `calibrate` writes.
@@ -513,8 +517,8 @@ class Run:
             items: what `eval_items` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             reading: how files are read.
-            at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
-                a tree and without such a level 0.9.
+            at_least: probability that an answer must reach, as in `predict`; None for what the calibration
+                decides, or with broader names and no calibrated threshold or level 0.9.
             reporter: gets progress and messages.
 
         Raises:
@@ -701,8 +705,8 @@ class Run:
         own = {"weights": counted, "groups": items.groups}
         worth = effective_items(**own)
         missing = missing_guarantees(worth, len(set(others)), rates, (items.groups, others))
-        broader = tree.broader(labels) if tree and "level" not in missing else None
-        lines = [line for part, line in missing.items() if tree or part != "level"]
+        broader = self._broader if "level" not in missing else {}
+        lines = [line for part, line in missing.items() if self._broader or part != "level"]
         sizes = targets.bincount()[targets.bincount() > 0].tolist()
         if effective_items(weights) < len(targets) and ("sets" in missing or are_unbalanced(sizes)):
             lines.insert(
@@ -715,14 +719,14 @@ class Run:
             above = [tree.ancestors(label) if tree else () for label in unknown.items.labels]
             # No class of the run is right for them.
             classes = [False] * len(labels)
-            rows = [[*classes, *(name in names for name in broader or ())] for names in above]
+            rows = [[*classes, *(name in names for name in broader)] for names in above]
             strange = Unknown(unknown.scores, others, torch.tensor(rows) if broader else None)
         coverage = None if "sets" in missing else rates.coverage
         own |= {"unknown": strange}
         fitted = calibrate(
             scores, targets, false_accept=rates.false_accept, coverage=coverage, temperature=temperature, **own
         )
-        if broader is not None:
+        if broader:
             fitted = with_level(fitted, scores, targets, broader, wrong=rates.wrong, **own)
         strangers = unknown and unknown.scores
         fitted = replace(

@@ -30,7 +30,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
-from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
 from texthead.errors import RunError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, locked, read_json, replacing, write_json
@@ -98,7 +97,7 @@ def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequen
 
 def save_model(path: Path, model: nn.Module) -> None:
     """Write all parameters and buffers to one safetensors file, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of(model).items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temp:
         save_file(tensors, temp)
 

@@ -10,7 +10,7 @@ from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import Division, shared_groups
 from texthead.data.labels import join_labels, split_labels
 from texthead.errors import DataError, listed, without_password
-from texthead.media.paths import MediaPath, Span, spans_by_file
+from texthead.media.paths import MediaPath, Span, parts_by_times, spans_by_file
 from texthead.runs.folder import SPLIT_LISTS
 from texthead.runs.scores import read_scores
 
@@ -72,12 +72,20 @@ class RunSplit:
     def _trained_spans(self) -> dict[Path, list[Span]]:
         return spans_by_file(map(MediaPath, self.trained_on))
 
+    @cached_property
+    def _trained_parts(self) -> dict[str, MediaPath]:
+        return parts_by_times(self.trained_on)
+
     def was_trained_on(self, path: Path) -> bool:
-        """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
+        """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with either."""
         if _is_among(path, self.trained_on, self._contents[1], self.held_out):
             return True
-        media = MediaPath(path)
-        return not media.is_member and media.resolved().shares_frames(self._trained_spans)
+        media = MediaPath(path).resolved()
+        if media.is_member:
+            return False
+        return media.shares_frames(self._trained_spans) or (
+            str(media) not in self.held_out and media.shares_copied_frames(self._trained_parts, self._contents[1])
+        )
 
     def was_held_out(self, path: Path) -> bool:
         """Return whether the file is a held-out item of the run or a copy of one."""

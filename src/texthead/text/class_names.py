@@ -50,7 +50,7 @@ def clean_name(label: str) -> str:
 def is_drawn(name: str) -> bool:
     """Return whether a name has anything visible: more than blanks, accents, and invisible or control characters."""
     return any(
-        unicodedata.category(each) not in ("Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs")
+        unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Mc", "Me", "Mn", "Zl", "Zp", "Zs")
         and each not in _BLANK_LETTERS
         for each in name
     )
@@ -76,22 +76,11 @@ def check_names(names: Sequence[str]) -> None:
     names = converted("names", names, Sequence[str])
     if not names:
         raise DataError("no class names: at least one is needed")
-    for position, name in enumerate(names):
-        if not is_drawn(name):
-            where = f"class name {position + 1} of {len(names)}"
-            raise DataError(f"{where}, {_shown(name)}, has no visible character: rename or remove it")
-        # In subtitle files an empty line starts the next subtitle.
-        if escaped(name) != name or name.splitlines() != [name]:
-            raise DataError(
-                f"class name {_shown(name)} has several lines or control characters: write it as one line of text"
-            )
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            # The name of a folder, or input typed in a locale without UTF-8.
-            raise DataError(
-                f"class name {name[:60]!r} is not valid UTF-8: rename it, or set the locale C.UTF-8"
-            ) from None
+    for position, name in enumerate(names, 1):
+        valid = name == name.encode(errors="replace").decode()  # Names of folders, and a locale, may be without UTF-8.
+        if not (valid and is_drawn(name) and escaped(name) == name and name.splitlines() == [name]):
+            where = f"class name {position} of {len(names)}, {_shown(name)},"
+            raise DataError(f"{where} is not one line of visible text in UTF-8: rename or remove it")
     looks: dict[str, str] = {}
     for name in names:
         if (other := looks.setdefault(_look(name), name)) != name:

@@ -1,7 +1,7 @@
 """Fine-tune a model: prepare, train its epochs, validate after each, and write the run."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from texthead.data.clips import FrameBank, TrainClips, TrainFeatures
+from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol, Views
 from texthead.data.sampling import evenly
@@ -197,9 +197,8 @@ def feature_clips(
     with raise_on_all_ranks():
         for item in items if views.uses_windows else ():
             item.media.check_windows()
-        bank: Sequence[Any] = [*readable_entries()] if model.takes_clips else FrameBank(readable_entries())
+        bank: list[Any] = [*readable_entries()]
     readable(all_gather_list(errors), skip=False)
     if world_size() > 1:
-        rows: list[Any] = [row for own in all_gather_list([bank]) for row in own]
-        bank = rows if model.takes_clips else FrameBank(rows)
+        bank = all_gather_list(bank)
     return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)

@@ -618,7 +618,7 @@ def test_files_of_another_kind_and_options_are_errors(tmp_path: Path, refused_fi
     refused_file("none.pt", tmp_path / "none.pt")
     refused_file(str(tmp_path), tmp_path)
     actionclip(path, TINY)
-    refused_file(("scale", "got inf"), path, "--set", "test_scale=inf")
+    refused_file(("scale", "got 'inf'"), path, "--set", "test_scale=inf")
     refused_file("'no place'", path, "--set", "template=no place")
     refused_file(("resize", "31", "32"), path, "--set", "resize=31")
     refused_file(("pooling", "probabilities", "mean"), path, "--set", "pooling=mean")

@@ -12,7 +12,6 @@ from texthead.apps.doctor.examine import Diagnosis
 from texthead.apps.doctor.file_stats import EDGES, STOPPED, FileStats
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.near_duplicates import Likeness
-from texthead.apps.doctor.overview import Overview
 from texthead.data.dataset import Dataset, Item
 
 IMAGE = FileStats(
@@ -186,9 +185,6 @@ def test_names() -> None:
         ("бег", "non-Latin letters", "warning"),
         ("跑步", "non-Latin letters", "warning"),
     }
-    (verbatim,) = doctor.name_findings(["push_up"], clean=False)
-    assert (verbatim.fault, verbatim.severity) == ("words run together", "warning")
-    prints(verbatim.detail, "'push up'", "clean=True")
     (unknown,) = doctor.name_findings(["bird", "cat"], ["bird", "ant"])
     assert (unknown.fault, unknown.about) == ("unknown label", "ant")
 
@@ -224,7 +220,7 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
         Item(tmp_path / "b.mp4", ("dog",), "test", None, (("source", "y"),)),
         Item(Path("/elsewhere/c.mp4"), ("dog",), "test", None, (("other", "z"),)),
     ]
-    diagnosis = Diagnosis(Dataset(tuple(items)), Overview.of([], []), (), left_out={1: "a copy"})
+    diagnosis = Diagnosis(Dataset(tuple(items)), {}, (), left_out={1: "a copy"})
     assert diagnosis.write_clean_list(tmp_path / "new.csv") == 2
     assert (tmp_path / "new.csv").read_text().splitlines() == [
         "path,label,split,group,source,other",

@@ -92,15 +92,15 @@ def test_no_event_by_threshold_temperature_or_length(world, timeline, tmp_path):
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
     line = no_event(err)
-    prints(line, "1.000", "calibration.json")
+    prints(line, "at 0.00 s", "calibration.json")
     content = json.loads(timeline(run, *SHORT, "--json", "--out", tmp_path / "a.srt")[0])
     assert (content["threshold"], content["temperature"], content["events"]) == (1.0, 1.0, [])
     assert [(event["start"], event["end"]) for event in content["none_of_these"]] == [(0.0, 6.0)]
     assert (tmp_path / "a.srt").read_text() == ""
-    prints(timeline("run", *SHORT, "--min-length", 60)[1], "no event: ", "min-length", "60 s")
+    prints(timeline("run", *SHORT, "--min-length", 60)[1], "no event: ", "min-length")
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
     line = no_event(timeline(run, *SHORT)[1])
-    prints(line, "enter", 0.7, "temperature 100")
+    prints(line, "0.427", "enter")
 
 
 # --- user errors
@@ -154,4 +154,4 @@ def test_events_of_several_labels_overlap(multilabel: Path, works, tmp_path: Pat
     content = json.loads(out)
     assert (content["enter"], content["leave"], "thresholds" in content) == (0.99, 0.4, False)
     out, err = works("timeline", multilabel / "run", multilabel / "a.mkv", *SHORT, "--min-length", 5)
-    prints(err, "no event", "threshold of its class", "5 s")
+    prints(err, "no event", "min-length")

@@ -14,7 +14,7 @@ from texthead.apps.timeline.events import (
     Interval,
     events_of,
 )
-from texthead.apps.timeline.results import Events, VideoTimes, why_none
+from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.errors import DataError
 
 
@@ -63,7 +63,6 @@ def test_none_of_these_ends_event():
     result = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
     result = events_of(rows, ["a", "b"], rule)
-    assert "0.900 at 0.00 s" in why_none(rows, ["a", "b"], rule, None)
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, accepted=False)]
     assert result[0].to_json()["name"] is None
     assert result[0].cells[2] == "none of these"

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from texthead import Protocol, Recognizer, Reporter, Run
 from texthead.data import ViewClips, manifest_rows, read_files
+from texthead.encoders import weights_key
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import needs
-from texthead.features import Engine, weights_key
+from texthead.features import Engine
 from texthead.files import read_json, write_json
 from texthead.media import MediaPath, find_media
 from texthead.parallel import own_variables

@@ -1,11 +1,11 @@
 """`texthead import`: write a published checkpoint as a run that evaluates and predicts as published."""
 
-import math
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from texthead.cli import argument, console, option
 from texthead.errors import DataError, PositiveInt, converted, either
@@ -100,23 +100,13 @@ def _settings(changes: Sequence[str]) -> dict[str, Any]:
     """Return the values of texts such as "pooling=logits"; raise DataError for an unknown key or a wrong value."""
     from texthead.apps.checkpoints.published import Convention
 
-    choices = ("pooling", "origin", "crops_along", "pixels", "interpolation")
-    numbers: dict[str, Callable[[str], float]] = {"resize": int, "test_scale": float}
-    scale = Annotated[float, "a finite number above 0", lambda number: 0 < number < math.inf]
-    hints = get_type_hints(Convention) | {"resize": PositiveInt, "test_scale": scale}
-    values: dict[str, Any] = {}
+    hints, values = get_type_hints(Convention, include_extras=True), dict[str, Any]()
     for change in changes:
         key, _, text = change.partition("=")
-        if key == "template":
-            values[key] = read_template(text)
-        elif change == "test_scale=learned":
-            values[key] = None
-        elif key in (*choices, *numbers):
-            value: Any = text
-            with suppress(ValueError):
-                value = numbers.get(key, str)(text)
-            values[key] = converted(key, value, hints[key])
-        else:
-            keys = [*choices, "template", *numbers]
-            raise DataError(f"--set {change}: must be {either(keys)} with its value, e.g. pooling=logits")
+        if key not in hints:
+            raise DataError(f"--set {change}: must be {either([*hints])} with its value, e.g. pooling=logits")
+        value: Any = None if change == "test_scale=learned" else text
+        with suppress(ValueError):
+            value = json.loads(text)
+        values[key] = read_template(text) if key == "template" else converted(key, value, hints[key])
     return values

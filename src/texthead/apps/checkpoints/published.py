@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.encoders import clip_tensors, read_checkpoint
-from texthead.errors import EncoderError, listed, raising
+from texthead.errors import EncoderError, PositiveFloat, PositiveInt, listed, raising
 from texthead.recipes import Along, Origin, Pooling
 from texthead.text import read_template
 
@@ -54,8 +54,8 @@ class Convention:
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     antialias: bool = True
     margin: Literal["none", "224", "all"] = "all"
-    resize: int | None = None
-    test_scale: float | None = None
+    resize: PositiveInt | None = None
+    test_scale: PositiveFloat | None = None
     interaction: Literal["dp", "vcs"] | None = None
 
     def short_side(self, size: int) -> int:

@@ -2,23 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from typing import ClassVar
 
 from texthead.cli import common, console, default_workers, option
 from texthead.data import check_source
 from texthead.errors import DataError, NonNegativeInt, listed, on_one_line
 from texthead.files import unused
 from texthead.text import read_classes
-
-if TYPE_CHECKING:
-    from texthead.apps.doctor.examine import Diagnosis
-
-
-# Largest number of classes in the table, and letters of a class name.
-_CLASSES, _LETTERS = 20, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +68,10 @@ class Doctor:
         )
         for line in diagnosis.summary():
             console.results().print(on_one_line(line))
-        _print_tables(diagnosis)
+        for (severity, fault), group in diagnosis.groups().items():  # The summary names a single one.
+            for finding in group if len(group) > 1 else ():
+                line = f"{severity}, {fault}: {finding.about}: {finding.detail}"
+                console.details().print(console.with_flags(on_one_line(line)))
         console.status("writing the report")
         page = diagnosis.write(self.out) if self.out else None
         (console.results if page else console.notes)().print(
@@ -106,21 +99,3 @@ class Doctor:
             clean = unused(Path("clean.csv"))
             console.next_command("texthead", "doctor", self.data, "--fix", clean, encoder=self.encoder)
         return int(diagnosis.is_serious)
-
-
-def _print_tables(diagnosis: "Diagnosis") -> None:
-    """Print the totals, a table of the classes, and the findings of faults that the summary counts."""
-    from texthead.report import short
-
-    (first, *lines), headers, rows = diagnosis.overview.table(_CLASSES)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header in headers:
-        table.add_column(header, justify="left" if header == "class" else "right", overflow="fold")
-    for index, (name, *row) in enumerate(rows):
-        table.add_row(short(name, _LETTERS), *row, end_section=index == 0 and len(rows) > 1)
-    for each in (f"\n{first}\n", table, "\n".join(["", *lines])):
-        console.details().print(each)
-    for (severity, fault), group in diagnosis.groups().items():
-        for finding in group if len(group) > 1 else ():
-            line = f"{severity}, {fault}: {finding.about}: {finding.detail}"
-            console.details().print(console.with_flags(on_one_line(line)))

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from texthead.apps.doctor import encoder_findings, findings, near_duplicates
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
-from texthead.apps.doctor.overview import Overview
+from texthead.apps.doctor.overview import overview
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
@@ -40,6 +40,7 @@ class Diagnosis:
     """The content and the problems of a dataset.
 
     Attributes:
+        overview: how much it holds, see `overview.overview`.
         findings: worst first, then by fault.
         left_out: the reason why a cleaned list omits an item, by position.
         encoder: the encoder of the findings; None if no finding needed one.
@@ -47,7 +48,7 @@ class Diagnosis:
     """
 
     dataset: Dataset
-    overview: Overview
+    overview: dict[str, Any]
     findings: Sequence[Finding]
     left_out: dict[int, str]
     encoder: str | None = None
@@ -97,7 +98,7 @@ class Diagnosis:
             "items": len(paths),
             "classes": self.dataset.classes,
             "notes": [*self.dataset.notes, *self.lines],
-            "overview": asdict(self.overview),
+            "overview": self.overview,
             "serious": sum(finding.severity == "serious" for finding in self.findings),
             "findings": [
                 {**{key: getattr(each, key) for key in columns}, "paths": [paths[index] for index in each.items]}
@@ -116,7 +117,6 @@ class Diagnosis:
             title=f"Doctor: {Path(self.dataset.source).name}",
             subtitle=self.headline(),
             diagnosis=self,
-            overview=self.overview.table(_ROWS),
             findings=[(*kind, [(each.about, each.detail) for each in group]) for kind, group in self.groups().items()],
             left_out=[(self.dataset.items[index].path, reason) for index, reason in self.left_out.items()],
             most=_ROWS,
@@ -183,7 +183,7 @@ def diagnose(
         *findings.group_leaks(items),
         *([] if dataset.multilabel else findings.folder_findings(items)),
         *findings.count_findings(labelled, dataset.empty),
-        *findings.name_findings(list(classes), dataset.classes, clean=options.clean),
+        *findings.name_findings(list(classes), dataset.classes),
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
@@ -216,7 +216,7 @@ def diagnose(
             likely[label.item] = replace(items[label.item], labels=(dataset.classes[label.better],))
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
-    left_out, overview = findings.left_out(items, result), Overview.of(items, facts)
+    left_out = findings.left_out(items, result)
     if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
         try:  # Does `train` refuse what is left?
             left = dataset.select([position for position in range(len(items)) if position not in left_out])
@@ -225,7 +225,7 @@ def diagnose(
             detail = str(error).removeprefix(f"{dataset.source}: ")
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
-    return Diagnosis(dataset, overview, result, left_out, source, tuple(notes))
+    return Diagnosis(dataset, overview(items, facts), result, left_out, source, tuple(notes))
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:

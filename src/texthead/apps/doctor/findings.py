@@ -233,13 +233,8 @@ def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> Iterator
             yield Finding("warning", "imbalance", label, detail)
 
 
-def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: bool = True) -> Iterator[Finding]:
-    """Yield problems of class names.
-
-    Args:
-        labels: those of the data.
-        clean: whether labels like `push_up` are split into words before encoding.
-    """
+def name_findings(classes: Sequence[str], labels: Sequence[str] = ()) -> Iterator[Finding]:
+    """Yield problems of class names; `labels` are those of the data."""
     same = defaultdict[str, list[str]](list)
     for label in classes:
         cleaned = clean_name(label)
@@ -248,8 +243,6 @@ def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: 
         has_digit = any(character.isdigit() for character in label)
         if has_digit and {word.lower() for word in _WORDS.findall(cleaned)} <= _EMPTY_WORDS:
             yield Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name")
-        elif not clean and cleaned != " ".join(label.split()):
-            yield Finding("warning", "words run together", label, f"is not read as {cleaned!r}; use `clean=True`")
         if any(character.isalpha() and ord(character) > _LAST_LATIN for character in label):
             remedy = "most text encoders know only Latin letters; translate it"
             yield Finding("warning", "non-Latin letters", label, remedy)

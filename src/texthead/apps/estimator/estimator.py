@@ -15,8 +15,9 @@ from torch import Tensor
 
 from texthead import Dataset, FrozenEncoder, Item, ReadOptions, load_encoder
 from texthead.data import Division
+from texthead.encoders import weights_key
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types, raising
-from texthead.features import FrozenItems, readable, weights_key
+from texthead.features import FrozenItems, readable
 from texthead.parallel import apart_from_caller
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names

@@ -42,6 +42,8 @@ def export(run: Run, out: str | Path, *, protocol: Protocol | None = None, repor
         RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
     """
     model, protocol, out = run.model, run.protocol_for(protocol), Path(out)
+    if not protocol.sizes.antialias:
+        raise RunError("predict.py scales with antialiasing alone, and this run without; use `texthead predict`")
     with needs("onnx", "export to ONNX"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -115,7 +117,6 @@ def preprocessing(scorer: Scorer) -> dict[str, Any]:
         "resize": pixels.size if views.crops == 3 and views.along == "long-side" else pixels.resize,
         "squash": pixels.squash,
         "interpolation": pixels.interpolation,
-        "antialias": pixels.antialias,
         "enough": pixels.min_short_side,
         "in_the_model": {
             "size": pixels.size,

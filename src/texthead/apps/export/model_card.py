@@ -16,21 +16,6 @@ from texthead.runs import classes_json, read_records, read_scores
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
-# Prefixes of open_clip's tags, with the image-text pairs that the weights were trained on.
-_PAIRS = {
-    "openai": "OpenAI's 400 million pairs of the web (not published)",
-    "laion400m": "LAION-400M",
-    "laion2b": "LAION-2B",
-    "laion5b": "LAION-5B",
-    "datacomp": "DataComp",
-    "commonpool": "CommonPool",
-    "dfn": "pairs filtered by DFN",
-    "metaclip": "MetaCLIP's pairs",
-    "webli": "WebLI",
-    "cc12m": "Conceptual 12M",
-    "yfcc15m": "YFCC15M",
-}
-
 
 def model_card(
     run: Run,
@@ -81,7 +66,6 @@ def model_card(
         counts=" to ".join(dict.fromkeys(map(str, (min(counts), max(counts))))) if counts else "",
         made=made,
         published=published,
-        pretrained_on=pretraining_data(run.spec.source),
         address=address,
         parity=exported,
         scores=scores,
@@ -93,15 +77,6 @@ def model_card(
         code=code,
     )
     return f"{card}\n"
-
-
-def pretraining_data(source: str) -> str | None:
-    """Return the pretraining data of an encoder in words; None if the name of its weights does not tell."""
-    prefix, _, rest = source.partition(":")
-    if prefix == "mini":
-        return "ImageNet-1k (images) and sentence pairs of the web (all-MiniLM-L6-v2)"
-    tag = rest.rpartition("/")[2]
-    return next((data for start, data in _PAIRS.items() if prefix == "openclip" and tag.startswith(start)), None)
 
 
 def classes_of(run: Run) -> dict[str, Any]:

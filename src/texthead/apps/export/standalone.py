@@ -166,23 +166,25 @@ def upright(frame: av.VideoFrame) -> np.ndarray:
 # ---- frames -> clips. Pillow's resize differs from torch's by 1 in a few pixels, which an encoder may amplify.
 
 
-def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool, antialias: bool) -> np.ndarray:
-    """Resize the frame as torch does: first the width, then the height."""
-    resize, values = (resize_antialiased, frame) if antialias else (resize_without_antialias, frame.astype(np.float64))
+def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarray:
+    """Resize the frame as torch does, antialiased: first the width, then the height."""
     for axis, new in ((1, width), (0, height)):
         if frame.shape[axis] != new:
-            values = np.moveaxis(resize(np.moveaxis(values, axis, 0), new, bicubic), 0, axis)
-    return values if antialias else np.rint(values.round(6)).clip(0, 255).astype(np.uint8)
+            frame = np.moveaxis(resized(np.moveaxis(frame, axis, 0), new, bicubic), 0, axis)
+    return frame
 
 
-def resize_antialiased(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
+def resized(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     """Resize uint8 `rows` along the first axis to `new` entries, antialiased, with integer weights."""
     old, scale = len(rows), len(rows) / new
     wide = max(scale, 1.0)
     support = (2.0 if bicubic else 1.0) * wide
     centers = scale * (np.arange(new) + 0.5)
     taps = (centers - support + 0.5).astype(np.int64) + np.arange(int(2 * support) + 2)[:, None]
-    weights = kernel(np.abs((taps - centers + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
+    x = np.abs((taps - centers + 0.5) / wide)
+    far = ((5 - x) * x - 8) * x / 2 + 2
+    cubic = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, np.where(x < 2, far, 0))
+    weights = (cubic if bicubic else np.maximum(1 - x, 0)) * ((taps >= 0) & (taps < old))
     weights /= weights.sum(0)
     bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max() * 2 ** (b + 1)) >= 2**15)
     integers = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
@@ -190,28 +192,6 @@ def resize_antialiased(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     for indices, factors in zip(taps.clip(0, old - 1), integers, strict=True):
         total += factors[:, None, None] * rows[indices]
     return (total >> bits).clip(0, 255).astype(np.uint8)
-
-
-def resize_without_antialias(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
-    """Resize float64 `rows` along the first axis to `new` entries, from the nearest ones alone."""
-    old = len(rows)
-    centers = old / new * (np.arange(new) + 0.5) - 0.5
-    centers = centers if bicubic else centers.clip(0)
-    total = np.zeros((new, *rows.shape[1:]))
-    for tap in (-1, 0, 1, 2) if bicubic else (0, 1):
-        indices = np.floor(centers) + tap
-        weights = kernel(np.abs(centers - indices), -0.75 if bicubic else None)
-        total += weights[:, None, None] * rows[indices.astype(np.int64).clip(0, old - 1)]
-    return total
-
-
-def kernel(x: np.ndarray, a: float | None) -> np.ndarray:
-    """Return the weight of a pixel at distance `x`: cubic with the parameter `a`, or a triangle without."""
-    if a is None:
-        return np.maximum(1 - x, 0)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return np.where(x < 1, near, np.where(x < 2, far, 0)).astype(x.dtype)
 
 
 def read_clips(path: Path, settings: dict) -> np.ndarray:
@@ -236,8 +216,8 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
     if max(height, width) > MAX_RATIO * short:
         raise Refused(f"{width}x{height} pixels, one side more than {MAX_RATIO} times the other; crop it")
     size = (side, side) if settings["squash"] else (side * height // short, side * width // short)
-    way = settings["interpolation"] == "bicubic", settings["antialias"]
-    small = {index: scaled(picture, *size, *way) for index, picture in pictures.items()}
+    bicubic = settings["interpolation"] == "bicubic"
+    small = {index: scaled(picture, *size, bicubic) for index, picture in pictures.items()}
     return np.array([[small[index] for index in clip] for clip in clips])
 
 

@@ -24,7 +24,6 @@ def push_to_hub(
     repo_id: str,
     *,
     private: bool | None = None,
-    branch: str | None = None,
 ) -> str:
     """Upload the run with a model card, and return the URL of the commit; `load_run("hub:ORG/NAME")` loads it.
 
@@ -33,7 +32,6 @@ def push_to_hub(
     Args:
         repo_id: ORG/NAME, or NAME for your own account; created if it does not exist.
         private: whether a new repository is private; None for the account's default.
-        branch: branch to write to, created if it does not exist; None for the main one.
 
     Raises:
         RunError: the run's classes or weights are not those saved in its folder, or the hub refuses.
@@ -44,13 +42,11 @@ def push_to_hub(
     api, address = HfApi(), f"hub:{repo_id}"
     with hub_errors(address):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if branch is not None:
-            api.create_branch(repo_id, branch=branch, exist_ok=True)
     with scratch_folder() as folder:
         write_public(run, folder, repo_id)
         with hub_errors(address):
             message = "Upload a texthead run"
-            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message, revision=branch)
+            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
     return str(commit.commit_url)
 
 

@@ -1,5 +1,6 @@
 """`texthead timeline`: find events in a video, with a run or zero-shot."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -55,7 +56,7 @@ class TimelineCommand(ModelOptions):
         console.status("looking for events")
         rule = {name: getattr(self, name) for name in ("enter", "leave", "min_length")}
         events = find_events(run, path, Sliding(self.window, engine="auto"), **rule, reporter=console.reporter)
-        _print(events)
+        _print(events, run.model.names)
         if self.out:
             events.save(self.out)
         self.noted_calibration(run, run.protocol)
@@ -67,7 +68,7 @@ class TimelineCommand(ModelOptions):
             console.next_command("texthead", "timeline", *words, encoder=self.encoder)
 
 
-def _print(events: "Events") -> None:
+def _print(events: "Events", names: Sequence[str]) -> None:
     """Print the events, and times of none of the classes, as a table or as JSON."""
     console.show_json(events.to_json())
     if events.all:
@@ -77,4 +78,10 @@ def _print(events: "Events") -> None:
             mean, peak = (f"{100 * share:3.0f} %" for share in (each.mean, each.peak))
             show.print(f"{each.start:8.2f} {each.end:8.2f}  {mean}  {peak}  {each.name}")
     if not events and not console.prints_json():
-        console.notes().print(f"no event: {events.why_none}")
+        best = max(events.intervals, key=lambda each: (each.accepted, max(each.scores)))
+        share = max(best.scores)
+        why = "lower `enter` or `min_length`" if best.accepted else "it is below the threshold of calibration.json"
+        name = names[best.scores.index(share)]
+        console.notes().print(
+            f"no event: the best is {name!r} with probability {share:.3f} at {best.start:.2f} s; {why}"
+        )

@@ -38,7 +38,6 @@ class Events(list[Event]):
         intervals: the probabilities from the first frame to the end of the last, without gaps.
         settings: length of the window in seconds and frames encoded per second.
         calibration: the valid part of the run's calibration.
-        why_none: why there is no event.
     """
 
     def __init__(
@@ -51,13 +50,12 @@ class Events(list[Event]):
         intervals: Sequence[Interval] = (),
         settings: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
-        why_none: str = "",
     ):
         self.all = [*events]
         super().__init__(event for event in self.all if event.accepted)
         self.none_of_these = [event for event in self.all if not event.accepted]
         self.path, self.rule, self.times, self.intervals = path, rule, times, intervals
-        self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
+        self.settings, self.calibration = settings or {}, calibration
 
     def save(self, file: str | Path) -> None:
         """Write the events, without times of none of the classes, to a file; its ending decides the format.
@@ -148,22 +146,3 @@ def _clock(thousandths: int) -> str:
     """
     seconds = thousandths // 1000
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{thousandths % 1000:03d}"
-
-
-def why_none(
-    intervals: Sequence[Interval], names: Sequence[str], rule: Hysteresis, calibration: Calibration | None
-) -> str:
-    """Return why there is no event, with the highest probability; that of an accepted interval, if there are any."""
-    best = max(intervals, key=lambda each: (each.accepted, max(each.scores)))
-    top = max(best.scores)
-    if not best.accepted and calibration is not None and calibration.threshold is not None:
-        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
-    elif rule.thresholds is not None:
-        why = f"none stayed above the threshold of its class for `min_length={rule.min_length:g}` s"
-    elif top >= rule.enter:
-        why = f"none lasted `min_length={rule.min_length:g}` s"
-    else:
-        why = f"none reached `enter={rule.enter:g}`"
-        if calibration is not None and calibration.temperature > 1:
-            why += f" after temperature {calibration.temperature:.3g}, which lowers all probabilities; lower `enter`"
-    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"

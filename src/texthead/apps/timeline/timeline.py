@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from texthead import Calibration, Protocol, Recognizer, Reporter, Run, Views
 from texthead.apps.timeline.events import Hysteresis, Interval, events_of
-from texthead.apps.timeline.results import Events, VideoTimes, why_none
+from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, Share, check_fields
 from texthead.evaluation import NONE, head_scores
@@ -33,9 +33,6 @@ from texthead.recipes import EngineName
 MAX_GAP_SECONDS = 3600.0
 
 MAX_WINDOW_FRAMES = 10_000
-
-# Seconds from which on a note tells how far into the file the video stream starts.
-MIN_OFFSET = 0.1
 
 _Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -196,14 +193,13 @@ def open_timed(path: str | Path) -> Media:
 
 
 def _say_how(run: Run, video: Media, sliding: Sliding, protocol: Protocol, reporter: Reporter) -> None:
-    """Report what is scored, and what makes scores slow or inexact."""
-    model, (calibration, _) = run.model, run.calibration_for(protocol)
-    clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.encodes_frames_independently else ""
+    """Report what is scored, and what makes scores inexact."""
+    calibration, _ = run.calibration_for(protocol)
+    clips, once = sliding.views(protocol.frames).clips, run.model.encodes_frames_independently
     each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
-    reporter.say(f"{sliding.rate:g} frames per second{once}; each window of {sliding.window:g} s is {each}")
-    if not model.encodes_frames_independently:
-        inside, times = "the encoder" if model.takes_clips else type(model.temporal).__name__, clips * protocol.frames
-        reporter.note(f"{inside} sees several frames at once, so each window is encoded whole: {times} times the work")
+    reporter.say(
+        f"{sliding.rate:g} frames per second{', encoded once' * once}; each window of {sliding.window:g} s is {each}"
+    )
     if not video.has_times:
         reporter.note(f"{video.path} has no time stamps: times are counted from its frame rate")
     if calibration is not None and calibration.threshold is not None:
@@ -254,11 +250,6 @@ def find_events(
             except DataError as error:  # Of time stamps.
                 raise MediaError(path, str(error)) from None
         times = VideoTimes(seconds, video.start_seconds, video.offset_seconds, video.num_frames / seconds)
-    if times.offset >= MIN_OFFSET:
-        reporter.note(
-            f"{path}: its video stream starts {times.offset:.2f} s into the file: times count from the first frame, "
-            "those in .srt and .edl files from the start of the file"
-        )
     events = events_of(intervals, model.names, rule)
     return Events(
         events,
@@ -268,5 +259,4 @@ def find_events(
         intervals=intervals,
         settings={"window": sliding.window, "rate": sliding.rate},
         calibration=calibration,
-        why_none="" if any(event.accepted for event in events) else why_none(intervals, model.names, rule, calibration),
     )
