@@ -29,14 +29,6 @@ def test_pick_device(monkeypatch: pytest.MonkeyPatch):
     assert "'cuda:99'" in str(caught.value)
 
 
-def test_prompts_with_two_articles_are_noted(capsys):
-    prompts = ["a photo of a a bird.", "The an owl", "a photo of a bird, a kite", "banana a day"]
-    console.say_prompts(["x"] * 4, prompts)
-    assert "2 prompts" in capsys.readouterr().err
-    console.say_prompts(["x"] * 2, prompts[2:])
-    assert "prompts" not in capsys.readouterr().err
-
-
 def test_error_is_one_line_wrapped_at_words(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     error = "no-such-folder/with-a-long-name: no such file or folder; check the path"

@@ -32,8 +32,6 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     assert (photo.read_bytes(), (run / "model.safetensors").read_bytes()) == (before, weights)
     assert names.read_text().startswith("id,name")
     refused(("--out", "input"), "predict", video, "--classes", names, "--out", names)
-    (tmp_path / "predict.json").write_text("{}")
-    refused(("--out", "texthead's own"), "label-studio", world.manifest, "--out", tmp_path / "tasks.json")
 
 
 @pytest.mark.parametrize("command", [("train", "--tune", "none"), ("prepare",), ("doctor", "--quick")])

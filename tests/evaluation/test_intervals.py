@@ -13,7 +13,6 @@ from scipy.stats import binom, multinomial
 from benchmarks.coverage import FILE, MIN_COVERAGE, PAGE, measure, page
 from texthead.evaluation.intervals import (
     binomial_interval,
-    difference_interval,
     grouped_interval,
     lead_interval,
     paired_interval,
@@ -56,12 +55,6 @@ def test_paired_interval_by_hand(first, second, items, expected):
     assert paired_interval(first, second, items) == pytest.approx(expected, abs=0.005)
     low, high = paired_interval(3, 0, 3)
     assert -100 <= low < high <= 100
-
-
-def test_difference_interval_of_the_literature():
-    """56 of 70 against 48 of 80: Newcombe 1998, Table II, from Wilson's intervals of both."""
-    rates = (80.0, 69.183, 87.695), (60.0, 49.045, 70.038)
-    assert difference_interval(*rates) == pytest.approx((5.24, 33.39), abs=0.01)
 
 
 def test_methods_that_never_differ_are_not_surely_equal() -> None:

@@ -70,7 +70,7 @@ def test_confusion_is_row_normalised_and_counted():
 
 def test_correlation_is_centered_and_limited_off_the_diagonal():
     matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
-    axes, bar = plot_correlations({"text vectors": matrix}, ["a", "b", "c"]).axes
+    axes, bar = plot_correlations(matrix, ["a", "b", "c"], "text vectors").axes
     (image,) = axes.images
     np.testing.assert_allclose(image.get_array(), matrix)
     assert image.get_clim() == (-0.31, 0.31)
@@ -78,7 +78,7 @@ def test_correlation_is_centered_and_limited_off_the_diagonal():
     assert axes.get_title(loc="left") == "text vectors"
     assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
     assert read_texts(axes)[:4] == ["1.00", "0.20", "-0.31", "0.20"]
-    assert not plot_correlations({"": np.eye(13)}, names_of(13)).axes[0].texts
+    assert not plot_correlations(np.eye(13), names_of(13)).axes[0].texts
 
 
 def test_reliability_shows_each_bin_with_what_chance_allows():
@@ -101,7 +101,7 @@ def test_reliability_shows_each_bin_with_what_chance_allows():
 def test_names_are_text_not_formulas():
     count = len(HOSTILE)
     confusion = draw(plot_confusion(np.eye(count, dtype=np.int64), HOSTILE))
-    draw(plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
+    draw(plot_correlations(np.eye(count), HOSTILE, HOSTILE[0]))
     # On one line and shortened.
     labels = [label.get_text() for label in confusion.axes[0].get_xticklabels()]
     assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")

@@ -29,7 +29,6 @@ from texthead.transfer.methods import (
     cross_validated,
     folds,
     names_line,
-    near_copies_line,
 )
 
 
@@ -179,23 +178,6 @@ def test_an_encoder_without_text_has_only_the_probe() -> None:
     assert experiment.check_method(None) == experiment.check_method("probe") == "probe"
     with refuses(DataError, "zero-shot", "no text encoder"):
         experiment.check_method("zero-shot")
-
-
-def test_folds_far_above_held_out_items_suggest_near_copies() -> None:
-    """70 of 80 held-out items of two classes are correct; those of a third class, not cross-validated, are not."""
-    items, targets = few({"a": 40, "b": 40}), torch.tensor([0] * 40 + [1] * 40 + [2] * 40)
-    answers = torch.tensor([0] * 30 + [1] * 50 + [0] * 40)
-    tested = Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(120)], targets, torch.eye(3)[answers])
-    right = answered(np.arange(80) < 80)
-    assert tested.right[:80].sum() == 70
-    prints(near_copies_line(right, items, tested, "test"), "100.0 %", "test 87.5 %", "near copies", "group")
-    # Neither a lead by chance nor a small one.
-    assert near_copies_line(answered(np.arange(80) < 74), items, tested, "test") == ""
-    # A class that only the folds score says nothing about the other.
-    alone = Evaluation(("a", "b", "c"), tested.paths[:40], targets[:40], torch.eye(3)[answers[:40]])
-    assert near_copies_line(answered(np.arange(80) >= 10), items, alone, "test") == ""
-    # The folds keep groups apart already.
-    assert near_copies_line(right, few({"a": 40, "b": 40}, [str(i // 2) for i in range(80)]), tested, "test") == ""
 
 
 def hard_items(items: FrozenItems) -> FrozenItems:

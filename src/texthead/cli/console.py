@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,18 +14,15 @@ from rich.console import Console
 from rich.text import Text
 
 from texthead.cli.flag_names import with_flags
-from texthead.cli.status_line import ProgressBar, StatusLine
+from texthead.cli.status_line import StatusLine
 from texthead.cli.system import os_error_message
 from texthead.errors import MediaError, listed, on_one_line, printable
-from texthead.parallel.progress import Reporter, step_bars
+from texthead.parallel.progress import Progress, Reporter, step_bars
 from texthead.platform import quoted
 from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.prediction.run import Run
-
-
-_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 @dataclass
@@ -81,7 +77,10 @@ class CommandOutput:
     def __init__(self) -> None:
         self._screen = _Screen()  # Of the running command.
         self.reporter = Reporter(
-            self.bar, say=self._say, note=self.say_notes, skipped=lambda error: self.say_skipped([error])
+            self.bar,
+            say=lambda line: self.notes().print(line),
+            note=self.say_notes,
+            skipped=lambda error: self.say_skipped([error]),
         )
 
     @contextmanager
@@ -93,13 +92,14 @@ class CommandOutput:
         line = StatusLine(shown=first and not quiet)
         before, self._screen = self._screen, _Screen(quiet, verbose, json, skips, notes=[], line=line)
         try:
-            with line, step_bars(self.bar):
+            with step_bars(self.bar):
                 yield
             self.flush_notes()
             if self._screen.next:
                 sys.stdout.flush()
                 self.notes().print(f"next: {self._screen.next}", soft_wrap=True)
         finally:
+            line.end()
             self.flush_notes()
             self._screen = before
 
@@ -150,17 +150,9 @@ class CommandOutput:
         """Show nothing more of what the command is doing, such as while it serves a page."""
         self._screen.line.end()
 
-    @contextmanager
-    def bar(self, title: str, unit: str) -> Iterator[ProgressBar]:
+    def bar(self, title: str, unit: str) -> AbstractContextManager[Progress]:
         """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
-        progress = ProgressBar(title, unit)
-        with self._screen.line.showing(progress):
-            yield progress
-
-    def _say(self, message: str) -> None:
-        """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
-        if self._screen.verbose or not self._screen.line.tell(message):
-            self.notes().print(message)
+        return self._screen.line.bar(title, unit)
 
     def next_command(self, *words: object, encoder: str | None = None, text: str | None = None) -> None:
         """Suggest the command to type next, with the encoder if it is not the default; words are quoted for a shell."""
@@ -217,7 +209,7 @@ class CommandOutput:
     def say_prompts(
         self, labels: Sequence[str], by_class: Sequence[str | Sequence[str]], run: "Run | None" = None
     ) -> None:
-        """With --verbose, print the prompts of the first classes; print a note on prompts with two articles.
+        """With --verbose, print the prompts of the first classes.
 
         Args:
             run: the run that gets these classes: print how much of the prompts its text map loses, if it has one.
@@ -230,11 +222,6 @@ class CommandOutput:
             self.notes().print(
                 f"text encoder {source}: the run's text projection drops a part of norm {lost:.2f} of the new class "
                 "embeddings, which have length 1"
-            )
-        doubled = [prompt for prompt in prompts.flat(by_class) if _ARTICLES.search(prompt)]
-        if doubled:
-            self.say_notes(
-                f"{len(doubled)} prompts have two articles ({doubled[0]!r}): remove the articles from the names"
             )
         if all(isinstance(prompt, str) for prompt in by_class):
             few, line = 1, f"prompt: {by_class[0]!r}"

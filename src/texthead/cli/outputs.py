@@ -10,17 +10,6 @@ from texthead.errors import DataError, either, raising
 from texthead.media.paths import MediaPath
 from texthead.platform import is_reserved
 
-# A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
-_OWN = {
-    "recipe.json": (".json", ".safetensors"),
-    "preprocessing.json": (".json",),
-    "shards.json": (".json",),
-    "predict.json": (".json", ".parquet"),
-}
-
-# Greatest depth of files in such a folder.
-_DEPTH = 3
-
 
 def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
@@ -53,20 +42,12 @@ def check_outputs(command: Any, **endings: str) -> None:
             source = source.resolve()
         except (OSError, ValueError):  # Class names may be longer than file names.
             continue
-        for path, flag in written.items():
-            within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
-            if path == source or within:
-                raise DataError(f"{flag}: is an input of this command; name another file")
-
-
-# Endings of outputs that may be replaced inside a folder of inputs.
-_TEXTS = (".csv", ".html", ".htm", ".json", ".jsonl", ".srt", ".xml")
+        if source in written:
+            raise DataError(f"{written[source]}: is an input of this command; name another file")
 
 
 def check_out_file(flag: str, path: Path, endings: str) -> None:
     """Raise DataError unless a path has one of these endings and can be written.
-
-    Files that texthead reads from a folder it made cannot be replaced.
 
     Args:
         flag: the option and its value, for the message.
@@ -78,12 +59,6 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
         if path.exists() and not path.is_file():
             raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
     _check_folder(flag, path.parent)
-    for folder in path.resolve().parents[:_DEPTH]:
-        for mark, names in _OWN.items():
-            if path.suffix.lower() in names and (folder / mark).is_file():
-                raise DataError(
-                    f"{flag}: {folder} contains texthead's own files {', '.join(names)}; name another folder"
-                )
 
 
 def _check_folder(flag: str, path: Path) -> None:

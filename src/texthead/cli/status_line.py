@@ -1,150 +1,65 @@
-"""One line on a terminal that shows what a command is doing: a step with its seconds, or a bar and its last message.
+"""What a command is doing: a step or a bar on a terminal; elsewhere a line of a bar every ten seconds."""
 
-A terminal without control characters (TERM=dumb) or with NO_COLOR gets a plain line for each step instead. There, and
-where there is no terminal, such as in a log, a plain line every ten seconds says how far long work is.
-"""
-
-import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from threading import Event, Thread
-from types import TracebackType
-from typing import TextIO
+from contextlib import contextmanager, nullcontext
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Column
-from rich.text import Text
+from texthead.parallel.progress import Progress, terminal_bar
 
-# Seconds before a step is shown, over which a rate is measured, and between two lines of a log.
-_SHORT, _WINDOW, _LOG = 0.3, 30.0, 10.0
-
-
-class _Terminal(Console):
-    """A terminal that keeps its cursor: a process that is killed could not bring it back."""
-
-    def show_cursor(self, show: bool = True) -> bool:
-        return False
-
-
-class _Rate(ProgressColumn):
-    """Items per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.1f} {task.fields['unit']}/s")
-
-
-class ProgressBar:
-    """A progress bar: call it with (done, total)."""
-
-    def __init__(self, title: str, unit: str):
-        name, count, rate = (Column(no_wrap=True) for _ in range(3))
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=name),
-            BarColumn(20),
-            MofNCompleteColumn(table_column=count),
-            _Rate(rate),
-            TimeRemainingColumn(compact=True),
-            speed_estimate_period=_WINDOW,
-        )
-        self._task = self.progress.add_task(title, total=None, unit=unit)
-        self._title, self._unit = title, unit
-        self.message, self.text = "", f"{title} ..."
-
-    def __call__(self, done: int, total: int) -> None:
-        self.text = f"{self._title}: {done:,} of {total:,} {self._unit}"
-        self.progress.update(self._task, completed=done, total=total)
+# Seconds between two lines of a log.
+_LOG = 10.0
 
 
 class StatusLine:
-    """The line, drawn on standard error or another stream until the block ends."""
+    """The line, which is gone when its step or bar ends."""
 
-    def __init__(self, stream: TextIO | None = None, *, shown: bool):
-        self._stream: TextIO = stream or sys.stderr
-        self._plain = os.environ.get("TERM") in (None, "", "dumb", "unknown") or bool(os.environ.get("NO_COLOR"))
+    def __init__(self, *, shown: bool):
         self._shown = shown
-        self._on_terminal = self._stream.isatty()
-        self._ended = Event()
-        self._bars: list[ProgressBar] = []
-        self._what, self._since = "starting", time.monotonic()
-        self._live = Live(
-            console=_Terminal(file=self._stream, highlight=False, markup=False),
-            get_renderable=self._line,
-            refresh_per_second=10,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-
-    def __enter__(self) -> "StatusLine":
-        if self._shown and self._on_terminal and not self._plain:
-            self._live.start()
-        elif self._shown:
-            Thread(target=self._log, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Clear the line and draw no more."""
-        self._shown = False
-        self._ended.set()
-        self._live.stop()
-
-    def _log(self) -> None:
-        """Write a line on what is going on every ten seconds."""
-        while not self._ended.wait(_LOG):
-            line = self._bars[-1].text if self._bars else self._step()
-            with suppress(OSError, ValueError):  # The stream is closed.
-                self._stream.write(f"{line}\n")
-                self._stream.flush()
+        self._width = 0
 
     def show(self, what: str) -> None:
-        """Show a step that has no count."""
-        self._what, self._since = what, time.monotonic()
-        if self._shown and self._on_terminal and self._plain:
-            self._stream.write(f"{what} ...\n")
-            self._stream.flush()
+        """Show a step that has no count, on a terminal."""
+        if self._shown and sys.stderr.isatty():
+            self._clear()
+            text = f"{what} ..."[: shutil.get_terminal_size().columns - 1]
+            self._width = len(text)
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
-    def tell(self, message: str) -> bool:
-        """Show a message below the progress bar until the next one; return whether there is a bar on a terminal."""
-        seen = self._live.is_started and bool(self._bars)
-        if seen:
-            self._bars[-1].message = message
-        return seen
+    def _clear(self) -> None:
+        if self._width:
+            sys.stderr.write(f"\r{' ' * self._width}\r")
+            sys.stderr.flush()
+            self._width = 0
+
+    def end(self) -> None:
+        """Clear the line and show no more."""
+        self._clear()
+        self._shown = False
 
     @contextmanager
-    def showing(self, progress: ProgressBar) -> Iterator[None]:
+    def bar(self, title: str, unit: str) -> Iterator[Progress]:
         """Show a progress bar in the block."""
-        self._bars.append(progress)
-        try:
-            yield
-        finally:
-            self._bars.remove(progress)
-            self._since = time.monotonic()
+        self._clear()
+        due = time.monotonic() + _LOG
+        with terminal_bar(title, unit) if self._shown else nullcontext() as draw:
+
+            def count(done: int, total: int) -> None:
+                nonlocal due
+                if draw:
+                    draw(done, total)
+                if self._shown and not sys.stderr.isatty() and time.monotonic() >= due:
+                    due = time.monotonic() + _LOG
+                    sys.stderr.write(f"{title}: {done:,} of {total:,} {unit}\n")
+
+            yield count
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Clear the line, and draw nothing in the block."""
-        drawn = self._live.is_started
-        self._live.stop()
-        try:
+        """Clear the line for what the block prints; a bar is drawn again afterwards."""
+        self._clear()
+        bars = sys.modules.get("tqdm")
+        with bars.tqdm.external_write_mode() if bars else nullcontext():
             yield
-        finally:
-            if drawn and self._shown:
-                self._live.start()
-
-    def _line(self) -> RenderableType:
-        if self._bars:
-            bar = self._bars[-1]
-            return Group(bar.progress.get_renderable(), *[Text(bar.message)] * (bar.message != ""))
-        short = time.monotonic() - self._since <= _SHORT
-        return Text("" if short else self._step(), no_wrap=True, overflow="ellipsis")
-
-    def _step(self) -> str:
-        seconds = time.monotonic() - self._since
-        return f"{self._what} ..." + (f" {int(seconds)} s" if seconds >= 1 else "")

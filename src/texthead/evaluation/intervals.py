@@ -177,11 +177,6 @@ def paired_interval(only_first: int | float, only_second: int | float, items: in
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
-def difference_interval(first: Rate, second: Rate) -> tuple[float, float]:
-    """Return the 95 % interval of first minus second, rates of different items."""
-    return _combined([(1.0, first), (-1.0, second)])
-
-
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
     """Format the rate of hits in percent with its 95 % interval, as `80.0 % (44.4-97.5)`."""
     return "{:.1f} % ({:.1f}-{:.1f})".format(*rate_of(hits.numpy(), groups))

@@ -761,18 +761,9 @@ def _protocol_changes(protocol: Protocol, own: Protocol, mix: float) -> str:
         own: the run's own protocol.
         mix: weight of the trained encoder.
     """
-    now, before = protocol.views, own.views
-    pairs = (
-        ("mix", f"{mix:g}", "1"),
-        ("origin", now.origin, before.origin),
-        ("stride", now.stride, before.stride),
-        ("crops along", now.along, before.along),
-        ("short side", protocol.sizes.resize, own.sizes.resize),
-        ("decode", protocol.sizes.decode, own.sizes.decode),
-    )
-    parts = [f"{now} views, mean of {protocol.pooling}"] if now.count > 1 else []
+    parts = [f"mix {mix:g}"] if mix != 1 else []
+    parts += [f"{protocol.views} views, mean of {protocol.pooling}"] if protocol.views.count > 1 else []
     parts += [f"{protocol.frames} frames"] if protocol.frames != own.frames else []
-    parts += [f"{name} {value}" for name, value, old in pairs if value != old]
     return "".join(f", {part}" for part in parts)
 
 

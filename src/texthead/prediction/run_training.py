@@ -30,7 +30,6 @@ from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, RecipeName
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
-from texthead.training.epochs import say_cost
 from texthead.training.start import RunInfo, engine_of, split_json
 from texthead.training.train import fine_tune
 from texthead.transfer.baselines import FEW_ITEMS, ScoreTable, add_baselines
@@ -218,7 +217,6 @@ def _fine_tune(
     if multilabel:
         items, given = experiment.items, isinstance(recipe.scale, int | float)
         model = model.with_head(as_multilabel(as_head(model.head), items.features, items.targets, keep_scale=given))
-    say_cost(model, recipe, len(division.train), reporter, resume=resume)
     fine_tune(
         model,
         division.train,

@@ -10,15 +10,6 @@ from texthead.files import MAX_BYTES_OF_LISTS, read_text, replacing
 from texthead.parallel.progress import Reporter
 
 
-class TrainingRecords(list[dict]):
-    """The records of a training, as in `metrics.jsonl`: one of each step ("train") and of each scoring ("val")."""
-
-    def __repr__(self) -> str:
-        losses = [f"{record['loss']:.3g}" for record in self if record["kind"] == "train"]
-        change = f": loss {losses[0]} to {losses[-1]}" if losses else ""
-        return f"TrainingRecords({len(losses)} steps{change})"
-
-
 class MetricsLog:
     """The log of a training run, in memory (`records`) and in `metrics.jsonl`.
 

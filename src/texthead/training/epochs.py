@@ -15,10 +15,8 @@ from torch import Tensor
 from texthead.data.batches import epoch_batches, loader, read
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset
-from texthead.errors import RunError, plural
-from texthead.models.recognizer import Recognizer
+from texthead.errors import RunError
 from texthead.parallel.distributed import all_gather_list, all_reduce_sum, raise_on_all_ranks, rank
-from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.runs.metrics import MetricsLog
 from texthead.training.checkpoints import restore, save_state
@@ -186,24 +184,3 @@ class Epochs:
             with raise_on_all_ranks():
                 self.log.add(kind="train", epoch=epoch, step=each.step, **values)
         self._waiting.clear()
-
-
-def say_cost(model: Recognizer, recipe: Recipe, clips: int, reporter: Reporter, *, resume: bool) -> None:
-    """Report how many steps fine-tuning takes, and about how long if the encoder is trained from the start.
-
-    Measures a forward and backward pass of a grey clip, the faster of two; the model stays as it is.
-    """
-    steps, estimate = plural(recipe.epochs * math.ceil(clips / recipe.batch), "step"), ""
-    if not (resume or recipe.frozen):
-        side, seconds, training = recipe.size or model.spec.size, list[float](), model.training
-        clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
-        for _ in range(2):
-            start = time.perf_counter()
-            model.eval()(clip).sum().backward()
-            seconds.append(time.perf_counter() - start)
-        model.zero_grad()
-        model.train(training)
-        minutes = max(1, round(min(seconds) * clips * recipe.epochs / 60))
-        span = "a minute" if minutes == 1 else f"{minutes} minutes"
-        estimate = f"; about {span} here, plus reading the files"
-    reporter.say(f"fine-tuning: {steps}, {plural(recipe.epochs, 'epoch')} of {plural(clips, 'clip')}{estimate}")

@@ -25,7 +25,7 @@ from texthead.parallel.loaders import worker_errors
 from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
-from texthead.runs.metrics import MetricsLog, TrainingRecords
+from texthead.runs.metrics import MetricsLog
 from texthead.training.epochs import Epochs
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import parameter_groups
@@ -51,7 +51,7 @@ def fine_tune(
     checkpoint_every: NonNegativeInt | None = None,
     info: RunInfo = RunInfo(),
     reporter: Reporter = Reporter(),
-) -> TrainingRecords:
+) -> list[dict]:
     """Train a model in place, write the run folder, and return the records of the metrics, a list of dictionaries.
 
     On a CPU, the same recipe, seed, data and thread count give bit-identical losses, for any number of workers and also
@@ -164,7 +164,7 @@ def fine_tune(
         with raise_on_all_ranks():
             if first:
                 save_model(out / "model.safetensors", model)
-    return TrainingRecords(log.records)
+    return log.records
 
 
 def feature_clips(

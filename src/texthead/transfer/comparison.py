@@ -169,8 +169,5 @@ def compare(
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")
-    if scores.validated and scores.tested:
-        own = scores.validated[default], scores.validated_on.items, scores.tested[default]
-        lines.append(methods.near_copies_line(*own, scores.scored_name))
     scores.lines.extend(filter(None, lines))
     return scores

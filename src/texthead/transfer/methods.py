@@ -12,8 +12,6 @@ from texthead.data.reading import listed_files
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import listed
-from texthead.evaluation.classes import class_weights
-from texthead.evaluation.intervals import difference_interval, rate_of
 from texthead.evaluation.results import Evaluation, joined
 from texthead.features.frozen import FrozenItems
 from texthead.features.reading import check_any
@@ -32,9 +30,6 @@ MANY_ITEMS, WEAKER = 8, 0.1
 
 # Familiarity (0-1) below which a name is listed as unknown.
 UNKNOWN = 0.5
-
-# Points by which cross-validated accuracy is above the held-out one if training items may contain near duplicates.
-NEAR_COPIES = 5
 
 # What each method uses, for the line under a table.
 USES: dict[MethodName, str] = {
@@ -152,33 +147,6 @@ def choose_unlabelled(experiment: Experiment, name: MethodName) -> tuple[Experim
     line = f"with {files} {used:.1f} % of the {which} are correct, without {plain:.1f} % (cross-validated"
     verb = "refine" if used >= plain else "do not refine"
     return experiment if used >= plain else without, f"{line}{weighted_text(weights)}); they {verb} the head"
-
-
-def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluation, name: str) -> str:
-    """Return a warning if a method is clearly better in cross-validation than on held-out items; empty otherwise.
-
-    Both figures are means over the classes with items of both kinds. Of items in groups nothing is said: their near
-    copies are in one fold.
-
-    Args:
-        validated: the method's cross-validated evaluation.
-        scored: its items.
-        tested: the method's evaluation on the held-out items.
-        name: the split of these.
-    """
-    if scored.multilabel:
-        return ""
-    targets, own = tested.targets.numpy(), scored.targets.numpy()
-    if len(set(scored.groups)) < len(scored.groups) or not np.isin(targets, own).any():
-        return ""
-    folds = rate_of(validated.right, None, class_weights(own) * np.isin(own, targets))
-    held_out = rate_of(tested.right, tested.groups, class_weights(targets) * np.isin(targets, own))
-    if folds[0] - held_out[0] < NEAR_COPIES or difference_interval(folds, held_out)[0] <= 0:
-        return ""
-    return (
-        f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} % in the mean over classes: training items may "
-        "hold near copies (frames of one video, photos of one object); put them into one group (column 'group')"
-    )
 
 
 def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment, str]:

@@ -1,6 +1,5 @@
 """The answers behind the page: names as in `predict`, events as in `timeline`."""
 
-import base64
 import json
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from made import (
 from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import Answerer, Question
-from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
+from texthead.apps.page.html import timeline_html, top_classes_html
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import NONE
@@ -131,8 +130,6 @@ def test_answers_of_several_labels(tmp_path: Path, say) -> None:
     assert {name for name, _ in named.prediction.labels} == {"red", "green"}
     page = Page(top_classes_html(named))
     assert len([row for row in page.all("tr") if row.get("class") == "first"]) == 2
-    csv_file = next(name for name in Page(downloads_html(named, None)).attributes("href") if "text/csv" in name)
-    assert base64.b64decode(csv_file.partition(",")[2]).decode().splitlines()[0].endswith(",chosen")
     lit = answerer(Question(both, asked="where"))
     assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
     video = write_video(tmp_path / "red.mp4", "red", frames=30)

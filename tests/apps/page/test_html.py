@@ -1,9 +1,7 @@
-"""Answers as HTML: names are escaped, curves and ticks are in place, files hold what the commands print."""
+"""Answers as HTML: names are escaped, curves and ticks are in place."""
 
 import base64
-import csv
 import io
-import json
 import re
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
     _curve,
-    downloads_html,
     page_html,
     saliency_html,
     timeline_html,
@@ -50,7 +47,6 @@ def test_every_name_is_text() -> None:
         top_classes_html(named(EVIL, f"{EVIL}.png")),
         timeline_html(timed(event, names=(EVIL, "b"))),
         saliency_html(lit),
-        downloads_html(named(EVIL, f"{EVIL}.mp4"), timed(event)),
     ):
         page = Page(html)
         assert page.attributes("onerror") == []
@@ -78,14 +74,6 @@ def test_for_none_of_these_no_bar_is_the_answer() -> None:
     assert 'class="first"' not in html
     assert 'class="first"' in top_classes_html(named())
     assert NONE not in top_classes_html(named())
-    saved = read_files(downloads_html(unsure, None))
-    assert json.loads(saved["clip.json"]) == {
-        "path": "clip.mp4",
-        "top": [{"name": "a cat", "probability": 0.75}, {"name": "b", "probability": 0.25}],
-        "temperature": 1.5,
-        "answer": None,
-    }
-    assert saved["clip.csv"].splitlines()[1] == f"clip.mp4,1,a cat,0.750000,,{NONE}"
 
 
 def test_an_event_stands_where_it_happens() -> None:
@@ -108,13 +96,6 @@ def test_times_of_none_are_rows_without_a_box() -> None:
     alone = Page(timeline_html(timed(none)))
     prints(alone.text, "a cat, 90 % at 0.0 s")
     assert NONE in alone.strings
-    saved = read_files(downloads_html(named()._replace(calibration=CALIBRATION), with_event))
-    whole = json.loads(saved["clip.json"])["timeline"]
-    assert [event["name"] for event in whole["events"]] == ["a cat"]
-    assert (whole["temperature"], whole["threshold"]) == (1.5, 0.8)
-    assert [(event["name"], event["start"]) for event in whole["none_of_these"]] == [(None, 1.0)]
-    assert NONE in saved["clip-events.csv"]
-    assert "none" not in saved["clip.srt"]
 
 
 def test_a_curve_is_the_area_below_the_scores() -> None:
@@ -148,22 +129,3 @@ def test_frames_come_with_what_is_lit_in_them() -> None:
 def decode(address: str | None) -> bytes:
     """Decode the content of a data: URL."""
     return base64.b64decode(str(address).partition("base64,")[2])
-
-
-def read_files(html: str) -> dict[str, str]:
-    """Return the content of each download link by its file name."""
-    return {str(link["download"]): decode(link["href"]).decode() for link in Page(html).all("a")}
-
-
-def test_files_hold_what_the_commands_print() -> None:
-    result = read_files(downloads_html(named("Kätzchen, klein"), timed(Event("b", 1.0, 4.0, 0.8, 0.81))))
-    assert sorted(result) == ["clip-events.csv", "clip.csv", "clip.json", "clip.srt"]
-    whole = json.loads(result["clip.json"])
-    assert whole["path"] == "clip.mp4"
-    assert whole["top"] == [{"name": "Kätzchen, klein", "probability": 0.75}, {"name": "b", "probability": 0.25}]
-    assert whole["timeline"]["events"] == [{"name": "b", "start": 1.0, "end": 4.0, "mean": 0.8, "peak": 0.81}]
-    _, *rows = csv.reader(io.StringIO(result["clip.csv"]))
-    assert [row[:3] for row in rows] == [["clip.mp4", "1", "Kätzchen, klein"], ["clip.mp4", "2", "b"]]
-    assert result["clip-events.csv"].splitlines()[1] == "1.000,4.000,b,0.800000,0.810000"
-    assert result["clip.srt"].startswith("1\n00:00:01,000 --> 00:00:04,000\nb\n")
-    assert sorted(read_files(downloads_html(named(), None))) == ["clip.csv", "clip.json"]
