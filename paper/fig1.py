@@ -65,9 +65,10 @@ def plan(setting: Setting) -> Plan:
             ],
         )
     )
-    section.figures.append(
-        (plot_correlations({title: maps[title][0] for title in rows}, list(names)), "Fig. 1 at this scale, first seed.")
-    )
+    section.figures += [
+        (plot_correlations(maps[title][0], list(names), title), f"Fig. 1 at this scale, first seed: {title}.")
+        for title in rows
+    ]
     _, p = shared[TEXT][0] - others[TEXT][0], word_test(text, names)
     section.verdicts.append(
         Verdict(

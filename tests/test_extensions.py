@@ -81,13 +81,6 @@ def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wro
     assert "train" in works("--help")[0]
 
 
-def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> None:
-    install(name="cry", code=f"print('welcome'){CODE}")
-    out, err = works("cry", "--help")
-    assert "usage: texthead cry WORD" in out
-    assert ("welcome" in out, err) == (False, "welcome\n"), "what it prints on import is no result"
-
-
 def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("texthead.commands.encoders.Encoders.__call__", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -124,9 +117,3 @@ def test_a_package_installed_later_is_found(tmp_path: Path, monkeypatch: pytest.
         os.utime(tmp_path, (len(damaged), len(damaged)))
         with refuses(RunError, "metadata", "reinstall"):
             extensions.find("texthead.heads")
-
-
-def test_two_packages_with_one_command(install: Install, wrong) -> None:
-    install()
-    install(package="louder")
-    assert "loud and louder" in wrong("shout", "a")

@@ -1,6 +1,6 @@
 """Plots of confusion and correlation matrices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,51 +51,40 @@ def plot_confusion(matrix: Integer[np.ndarray, "classes classes"], names: Sequen
     axes.set_ylabel("true class", fontsize=9)
     note = "grey rows: no items" if np.isnan(percent).any() else "each row: 100 %"
     # Two lines, like the label of a correlation map, so that both maps have the same size.
-    bar = _colour_bar(figure, image, [axes], f"% of the true class's items\n({note})", extend="neither")
+    bar = _colour_bar(figure, image, axes, f"% of the true class's items\n({note})", extend="neither")
     bar.set_ticks([0, 20, 40, 60, 80, 100] if layout.font else [0, 1, 5, 20, 50, 100])
     bar.minorticks_off()
     return figure
 
 
 def plot_correlations(
-    matrices: Mapping[str, Float[np.ndarray, "classes classes"]], names: Sequence[str]
+    matrix: Float[np.ndarray, "classes classes"], names: Sequence[str], title: str = ""
 ) -> "matplotlib.figure.Figure":
-    """Draw the correlations between the rows of heads: white is 0, red is higher, blue lower.
+    """Draw the correlations between the rows of a head: white is 0, red is higher, blue lower.
 
-    Maps of several heads stand two per line, with the same colour scale. It covers 99 % of the pairs of different
-    classes, so the diagonal doesn't set it; the colour bar gives the limits. With up to 12 classes, the cells of a
-    single map show the numbers, because the most similar pair has the same colour as the diagonal.
+    The colour scale covers 99 % of the pairs of different classes, so the diagonal doesn't set it; the colour bar gives
+    the limits. With up to 12 classes, the cells show the numbers, because the most similar pair has the same colour as
+    the diagonal.
 
     Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right; "the color thresholds are
     adjusted").
     """
     from matplotlib.figure import Figure
 
-    columns = min(len(matrices), 2)
-    lines = -(-len(matrices) // columns)
-    layout = _map_layout(names, columns)
-    # If the last line is incomplete, names also appear below the second-last line.
-    names_inches = layout.names * (1 if len(matrices) % columns == 0 else 2)
-    figure = Figure(figsize=(layout.width, lines * (layout.side + 0.4) + names_inches + 0.25), layout="compressed")
-    grid = figure.subplots(lines, columns, squeeze=False)
-    distances = np.concatenate([np.abs(each)[~np.eye(len(each), dtype=bool)] for each in matrices.values()])
+    layout = _map_layout(names)
+    figure = Figure(figsize=(layout.width, layout.side + layout.names + 0.65), layout="compressed")
+    axes = figure.subplots()
+    distances = np.abs(matrix)[~np.eye(len(matrix), dtype=bool)]
     distances = distances[np.isfinite(distances)]
     # Rounded up to 0.01. Below 0.05 all is noise (the rows of an orthogonal head differ from 0 only by rounding), which
     # full colours would make look like structure.
     limit = max(0.05, np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100) if len(distances) else 1.0
-    image = None
-    for index, (name, matrix) in enumerate(matrices.items()):
-        axes = grid.flat[index]
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
-        if len(matrices) == 1:
-            _write_cells(axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix) > 0.6 * limit, layout)
-        _label_classes(axes, names, layout.font)
-        axes.tick_params(labelleft=index % columns == 0, labelbottom=index + columns >= len(matrices))
-        axes.set_title(name, loc="left", fontsize=10, fontweight="bold", parse_math=False)
-    for axes in grid.flat[len(matrices) :]:
-        axes.set_axis_off()
+    image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
+    _write_cells(axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix) > 0.6 * limit, layout)
+    _label_classes(axes, names, layout.font)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
     label = f"correlation; colour scale ends at ±{limit:g}\n(99 % of pairs are inside; diagonal: 1)"
-    _colour_bar(figure, image, list(grid.flat), label, extend="both")
+    _colour_bar(figure, image, axes, label, extend="both")
     return figure
 
 
@@ -109,16 +98,16 @@ def _write_cells(axes: "matplotlib.axes.Axes", texts: np.ndarray, dark: np.ndarr
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
 
-def _map_layout(names: Sequence[str], columns: int = 1) -> _MapLayout:
-    """Fit `columns` square maps, the names, and the colour bar with its label (1 inch) into the width."""
-    width = SMALL_MAP_WIDTH if columns == 1 and len(names) <= 10 else MAP_WIDTH
+def _map_layout(names: Sequence[str]) -> _MapLayout:
+    """Fit a square map, the names, and the colour bar with its label (1 inch) into the width."""
+    width = SMALL_MAP_WIDTH if len(names) <= 10 else MAP_WIDTH
     longest = max(len(short(name)) for name in names)
     for font in NAME_FONTS:
         margin = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
-        side = (width - 1.0 - margin) / columns
+        side = width - 1.0 - margin
         if 72 * side / len(names) >= 1.08 * font:
             return _MapLayout(width, side, margin, font)
-    return _MapLayout(width, (width - 1.4) / columns, 0.4, 0.0)
+    return _MapLayout(width, width - 1.4, 0.4, 0.0)
 
 
 def _label_classes(axes: "matplotlib.axes.Axes", names: Sequence[str], font: float) -> None:
@@ -135,8 +124,8 @@ def _label_classes(axes: "matplotlib.axes.Axes", names: Sequence[str], font: flo
     axes.tick_params(length=0)
 
 
-def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Sequence[Any], label: str, *, extend: str) -> Any:
-    bar = figure.colorbar(image, ax=list(axes), extend=extend, extendfrac=0.03, fraction=0.05, aspect=30, pad=0.02)
+def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Any, label: str, *, extend: str) -> Any:
+    bar = figure.colorbar(image, ax=axes, extend=extend, extendfrac=0.03, fraction=0.05, aspect=30, pad=0.02)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]

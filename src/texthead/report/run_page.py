@@ -49,7 +49,7 @@ def run_html(
         speed=float(np.median(speeds)) if speeds else None,
         curves=plot_curves(records),
         confusion=plot_confusion(scored.confusion(), names) if scored and not multilabel else None,
-        rows=plot_correlations({"": correlation}, names),
+        rows=plot_correlations(correlation, names),
         missing_glyphs=without_glyph(names),
         classes=rows,
     )

@@ -1,12 +1,13 @@
 """TextHeadClassifier in scikit-learn's own tools, on lists and arrays of paths of real files."""
 
+import warnings
 from pathlib import Path
 from typing import get_args
 
 import joblib
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 
 from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
@@ -67,6 +68,15 @@ def test_two_classes_have_one_score_and_labels_of_any_kind(files, cache):
     assert made.decision_function(paths).shape == (12,)
     assert (made.predict(paths) == np.where(made.decision_function(paths) > 0, 7, 3)).all()
     assert made.score(paths, labels) == 1.0
+
+
+def test_labels_that_scikit_learn_has_numbered_are_no_names(files, cache):
+    paths, labels = files
+    with pytest.warns(UserWarning, match="pass `class_names` .cross_val_predict numbers"):
+        cross_val_predict(classifier(cache, "zero-shot"), paths, labels, cv=2, method="predict_proba")
+    with warnings.catch_warnings(action="error"):
+        cross_val_predict(classifier(cache, "zero-shot"), paths, labels, cv=2)
+        classifier(cache, "probe").fit(paths, [*map(len, labels)])
 
 
 @pytest.mark.slow

@@ -16,8 +16,6 @@ from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.app import LOAD_SECONDS, STATUS, answer_in_steps, ui_app
 from texthead.apps.page.worker import StatefulWorker
-from texthead.cli import flag_names
-from texthead.cli.main import command_of
 from texthead.errors import EncoderError
 
 
@@ -42,18 +40,17 @@ def test_a_video_is_shown_part_by_part(held: StatefulWorker, tmp_path: Path) -> 
     first, second, third = show(held, video, ["when", "where"])
     assert {"clip.mp4", "2.0 s, 20 frames"} <= set(Page(first["named"]).strings)
     assert [step["status"] for step in (first, second, third)] == [STATUS["when"], STATUS["where"], ""]
-    assert [*first] == ["named", "downloads", "status"]
-    assert [*second] == ["when", "downloads", "status"]
+    assert [*first] == ["named", "status"]
+    assert [*second] == ["when", "status"]
     assert [*third] == ["where", "status"]
     assert 'class="lanes"' in second["when"]
     assert 'class="strip"' in third["where"]
-    assert first["downloads"] != second["downloads"]
     # Only the chosen parts are computed; an image has no times.
     image = write_image(tmp_path / "red.png", "red")
-    assert [[*step] for step in show(held, video)] == [["named", "downloads", "status"]]
-    assert [[*step] for step in show(held, video, ["where"])] == [["named", "downloads", "status"], ["where", "status"]]
+    assert [[*step] for step in show(held, video)] == [["named", "status"]]
+    assert [[*step] for step in show(held, video, ["where"])] == [["named", "status"], ["where", "status"]]
     assert [[*step] for step in show(held, image, ["when", "where"])] == [
-        ["named", "downloads", "status"],
+        ["named", "status"],
         ["where", "status"],
     ]
 
@@ -63,16 +60,6 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
     assert [*step] == ["error"]
     assert step["error"].startswith("broken.mp4: ")
     assert len(step["error"].splitlines()) == 1
-
-
-def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("predict")])
-
-    def refuse(*_: object) -> None:
-        raise EncoderError("leave out `at_least`")
-
-    monkeypatch.setattr(StatefulWorker, "run", refuse)
-    assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --at-least"}]
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:

@@ -1,9 +1,7 @@
-"""Answers as HTML: names are escaped, curves and ticks are in place, files hold what the commands print."""
+"""Answers as HTML: names are escaped, curves and ticks are in place."""
 
 import base64
-import csv
 import io
-import json
 import re
 from pathlib import Path
 
@@ -17,8 +15,6 @@ from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
     _curve,
-    _ticks,
-    downloads_html,
     page_html,
     saliency_html,
     timeline_html,
@@ -51,7 +47,6 @@ def test_every_name_is_text() -> None:
         top_classes_html(named(EVIL, f"{EVIL}.png")),
         timeline_html(timed(event, names=(EVIL, "b"))),
         saliency_html(lit),
-        downloads_html(named(EVIL, f"{EVIL}.mp4"), timed(event)),
     ):
         page = Page(html)
         assert page.attributes("onerror") == []
@@ -59,16 +54,6 @@ def test_every_name_is_text() -> None:
         # The page's content policy forbids styles and scripts in the markup.
         assert page.attributes("style") == []
         assert {script["src"] for script in page.all("script")} <= {"/page.js"}
-
-
-def test_the_page_names_its_model_and_its_limits() -> None:
-    page = Page(page_html(About("Run x", ("a cat", "b")), [".mp4", ".npy"]))
-    prints(page.text, "Run x", "a cat, b")
-    prints(page.text, "200 MB")
-    prints(page.text, "2 classes")
-    assert [file["accept"] for file in page.all("input") if file["type"] == "file"] == ["image/*,video/*,.mp4,.npy"]
-    alone = Page(page_html(About("Encoder x", ()), []))
-    assert "Leave empty" not in alone.text
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:
@@ -89,14 +74,6 @@ def test_for_none_of_these_no_bar_is_the_answer() -> None:
     assert 'class="first"' not in html
     assert 'class="first"' in top_classes_html(named())
     assert NONE not in top_classes_html(named())
-    saved = read_files(downloads_html(unsure, None))
-    assert json.loads(saved["clip.json"]) == {
-        "path": "clip.mp4",
-        "top": [{"name": "a cat", "probability": 0.75}, {"name": "b", "probability": 0.25}],
-        "temperature": 1.5,
-        "answer": None,
-    }
-    assert saved["clip.csv"].splitlines()[1] == f"clip.mp4,1,a cat,0.750000,,{NONE}"
 
 
 def test_an_event_stands_where_it_happens() -> None:
@@ -110,12 +87,6 @@ def test_an_event_stands_where_it_happens() -> None:
     assert "1.00 – 4.00" in page.text
 
 
-def test_no_event_shows_highest_score_and_rule() -> None:
-    prints(Page(timeline_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
-    low = timed()._replace(scores=np.array([[0.3, 0.2], [0.2, 0.4]], np.float32))
-    prints(Page(timeline_html(low)).text, "50 %", "b, 40 % at 1.0 s")
-
-
 def test_times_of_none_are_rows_without_a_box() -> None:
     none = Event(NONE, 1.0, 4.0, 0.6, 0.62, accepted=False)
     with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
@@ -125,13 +96,6 @@ def test_times_of_none_are_rows_without_a_box() -> None:
     alone = Page(timeline_html(timed(none)))
     prints(alone.text, "a cat, 90 % at 0.0 s")
     assert NONE in alone.strings
-    saved = read_files(downloads_html(named()._replace(calibration=CALIBRATION), with_event))
-    whole = json.loads(saved["clip.json"])["timeline"]
-    assert [event["name"] for event in whole["events"]] == ["a cat"]
-    assert (whole["temperature"], whole["threshold"]) == (1.5, 0.8)
-    assert [(event["name"], event["start"]) for event in whole["none_of_these"]] == [(None, 1.0)]
-    assert NONE in saved["clip-events.csv"]
-    assert "none" not in saved["clip.srt"]
 
 
 def test_a_curve_is_the_area_below_the_scores() -> None:
@@ -144,15 +108,6 @@ def test_a_curve_is_the_area_below_the_scores() -> None:
     assert path.count("V0.0 ") == 1
     (x,) = re.findall(r"V0\.0 H([\d.]+)", path)
     assert float(x) == pytest.approx(777.8, abs=1000 / STEPS)
-
-
-@pytest.mark.parametrize("whole", [0.04, 0.5, 3.0, 12.0, 299.9, 7000.0, 90_000.0])
-def test_ticks_are_few_and_within(whole: float) -> None:
-    ticks = _ticks(whole)
-    assert ticks[0] == 0
-    assert ticks[-1] <= whole + 1e-6
-    assert 1 <= len(ticks) <= 26
-    assert _ticks(12.0) == [0, 2, 4, 6, 8, 10, 12]
 
 
 def test_frames_come_with_what_is_lit_in_them() -> None:
@@ -174,22 +129,3 @@ def test_frames_come_with_what_is_lit_in_them() -> None:
 def decode(address: str | None) -> bytes:
     """Decode the content of a data: URL."""
     return base64.b64decode(str(address).partition("base64,")[2])
-
-
-def read_files(html: str) -> dict[str, str]:
-    """Return the content of each download link by its file name."""
-    return {str(link["download"]): decode(link["href"]).decode() for link in Page(html).all("a")}
-
-
-def test_files_hold_what_the_commands_print() -> None:
-    result = read_files(downloads_html(named("Kätzchen, klein"), timed(Event("b", 1.0, 4.0, 0.8, 0.81))))
-    assert sorted(result) == ["clip-events.csv", "clip.csv", "clip.json", "clip.srt"]
-    whole = json.loads(result["clip.json"])
-    assert whole["path"] == "clip.mp4"
-    assert whole["top"] == [{"name": "Kätzchen, klein", "probability": 0.75}, {"name": "b", "probability": 0.25}]
-    assert whole["timeline"]["events"] == [{"name": "b", "start": 1.0, "end": 4.0, "mean": 0.8, "peak": 0.81}]
-    _, *rows = csv.reader(io.StringIO(result["clip.csv"]))
-    assert [row[:3] for row in rows] == [["clip.mp4", "1", "Kätzchen, klein"], ["clip.mp4", "2", "b"]]
-    assert result["clip-events.csv"].splitlines()[1] == "1.000,4.000,b,0.800000,0.810000"
-    assert result["clip.srt"].startswith("1\n00:00:01,000 --> 00:00:04,000\nb\n")
-    assert sorted(read_files(downloads_html(named(), None))) == ["clip.csv", "clip.json"]

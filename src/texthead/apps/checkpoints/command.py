@@ -73,13 +73,13 @@ class Import:
                 "write hf:FOLDER for a classifier of transformers" if Path(self.file).is_dir() else "pass --classes"
             )
             raise DataError(f"{self.file}: has no class names; {remedy}")
-        from texthead.apps.checkpoints.imported import Hints, import_published
+        from texthead.apps.checkpoints.imported import import_published
 
         labels, changes = read_names(self.classes), _settings(self.set)
         if self.interaction is not None:
             changes["interaction"] = self.interaction
-        hints = Hints(*(getattr(self, name) for name in Hints._fields))
-        made = import_published(Path(self.file), Path(self.out), labels, hints, changes)
+        hints = {name: getattr(self, name) for name in ("kind", "encoder", "frames", "temporal", "activation")}
+        made = import_published(Path(self.file), Path(self.out), labels, changes, **hints)
         console.notes().print(made.title)
         console.say_notes(*made.notes)
         console.say_prompts(labels, made.prompts)

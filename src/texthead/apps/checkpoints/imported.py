@@ -24,29 +24,13 @@ from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import class_prompts
 
+Activation = Literal["quick-gelu", "gelu"]
+
 # Tokens of CLIP's tokenizer.
 _CLIP_WORDS = 49_408
 
 # Largest difference from transformers' own logits for a clip of noise.
 _MAX_ERROR = 1e-3
-
-
-class Hints(NamedTuple):
-    """What a checkpoint may not tell by itself; None for what it tells, or for the default.
-
-    Attributes:
-        kind: the kind of checkpoint.
-        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
-        frames: frames per clip, if the file name does not tell.
-        temporal: the temporal module without weights that a Text4Vis file was trained with.
-        activation: the activation of CLIP's towers.
-    """
-
-    kind: Kind | None = None
-    encoder: str | None = None
-    frames: int | None = None
-    temporal: Pooled | None = None
-    activation: Literal["quick-gelu", "gelu"] | None = None
 
 
 class Imported(NamedTuple):
@@ -71,8 +55,13 @@ def import_published(
     path: Path,
     out: Path,
     labels: Sequence[str],
-    hints: Hints,
     changes: Mapping[str, Any],
+    *,
+    kind: Kind | None = None,
+    encoder: str | None = None,
+    frames: int | None = None,
+    temporal: Pooled | None = None,
+    activation: Activation | None = None,
 ) -> Imported:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
@@ -81,6 +70,11 @@ def import_published(
         out: the run folder to create.
         labels: the class names, as the text encoder reads them.
         changes: values that replace those of the kind's `Convention`.
+        kind: the kind of checkpoint, if it does not tell.
+        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
+        frames: frames per clip, if the file name does not tell.
+        temporal: the temporal module without weights that a Text4Vis file was trained with.
+        activation: the activation of CLIP's towers, if the file does not tell.
 
     Raises:
         RunError: the folder already contains a run.
@@ -89,23 +83,24 @@ def import_published(
     """
     if is_run(out):
         raise RunError(f"{out}: already contains a run; choose another folder")
-    checkpoint, notes = published.read_published(path, hints.kind), list[str]()
-    convention, frames, quick_gelu = _settled(checkpoint, path, hints, changes, notes)
+    checkpoint, notes = published.read_published(path, kind), list[str]()
+    convention, frames = _settled(checkpoint, path, frames, activation, changes, notes)
+    quick_gelu = activation != "gelu"
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
-    texts, saved = _encoder(checkpoint, config, str(path), hints.encoder, notes)
+    texts, saved = _encoder(checkpoint, config, str(path), encoder, notes)
     mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = ClipModel(texts.source, config, preprocess).spec
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    temporal, module = _temporal(checkpoint, visual, config, str(path), hints.temporal, convention, notes)
+    over_frames, module = _temporal(checkpoint, visual, config, str(path), temporal, convention, notes)
     recipe = Recipe(
         name=f"imported, {checkpoint.kind}",
         frames=frames,
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
-        temporal=temporal,
+        temporal=over_frames,
         template=convention.template,
     )
     prompts = class_prompts(convention.template, labels)
@@ -125,7 +120,7 @@ def import_published(
             saved.save(out / ENCODER)
         write_run(out, Recognizer(visual, module, head).eval(), recipe, pixels, labels, split, imported=file)
     over = "transformer" if checkpoint.temporal else "frames" if convention.interaction == "vcs" else "mean of frames"
-    if temporal == "token-conv":
+    if over_frames == "token-conv":
         over += " over TokenT1D" if checkpoint.token_convs else " over TokenShift"
     details = filter(None, [over, convention.interaction, "quick-gelu" if quick_gelu else "gelu"])
     tower = (published.original(config) or "image tower").removeprefix("openclip:").removesuffix("-quickgelu/openai")
@@ -135,14 +130,19 @@ def import_published(
 
 
 def _settled(
-    checkpoint: Checkpoint, path: Path, hints: Hints, changes: Mapping[str, Any], notes: list[str]
-) -> tuple[Convention, int, bool]:
-    """Return the convention with the changes, the frames per clip, and whether the towers have QuickGELU.
+    checkpoint: Checkpoint,
+    path: Path,
+    frames: int | None,
+    activation: Activation | None,
+    changes: Mapping[str, Any],
+    notes: list[str],
+) -> tuple[Convention, int]:
+    """Return the convention with the changes, and the frames per clip.
 
     The frames are in file names such as k400-vitb-16-f8.pt and vit-16-32f.pt.
 
     Raises:
-        DataError: neither the file nor the hints tell, or they disagree.
+        DataError: neither the file nor the arguments tell, or they disagree.
     """
     kind, convention = checkpoint.kind, replace(published.CONVENTIONS[checkpoint.kind], **changes)
     if kind == "bike" and convention.interaction is None:
@@ -155,21 +155,20 @@ def _settled(
             f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; remove `interaction`"
         )
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
-    frames = hints.frames
     if frames is None:
         if named is None and kind != "openai":
             raise DataError(f"{path.name}: the file name lacks the frames per clip; pass `frames`, usually 8, 16 or 32")
         frames = int(named[1] or named[2]) if named else 8
         why = " (from the file name)" if named else " for videos (default)"
         notes.append(f"{frames} frames per clip{why}; pass `frames` to change it")
-    if checkpoint.from_openai and hints.activation == "gelu":
+    if checkpoint.from_openai and activation == "gelu":
         raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; remove `activation`")
-    if not checkpoint.from_openai and hints.activation is None:
+    if not checkpoint.from_openai and activation is None:
         raise DataError(
             f"{path}: does not show the activation of its towers: pass `activation=quick-gelu` for a model fine-tuned "
             "from OpenAI's weights, `activation=gelu` for most of open_clip's own"
         )
-    return convention, frames, hints.activation != "gelu"
+    return convention, frames
 
 
 def _encoder(

@@ -39,20 +39,17 @@ class Classes:
 
     def check(self) -> None:
         """Raise DataError if names or options do not fit the action, RunError if RUN is not a run or --out exists."""
-        action, count = f"classes {self.run} {self.action}", len(self.names)
-        if self.action == "list":
-            if self.names or self.out or self.sentence:
-                raise DataError(f"{action} shows all classes; remove NAME, --sentence and --out")
-        elif self.out is None:
-            raise DataError(f"{action} needs --out FOLDER, the run folder to create")
-        elif not count or (self.action == "rename" and count != 2):
-            needed = "two names, OLD and NEW" if self.action == "rename" else "at least one NAME"
-            raise DataError(f"{action} needs {needed}, got {count}")
-        elif self.sentence and self.action == "remove":
-            raise DataError(f"--sentence does not apply to {action}: remove --sentence")
-        elif self.sentence and self.action == "add" and count > 1:
-            raise DataError(f"--sentence describes one NAME, got {count}: add each separately")
-        elif Path(self.out).exists():
+        takes, fits = {
+            "list": ("no NAME, --sentence or --out", not (self.names or self.out or self.sentence)),
+            "add": ("NAME..., or one NAME with --sentence", len(self.names) == 1 or (self.names and not self.sentence)),
+            "rename": ("OLD NEW", len(self.names) == 2),
+            "remove": ("NAME..., without --sentence", self.names and not self.sentence),
+        }[self.action]
+        if not fits:
+            raise DataError(f"classes {self.run} {self.action} takes {takes}")
+        if self.out is None and self.action != "list":
+            raise DataError(f"classes {self.run} {self.action} needs --out FOLDER, the run folder to create")
+        if self.out is not None and Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
         check_run(self.run)
 

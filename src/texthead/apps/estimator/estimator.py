@@ -1,5 +1,6 @@
 """A scikit-learn estimator that classifies videos and images by path."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -157,6 +158,10 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the prompts of each class's row."""
         labels = [str(label) for label in self.classes_]
         if self.class_names is None:
+            if np.issubdtype(self.classes_.dtype, np.integer):
+                why = "cross_val_predict numbers labels for probabilities, a table without columns its classes"
+                text = f"labels are numbers, no names for a text encoder; pass `class_names` ({why})"
+                warnings.warn(text, stacklevel=2)
             return class_prompts(self.template, clean_names(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from texthead.apps.page.answers import About, Question
-from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
+from texthead.apps.page.html import page_html, saliency_html, timeline_html, top_classes_html
 from texthead.apps.page.worker import StatefulWorker
 from texthead.apps.serving import Guard, Uploads, file_route, json_body, page_app
 from texthead.cli import console
@@ -75,15 +75,13 @@ def answer_in_steps(
     try:
         yield {"status": "Computing the classes …"}
         classes = _ask_model(worker, question, until, limit)
-        named = {"named": top_classes_html(classes), "downloads": downloads_html(classes, None)}
+        named = {"named": top_classes_html(classes)}
         if "when" in wanted and classes.seconds:
             yield {**named, "status": STATUS["when"]}
-            timeline = _ask_model(worker, question._replace(asked="when"), until, limit)
-            named = {"when": timeline_html(timeline), "downloads": downloads_html(classes, timeline)}
+            named = {"when": timeline_html(_ask_model(worker, question._replace(asked="when"), until, limit))}
         if "where" in wanted:
             yield {**named, "status": STATUS["where"]}
-            saliency = _ask_model(worker, question._replace(asked="where"), until, limit)
-            named = {"where": saliency_html(saliency)}
+            named = {"where": saliency_html(_ask_model(worker, question._replace(asked="where"), until, limit))}
         yield {**named, "status": ""}
     except TextheadError as error:
         yield {"error": console.error_line(error)}

@@ -1,8 +1,7 @@
-"""Answers as HTML, from templates/. All text is escaped; pictures and downloads are embedded."""
+"""Answers as HTML, from templates/. All text is escaped; pictures are embedded."""
 
 import io
 import itertools
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +11,8 @@ from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.serving import Uploads
-from texthead.apps.timeline import Event
 from texthead.evaluation import NONE
-from texthead.files import csv_text
 from texthead.media import MediaPath
-from texthead.prediction import csv_columns, csv_rows, json_entry
 from texthead.report import COLOURS, overlay_heat, render
 
 # Maximum number of steps in a curve; each is the maximum of its interval.
@@ -85,23 +81,3 @@ def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> tuple[str, bytes]:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=85)
     return "image/jpeg", data.getvalue()
-
-
-def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
-    """Return download links with the output of `predict` and `timeline`; the files are embedded."""
-    path = answer.prediction.path
-    entry = json_entry(answer.prediction, answer.calibration)
-    columns = csv_columns(answer.calibration, sets=False, multilabel=answer.prediction.num_labels is not None)
-    files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows(answer.prediction, columns)]))]
-    if timeline is not None:
-        events = timeline.events
-        entry["timeline"] = events.to_json()
-        rows = csv_text([Event.COLUMNS, *(event.cells for event in events.all)])
-        files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
-        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.subtitles()))
-    json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-    files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
-    links = [
-        (title, name, (f"{kind};charset=utf-8", text.encode("utf-8", "replace"))) for title, name, kind, text in files
-    ]
-    return _render("downloads", links=links)

@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 
 const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
 
-const PARTS = ["named", "when", "where", "downloads"];
+const PARTS = ["named", "when", "where"];
 
 // The token of the chosen file, when it has arrived; the request that sends it; the question that is being answered.
 let uploaded = null;

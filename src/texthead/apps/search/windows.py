@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, pairwise
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead import Encoder, MeanPool, Protocol, ReadOptions, Recognizer, Reporter
-from texthead.errors import MediaError, RunError, reason
+from texthead.errors import MediaError, reason
 from texthead.features import encode, item_features
 from texthead.files import replacing
 from texthead.media import MediaPath, Span
@@ -119,15 +118,9 @@ def encode_windows(
     new = [Path(name) for name, row in zip(names, rows, strict=True) if row is None]
     encoded = windows_of(model, new, protocol, reading, reporter)
     entries = (next(encoded) if old is None or row is None else _entry(old, row) for row in rows)
+    windows = _collected(names, entries)
     if file is None:
-        return _collected(names, entries)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        windows = _collected(names, entries, file.parent)
-    except OSError as error:
-        raise RunError(
-            f"{file}: cannot be written ({error.strerror}); free disk space, or set TEXTHEAD_CACHE"
-        ) from None
+        return windows
     texts = torch.frombuffer(bytearray(json.dumps([names, windows.problems, stamps]).encode()), dtype=torch.uint8)
     arrays = {"file_of": windows.file_of, "spans": windows.spans, "features": windows.features}
     with replacing(file, sync=False) as temporary:
@@ -143,27 +136,25 @@ def _entry(windows: Windows, row: int) -> Encoded | MediaError:
     return [Span(*span) for span in windows.spans[begin:end].tolist()], windows.features[begin:end]
 
 
-def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder: Path | None = None) -> Windows:
-    """Return the windows of all files; their features, which may not fit in memory, are in a file without a name."""
+def _collected(paths: list[str], entries: Iterator[Encoded | MediaError]) -> Windows:
+    """Return the windows of all files."""
     problems: dict[str, str] = {}
     file_of: list[int] = []
     spans: list[Span] = []
-    with TemporaryFile(dir=folder) as features:
-        for position, (path, entry) in enumerate(zip(paths, entries, strict=True)):
-            if not isinstance(entry, MediaError) and entry[1].isnan().any():
-                entry = MediaError(path, "its features are not numbers (NaN): the encoder overflows; use another one")
-            if isinstance(entry, MediaError):
-                problems[path] = entry.problem
-                continue
-            file_of += [position] * len(entry[0])
-            spans += [media.span] if (media := MediaPath(path)).is_part else entry[0]
-            features.write(entry[1].clamp(-_LARGEST, _LARGEST).half().numpy().tobytes())
-        features.flush()
-        half = np.memmap(features, np.float16, "r+") if spans else np.empty(0, np.float16)
+    features: list[Tensor] = []
+    for position, (path, entry) in enumerate(zip(paths, entries, strict=True)):
+        if not isinstance(entry, MediaError) and entry[1].isnan().any():
+            entry = MediaError(path, "its features are not numbers (NaN): the encoder overflows; use another one")
+        if isinstance(entry, MediaError):
+            problems[path] = entry.problem
+            continue
+        file_of += [position] * len(entry[0])
+        spans += [media.span] if (media := MediaPath(path)).is_part else entry[0]
+        features.append(entry[1].clamp(-_LARGEST, _LARGEST).half())
     tensors = (
         torch.tensor(file_of, dtype=torch.int32),
         torch.tensor(spans, dtype=torch.float64).view(-1, 2),
-        torch.from_numpy(half).view(len(spans), len(half) // max(1, len(spans))),
+        torch.cat(features) if features else torch.empty(0, 0, dtype=torch.half),
     )
     return Windows(paths, problems, *tensors)
 

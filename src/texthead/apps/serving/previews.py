@@ -4,7 +4,6 @@ import io
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 
 from texthead.data import evenly
@@ -31,7 +30,10 @@ def preview(path: Path, pictures: int = FRAMES, version: str = "") -> tuple[str,
     with MediaPath(path).open() as media:
         indices = evenly(media.num_frames, pictures)
         media.min_short_side = side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
-        small = {index: _small(picture, side) for index, picture in media.safe_frames(set(indices))}
+        small = dict[int, PIL.Image.Image]()
+        for index, picture in media.safe_frames(set(indices)):
+            small[index] = PIL.Image.fromarray(picture)
+            small[index].thumbnail((side, side))
         seconds = media.duration_seconds
     frames = [small[index] for index in indices if index in small]
     if not frames:
@@ -40,9 +42,3 @@ def preview(path: Path, pictures: int = FRAMES, version: str = "") -> tuple[str,
     each = int(min(1000 * seconds, _MAX_MILLISECONDS) / len(frames)) or 100
     frames[0].save(data, "WEBP", save_all=True, append_images=frames[1:], duration=each, loop=0, quality=75)
     return "image/webp", data.getvalue()
-
-
-def _small(frame: np.ndarray, side: int) -> PIL.Image.Image:
-    picture = PIL.Image.fromarray(frame)
-    picture.thumbnail((side, side))
-    return picture

@@ -72,12 +72,6 @@ class Hysteresis:
     min_length: Annotated[float, "0 seconds or more", lambda value: 0 <= value < math.inf] = 1.0
     thresholds: Mapping[str, float] | None = None
 
-    def for_class(self, name: str) -> "Hysteresis":
-        """Return the rule of one class."""
-        if self.thresholds is None:
-            return self
-        return Hysteresis(self.thresholds[name], self.thresholds[name], self.min_length)
-
     def __post_init__(self) -> None:
         check_fields(self)
         if self.leave > self.enter:
@@ -91,12 +85,13 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
 
     Worked example, one class, enter 0.6, leave 0.4, 1 s intervals: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
-    rules, none = [*map(rule.for_class, names), rule], len(names)
-    enter, leave = np.array([(each.enter, each.leave) for each in rules]).T
-    on, events = np.zeros(len(rules), bool), list[Event]()
+    none, own = len(names), rule.thresholds
+    limits = [(rule.enter, rule.leave) if own is None else (own[name], own[name]) for name in names]
+    enter, leave = np.array([*limits, (rule.enter, rule.leave)]).T
+    on, events = np.zeros(none + 1, bool), list[Event]()
     # Of the event of each class, which is on or may be bridged: NaN if there is none. `total` is the sum of probability
     # times duration over the `seconds` that the class was on.
-    unfinished = np.full((5, len(rules)), math.nan)
+    unfinished = np.full((5, none + 1), math.nan)
     starts, ends, total, seconds, peak = unfinished
 
     def finish(over: Bool[np.ndarray, " classes"]) -> None:
