@@ -80,13 +80,6 @@ def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wro
     assert "train" in works("--help")[0]
 
 
-def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> None:
-    install(name="cry", code=f"print('welcome'){CODE}")
-    out, err = works("cry", "--help")
-    assert "usage: texthead cry WORD" in out
-    assert ("welcome" in out, err) == (False, "welcome\n"), "what it prints on import is no result"
-
-
 def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("texthead.commands.encoders.Encoders.__call__", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -120,9 +113,3 @@ def test_packages_with_damaged_metadata(tmp_path: Path, monkeypatch: pytest.Monk
         (about / "entry_points.txt").write_bytes(damaged)
         with refuses(RunError, "metadata", "reinstall"):
             extensions.find("texthead.heads")
-
-
-def test_two_packages_with_one_command(install: Install, wrong) -> None:
-    install()
-    install(package="louder")
-    assert "loud and louder" in wrong("shout", "a")
