@@ -56,7 +56,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
     dataset = read_dataset(source)
     assert dataset.labels == ["blue", "red", "blue"]
     assert (dataset.source, dataset.notes, splits_of(dataset), dataset.only_images) == (source, (), {}, True)
-    assert [item.path.name for item in dataset.items] == ["00000000.png", "00000001.jpg", "00000002.webp"]
+    assert [item.path.name for item in dataset.items] == [f"0000000{row}.png" for row in range(3)]
     assert [item.path.read_bytes() for item in dataset.items] == before
     assert all(item.path.parent.parent == own_cache for item in dataset.items)
     assert all(item.media.open().check() == 1 for item in dataset.items)
@@ -116,6 +116,14 @@ def test_other_pictures_under_the_same_fingerprint_are_read(tmp_path, own_cache)
     (after,) = (item.path.read_bytes() for item in read_dataset(source).items)
     assert before == (tmp_path / "red.bmp").read_bytes()
     assert after == (tmp_path / "blue.bmp").read_bytes()
+
+
+def test_the_name_of_another_type_is_not_believed(tmp_path):
+    given = [Path(path).read_bytes() for path in images(tmp_path, "a.png", "b.jpg")]
+    columns = {"image": [{"bytes": given[0], "path": "x.mp4"}, {"bytes": given[1], "path": "x.gif"}], "label": [0, 1]}
+    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
+    assert [item.path.suffix for item in dataset.items] == [".png", ".png"]
+    assert [item.media.open().check() for item in dataset.items] == [1, 1]
 
 
 # ---- splits

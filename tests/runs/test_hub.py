@@ -25,7 +25,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.load import load_run
 from texthead.runs import rows_digest
-from texthead.runs.hub import check_own, display_name, local_run
 
 
 class Hub:
@@ -116,18 +115,6 @@ def test_a_hub_that_refuses_is_one_line(hub: Hub, world, refused, tmp_path: Path
         refused(("hub:me/none", "the hub refused", "401 Client Error Invalid token and more)"), *words)
 
 
-def test_names_of_runs():
-    with refuses(RunError, "colours"):
-        local_run("hub:colours")
-    assert local_run("hub") == Path("hub")
-    cached = Path("/home/me/.cache/huggingface/hub/models--me--colours/snapshots/0123456789abcdef")
-    assert display_name(cached) == "hub:me/colours"
-    with refuses(RunError, "me/colours"):
-        check_own(cached)
-    assert display_name(Path("runs/a")) == str(Path("runs/a"))
-    check_own(Path("runs/a"))
-
-
 def test_a_run_with_other_classes_is_not_uploaded(world):
     run = load_run(world.run).with_classes(["a kite", "a bird"])
     with refuses(RunError, "`save`"):
@@ -190,12 +177,6 @@ def test_missing_encoders_are_named(source, monkeypatch, tmp_path):
     with refuses(EncoderError, "text:me/words", "allow_download"):
         load_encoder("mini", text="text:me/words", allow_download=False)
     assert not constants.HF_HUB_OFFLINE
-
-
-def test_a_missing_file_is_no_download(tmp_path):
-    with refuses(EncoderError, "none.pt"):
-        load_encoder(f"openclip:ViT-B-32/{tmp_path}/none.pt", allow_download=False)
-    assert load_encoder("mini", allow_download=False).encode_text(["a kite"]).shape == (1, 1280)
 
 
 def test_a_crafted_description_of_an_encoder_downloads_nothing(strange, looked_up, refused, tmp_path):

@@ -15,7 +15,6 @@ from texthead.downloads import cache_without_network
 from texthead.errors import DataError, raising
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, read_text, replacing
-from texthead.media.paths import MediaPath
 
 _BATCH = 256
 
@@ -117,10 +116,10 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
     stored = [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in rows.cache_files]
     key = hashlib.sha256(repr((rows._fingerprint, stored)).encode()).hexdigest()[:16]
     folder = cache_dir() / "datasets" / key
-    written = {file.stem: file for file in folder.iterdir()} if folder.is_dir() else {}
     # Arrow format: nothing is decoded, and the bytes of files that are cached already are not read.
     cells = rows.select_columns([column]).with_format("arrow")
-    paths, is_image = list[Path](), type(rows.features[column]).__name__ == "Image"
+    # Readers look at the content, so one suffix does for all files.
+    paths, suffix = list[Path](), ".png" if type(rows.features[column]).__name__ == "Image" else ".mp4"
     for start in range(0, len(rows), _BATCH):
         batch = cells[start : start + _BATCH].column(column)
         names = compute.struct_field(batch, "path").to_pylist()
@@ -132,15 +131,9 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
                     raise DataError(f"{where}: {problem}; download it, or save the data with bytes")
                 paths.append(Path(name))
                 continue
-            stem = f"{start + i:08d}"
-            file = written.get(stem)
-            if file is None or file.stat().st_size != size:
-                content = batch[i].as_py()["bytes"]
-                # A suffix of the column's type is kept; else the reader looks at the content.
-                media = MediaPath(f"x{Path(name or '').suffix.lower()}")
-                fits = media.is_media and media.is_image == is_image
-                file = folder / f"{stem}{media.path.suffix if fits else '.png' if is_image else '.mp4'}"
+            file = folder / f"{start + i:08d}{suffix}"
+            if not file.is_file() or file.stat().st_size != size:
                 with replacing(file, sync=False) as temporary:
-                    temporary.write_bytes(content)
+                    temporary.write_bytes(batch[i].as_py()["bytes"])
             paths.append(file)
     return paths

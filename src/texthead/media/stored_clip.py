@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
-from operator import add
 from pathlib import Path
 
 import simplejpeg
@@ -19,11 +18,6 @@ from texthead.media.reader import Frame, Media
 from texthead.media.shard import BLOCK, Member, padded, read_ranges
 
 TABLE_SUFFIX = ".frames.json"
-
-# Frames at most this many bytes apart are read at once, which covers the container's chunk headers.
-_GAP = 64
-
-_MAX_BYTES_AT_ONCE = 2**22
 
 
 def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
@@ -50,8 +44,8 @@ class StoredClip(Media):
                 problem = "the shard is damaged: its frame table has a wrong digest; copy it again"
                 raise MediaError(path, problem, "damaged")
             table = json.loads(read)
-            self._begins, sizes, self._digests = zip(*table["frames"], strict=True)
-            self._ends, self.num_frames = [*map(add, self._begins, sizes)], len(sizes)
+            self._begins, self._sizes, self._digests = zip(*table["frames"], strict=True)
+            self.num_frames = len(self._sizes)
             self.times = [float(seconds - table["seconds"][0]) for seconds in table["seconds"]]
         if len(self.times) > 1:
             # The last frame is assumed to last as long as the others on average.
@@ -62,25 +56,14 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        begins, ends = self._begins, self._ends
-        runs = list[list[int]]()  # Of frames that are read at once.
-        for index in sorted(wanted):
-            run = runs[-1] if runs else []
-            near = run and begins[index] - ends[run[-1]] <= _GAP
-            if near and ends[index] - begins[run[0]] <= _MAX_BYTES_AT_ONCE:
-                run.append(index)
-            else:
-                runs.append([index])
-        ranges = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
-        for run, read in zip(runs, read_ranges(self.path, ranges), strict=True):
-            first = begins[run[0]]
-            for index in run:
-                data = read[begins[index] - first : ends[index] - first]
-                if hashlib.sha256(data).hexdigest() != self._digests[index]:
-                    size = f"{len(data)} of {ends[index] - begins[index]} bytes"
-                    problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
-                    raise MediaError(self.path, problem, "damaged")
-                make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
-                with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
-                    picture = simplejpeg.decode_jpeg(data)
-                yield index, picture
+        order = sorted(wanted)
+        ranges = [(self._clip + self._begins[index], self._sizes[index]) for index in order]
+        for index, data in zip(order, read_ranges(self.path, ranges), strict=True):
+            if hashlib.sha256(data).hexdigest() != self._digests[index]:
+                size = f"{len(data)} of {self._sizes[index]} bytes"
+                problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
+                raise MediaError(self.path, problem, "damaged")
+            make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
+            with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
+                picture = simplejpeg.decode_jpeg(data)
+            yield index, picture

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from texthead.errors import MediaError
 from texthead.media.limits import Clock, check_frames
 from texthead.media.reader import Frame, Media, Take
-from texthead.media.video_stream import VideoStream
+from texthead.media.video_stream import VideoStream, decoder_errors
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
@@ -78,12 +78,15 @@ class Video(Media):
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         self._clock = Clock(self.path)
-        shape = None
-        for index, frame in self._all_frames():
-            shape = shape or (frame.height, frame.width)
+        shape, count = None, 0
+        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
+            shape, count = shape or (frame.height, frame.width), index + 1
             self._check_same_size(shape, (frame.height, frame.width))
             if index in wanted:
                 yield index, self._video.rgb(frame)
+        if count != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
 
     def iter_range(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the frame) of a range of frames, in presentation order.
@@ -150,15 +153,6 @@ class Video(Media):
 
     # ---- decoding
 
-    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) of every decoded frame, then check their number."""
-        index = -1
-        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
-            yield index, frame
-        if index + 1 != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {index + 1} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
-
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for every wanted index once, in decoding order."""
         if self._order is None:
@@ -217,8 +211,22 @@ class Video(Media):
         if self._held is not None:
             yield from islice(self._held, start, stop)
             return
-        with VideoStream(self.path, self._data) as video:  # A seek may miss the keyframe, or split packets differently.
-            yield from islice(video.packets(), start, stop)
+        count = 0
+        if self._order is not None and start > 0:
+            entry = self._entries[start]
+            # Compare sizes too, since after a seek an .mpg may be split into packets differently.
+            wanted = (entry.pts, entry.dts, entry.size)
+            with VideoStream(self.path, self._data) as video:
+                with decoder_errors(self.path):
+                    video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
+                after = dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
+                for packet in islice(after, stop - start):
+                    count += 1
+                    yield packet
+        if not count:
+            # If start is 0 or the seek went past the keyframe, read from the start of the file: slow but correct.
+            with VideoStream(self.path, self._data) as video:
+                yield from islice(video.packets(), start, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +234,9 @@ class _Entry:
     """The properties of a packet without its data; times in ticks of the stream's time base."""
 
     pts: int | None
+    dts: int | None
     duration: int
+    size: int
     is_key: bool
     is_shown: bool
 
@@ -243,7 +253,8 @@ def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]
     for packet in video.packets():
         # vp8 stores reference-only frames as separate packets, marked by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
-        entries.append(_Entry(packet.pts, packet.duration or 0, is_key=packet.is_keyframe, is_shown=not hidden))
+        timing = packet.pts, packet.dts, packet.duration or 0
+        entries.append(_Entry(*timing, packet.size, is_key=packet.is_keyframe, is_shown=not hidden))
         check_frames(video.path, len(entries))
         size += packet.size + _PACKET_BYTES
         if held is not None:
