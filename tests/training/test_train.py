@@ -674,20 +674,6 @@ def test_features_for_a_frozen_encoder_are_kept(
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
-def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
-    fine_tune(make_model(), data, None, recipe, out=out, reading=ReadOptions(engine="onnxruntime"))
-    about = json.loads((out / "recipe.json").read_text())
-    assert about["engine"] == "onnxruntime"
-    engines = []
-    monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
-    for engine in ("auto", "eager"):
-        with pytest.raises(ZeroDivisionError):
-            fine_tune(make_model(), data, None, recipe, out=out, resume=True, reading=ReadOptions(engine=engine))
-    assert engines == ["onnxruntime", "eager"]
-    assert json.loads((out / "recipe.json").read_text()) == about
-
-
 # --- a loss of a package
 
 
