@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from messages import refuses
-from texthead.errors import DataError, RunError
-from texthead.extras import MODULES, extra_of, is_installed, needs
-from tools.oldest import lowest
+from texthead.extras import MODULES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -84,24 +81,8 @@ def test_a_module_of_an_extra_that_no_check_foresees_is_one_line(tmp_path) -> No
     )
 
 
-def test_an_import_that_fails_names_the_extra() -> None:
-    with refuses(RunError, "tune=lora needs nowhere", 'pip install "texthead[lora]"'), needs("lora", "tune=lora"):
-        import nowhere.inside  # noqa: F401  # pyright: ignore
-    with refuses(DataError, "no such name", 'pip install "texthead[ui]"'), needs("ui", "the page", DataError):
-        raise ImportError("no such name")
-    assert (extra_of("matplotlib.figure"), extra_of("numpy")) == ("plots", None)
-    assert (is_installed("numpy"), is_installed("nowhere_at_all")) == (True, False)
-
-
 def test_every_extra_of_users_is_in_all_and_has_its_modules() -> None:
     (own,) = (Requirement(line) for line in EXTRAS["all"])
     assert own.extras == set(MODULES)
     assert set(EXTRAS) - own.extras == {"all", "bench", "dev", "docs"}
     assert "texthead[all,docs]" in EXTRAS["dev"]
-
-
-def test_the_lowest_versions_are_those_of_all_extras() -> None:
-    lines = lowest({"project": PROJECT})
-    names = {line.partition("==")[0] for line in lines}
-    assert names >= {"numpy", "matplotlib", "uvicorn", "peft", "ruff", "mkdocs-material"}
-    assert not any(line.startswith(("texthead", "torch=")) for line in lines)

@@ -31,7 +31,6 @@ from texthead.files import (
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.report.html import write_html
 from texthead.runs.folder import save_model
-from texthead.runs.metrics import MetricsLog
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:
@@ -246,11 +245,3 @@ def test_a_folder_or_a_link_in_place_of_the_lock(tmp_path: Path, make: Callable[
     with refuses(RunError, f"{tmp_path}: cannot be written"), locked(tmp_path):
         pass
     assert not (tmp_path / "target").exists()
-
-
-def test_a_folder_in_place_of_the_metrics(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    log.path.mkdir()
-    for use in (lambda: log.add(kind="note"), lambda: log.cut(1)):
-        with refuses(RunError, f"{log.path}: cannot be"):
-            use()

@@ -14,7 +14,6 @@ from messages import refuses
 from texthead.errors import RunError
 from texthead.files import in_turn, locked
 from texthead.media.addresses import address
-from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
 from texthead.parallel.loaders import data_loader, end_after, worker_errors
 from texthead.platform import replace
@@ -114,11 +113,3 @@ def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPat
 def test_a_drive_is_no_scheme(path: str) -> None:
     assert address(path) is None
     assert address(Path(path)) is None
-
-
-def test_times_in_the_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not MediaPath("a#t=1,2/b.mp4").is_part
-    monkeypatch.setattr(os, "sep", "\\")
-    assert not MediaPath("a#t=1,2\\b.mp4").is_part
-    part = MediaPath("C:\\my clips\\käfer.mp4#t=1,2")
-    assert (str(part.file), part.times, part.span) == ("C:\\my clips\\käfer.mp4", "#t=1,2", (1, 2))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from pkgutil import iter_modules, resolve_name
-from typing import get_args
 
 import pytest
 import yaml
@@ -15,9 +14,7 @@ import yaml
 import texthead
 from texthead import errors
 from texthead.extensions import KINDS
-from texthead.recipes import MethodName
 from tools import messages
-from tools.sizes import BUDGETS, code_lines, surface
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -116,11 +113,6 @@ def test_each_name_on_a_page_exists(page: Path) -> None:
     assert missing(page.read_text(encoding="utf-8")) == set()
 
 
-def test_the_page_lists_the_methods_of_the_classifier() -> None:
-    page = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
-    assert [method for method in get_args(MethodName) if f"`{method}`" not in page] == []
-
-
 def test_each_function_that_a_message_names_is_public() -> None:
     """A function or class of ours in an error or a note is in `texthead`, or in the face of one of its packages."""
     packages = [module.name for module in iter_modules(texthead.__path__) if module.ispkg]
@@ -136,23 +128,3 @@ def test_each_function_that_a_message_names_is_public() -> None:
 
 
 # ---- counts of lines
-
-
-@pytest.mark.parametrize(
-    ("source", "lines"),
-    [
-        ("", 0),
-        ('"""Only a\ndocstring."""\n', 0),
-        ("import os  # counts\n\n# A comment.\n", 1),
-        ('def double(number):\n    """Return twice the number."""\n    return (\n        2 * number\n    )\n', 4),
-        ('class Empty:\n    "A docstring."\n\n\nTEXT = """no\ndocstring"""\n', 3),
-    ],
-)
-def test_docstrings_comments_and_empty_lines_are_no_code(source: str, lines: int) -> None:
-    assert code_lines(source) == lines
-
-
-def test_each_budget_is_of_a_number_that_is_counted() -> None:
-    counts = surface(ROOT)
-    assert all(counts.values())
-    assert {*BUDGETS} <= {"src", "core", "tests, all lines", *counts}

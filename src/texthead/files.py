@@ -227,11 +227,9 @@ def read_text(path: Path, *, most: int = MAX_BYTES) -> str:
 
     Raises: OSError if it cannot be read, or has more than `most` bytes; UnicodeDecodeError if it is not UTF-8.
     """
-    with path.open(encoding="utf-8-sig") as file:
-        size = os.fstat(file.fileno()).st_size  # Pipes and devices have none.
-        if size > most or len(text := file.read(None if size else most + 1)) > most:
-            raise OSError(f"has more than {most:,} bytes, the limit for such a file")
-    return text
+    if path.stat().st_size > most:
+        raise OSError(f"has more than {most:,} bytes, the limit for such a file")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def read_value(

@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from browser.conftest import fits, press, text, when
-from made import encode, pictures, write_image, write_video
+from made import write_image, write_video
 from texthead.data.reading import read_dataset
 from tools.browser import Served, serving_command
 
@@ -163,29 +163,6 @@ def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_p
     assert rows(labels_csv) == labelled
     press(driver, "1")
     when(driver, lambda: "still running" in text(driver, "error"))
-
-
-def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path: Path) -> None:
-    frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]
-    encode(tmp_path / "films" / "film.mp4", frames, rate=5)
-    labels_csv = tmp_path / "labels.csv"
-    # Without --classes the first class has to be typed.
-    options = ("--out", labels_csv)
-    with serving_command(tmp_path / "server", "label", tmp_path / "films", *options) as served:
-        driver = opened(browser(), served.address)
-        seen: set[float] = set()
-        name = text(driver, "name")
-        start, _, end = name.partition("#t=")[2].partition(",")
-        when(driver, lambda: driver.execute_script("return document.querySelector('#stage video').currentTime") > 0.2)
-        for _ in range(60):
-            seen.add(driver.execute_script("return document.querySelector('#stage video').currentTime"))
-            time.sleep(0.1)
-        first, last = float(start or 0), float(end or 24)
-        assert first <= min(seen) <= max(seen) <= last + 0.5
-        assert len(seen) > 10
-        label(driver, "red")
-    (item,) = read_dataset(labels_csv).items
-    assert (item.path.name, item.label) == (name, "red")
 
 
 def on(driver: WebDriver) -> set[str]:

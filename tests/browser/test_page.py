@@ -115,17 +115,6 @@ def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, br
     follows(9)
 
 
-def test_a_dropped_file_is_taken(zero_shot: str, browser: Callable):
-    driver = opened(browser(), zero_shot)
-    driver.execute_script(
-        "const files = new DataTransfer(); files.items.add(new File(['abc'], 'dropped.png'));"
-        "document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: files}))"
-    )
-    assert until(driver, "#chosen").text == "dropped.png (1 kB)"
-    # The file is no picture.
-    assert "cannot show" in until(driver, "#stage p").text
-
-
 def test_a_cancelled_request_makes_room(served: Served, media: Path, browser: Callable):
     first, second = (opened(browser(), served.address) for _ in range(2))
     for driver in (first, second):
@@ -144,23 +133,6 @@ def test_a_cancelled_request_makes_room(served: Served, media: Path, browser: Ca
         until(second, "#cancel")
     for driver in (first, second):
         until(driver, ".strip")
-
-
-def test_an_answer_is_dimmed_while_the_next_is_computed(served: Served, media: Path, browser: Callable):
-    driver = opened(browser(), served.address)
-    ask(driver, media / "umbrella.png")
-    until(driver, ".strip")
-    opacity = "return getComputedStyle(document.getElementById('named')).opacity"
-    assert driver.execute_script(opacity) == "1"
-    with served.holding():
-        driver.find_element(By.ID, "ask").click()
-        assert until(driver, "#status").text
-        assert float(driver.execute_script(opacity)) < 0.6
-        assert shown_names(driver)
-    WebDriverWait(driver, 60).until(lambda _: driver.execute_script(opacity) == "1")
-    # Another file has no answer yet.
-    drop(driver, media / VIDEO)
-    assert not shown_names(driver)
 
 
 def test_a_killed_server_is_an_error_on_the_page(run: Path, media: Path, browser: Callable, tmp_path: Path):

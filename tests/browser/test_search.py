@@ -201,32 +201,6 @@ def test_paths_are_copied_and_hits_exported(address: str, browser: Callable, tmp
     assert len((tmp_path / "downloads" / "hits.csv").read_text().splitlines()) == 21
 
 
-def test_what_is_not_there_is_said_first(address: str, browser: Callable) -> None:
-    driver = opened(browser(), address)
-    press(driver, "/", "a zebra", Keys.ENTER)
-    when(driver, lambda: "Nothing in this folder fits clearly better than chance" in text(driver, "note"))
-    assert text(driver, "status") == "The closest 20:"
-    assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "The closest ones"
-
-
-def test_mistakes_are_shown(address: str, browser: Callable, tmp_path: Path) -> None:
-    driver = opened(browser(), address)
-    driver.find_element(By.ID, "words").clear()
-    press(driver, "/", Keys.BACKSPACE, Keys.ENTER)
-    when(driver, lambda: "type words" in text(driver, "error"))
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    press(driver, "/", "red", Keys.ENTER)
-    when(driver, lambda: stills(driver))
-    pick(driver, tmp_path / "broken.mp4")
-    when(driver, lambda: text(driver, "error").startswith("broken.mp4: "))
-    # The hits of the words before do not stand below it.
-    assert stills(driver) == []
-    assert not any(driver.find_element(By.ID, name).is_displayed() for name in ("like", "sure", "teach", "keep"))
-    press(driver, "/", "red", Keys.ENTER)
-    when(driver, lambda: stills(driver))
-    assert text(driver, "error") == ""
-
-
 def test_marks_and_the_undo_belong_to_the_words(address: str, browser: Callable) -> None:
     driver = opened(browser(), address)
     press(driver, "h")
@@ -240,30 +214,6 @@ def test_marks_and_the_undo_belong_to_the_words(address: str, browser: Callable)
     assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "Best"
     first, second = ({still.get_attribute("data-key") for still in stills(driver, part)} for part in ("sure", "unsure"))
     assert not first & second
-
-
-def test_a_phone_shows_stills_early_and_first_what_to_mark(address: str, browser: Callable) -> None:
-    driver = opened(browser(390), address)
-    assert stills(driver)[0].location["y"] < 260
-    buttons = driver.find_elements(By.CSS_SELECTOR, "button, #lists summary")
-    assert all(button.size["height"] >= 44 for button in buttons if button.is_displayed())
-    press(driver, "h")
-    when(driver, lambda: "1 hit" in text(driver, "marks"))
-    press(driver, "r")
-    when(driver, lambda: stills(driver, "unsure"))
-    assert stills(driver, "unsure")[0].location["y"] < stills(driver)[0].location["y"]
-
-
-def test_near_copies_are_listed(index: Index, address: str, browser: Callable) -> None:
-    driver = opened(browser(), address)
-    (copies, *_) = driver.find_elements(By.CSS_SELECTOR, "#sure details")
-    summary = copies.find_element(By.TAG_NAME, "summary")
-    assert "near cop" in summary.text
-    still = copies.find_element(By.XPATH, "../button")
-    driver.execute_script("arguments[0].focus()", still)
-    press(driver, *[Keys.TAB] * 5, Keys.ENTER)
-    when(driver, lambda: copies.get_attribute("open"))
-    assert str(index.data) in copies.find_element(By.TAG_NAME, "li").text
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)

@@ -4,14 +4,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from made import write_broken, write_clip_folder
+from made import write_broken
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
@@ -20,7 +18,6 @@ from texthead import __version__, load_run, recipes
 from texthead.cli.parser import build, read_words
 from texthead.commands.predict import Predict
 from texthead.commands.train import Train
-from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
@@ -49,32 +46,6 @@ def test_run_folder_is_whole(world):
     assert [score.method.split(",")[0] for score in scores.methods] == methods
     page = (world.run / "report.html").read_text()
     assert_self_contained(page, Page(page))
-
-
-def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
-    def refuse(*_: object) -> None:
-        raise AssertionError("the text encoder was loaded")
-
-    monkeypatch.setattr("texthead.encoders.mini.sentences", refuse)
-    item = world.images / "red" / "0.png"
-    out, err = works("predict", world.run, item, "--workers", 0)
-    lines = [line for line in err.splitlines() if not line.startswith("saving")]  # On a busy machine.
-    assert lines == [prints(err, world.run, "not calibrated", "texthead calibrate"), f"next: texthead ui {world.run}"]
-    path, first, second = out.splitlines()
-    assert path == str(item)
-    assert re.fullmatch(r" +\d+\.\d %  red", first)
-    assert re.fullmatch(r" +\d+\.\d %  blue", second)
-
-
-def test_many_files_are_printed_on_a_line_each(world, works):
-    files = sorted(world.images.rglob("*.png"))
-    assert len(files) > 5
-    lines = works("predict", world.run, world.images, "--workers", 0)[0].splitlines()
-    assert [line.partition("  ")[0] for line in lines] == list(map(str, files))
-    best, second = re.fullmatch(r".*  (\d+\.\d) % red, (\d+\.\d) % blue", lines[-1]).groups()
-    assert float(best) + float(second) == pytest.approx(100, abs=0.2)
-    assert len(works("predict", world.run, world.images, "--top", 1, "--workers", 0)[0].splitlines()) == 2 * len(files)
-    assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
 
 
 def test_items_of_other_classes_are_refused_by_every_command(world, refused):
@@ -167,15 +138,6 @@ def test_predict_run_with_other_classes(world, works):
     assert "texthead calibrate" not in err
 
 
-def test_predict_run_with_sentences_for_its_classes(world, works, tmp_path):
-    path, item, sentences = tmp_path / "classes.json", world.images / "red" / "0.png", ["something red", "a red wall"]
-    path.write_text(json.dumps({"red": sentences, "blue": None}))
-    (entry,) = json.loads(works("predict", world.run, item, "--classes", path, "--json", "--workers", 0)[0])
-    direct = load_run(world.run).with_classes(["red", "blue"], prompts=[sentences, "blue"])
-    expected = dict(direct.predict([item])[0].top)
-    assert {each["name"]: each["probability"] for each in entry["top"]} == pytest.approx(expected, abs=1e-5)
-
-
 def test_predict_without_run_from_names_file(works, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("a fire engine\n\na lake\n")
@@ -186,23 +148,6 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     prints(note, "zero-shot", "not calibrated")
     prints(prompt, "'a fire engine'", 1)
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
-
-
-def test_the_next_command_has_the_same_encoder(world, works, tmp_path):
-    encoder = ("--encoder", f"hf:{write_clip_folder(tmp_path)}")
-    _, err = works("predict", world.images / "red" / "0.png", "--classes", "red, blue", *encoder)
-    assert err.splitlines()[-1].endswith(f"--out labels.csv {' '.join(encoder)}")
-    _, err = works("doctor", world.manifest, "--quick", "--workers", 0, *encoder)
-    assert err.splitlines()[-1].endswith(f"{world.manifest} --tune none --out run {' '.join(encoder)}")
-
-
-def test_a_list_without_columns_is_no_file_to_name(world, refused, tmp_path):
-    clips, item = tmp_path / "clips.txt", world.images / "red" / "0.png"
-    clips.write_text(f"{item}\n")
-    refused((clips, "texthead bulk"), "predict", world.run, item, clips, "--workers", 0)
-    refused("texthead bulk", "predict", clips, "--classes", "a bird, a cat")
-    for end in ("TSV", "txt", "yaml"):
-        refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
 
 
 # --- options and recipes --------------------------------------------------------------------------------------------
@@ -258,30 +203,6 @@ def test_a_printed_recipe_is_read_back(works, tmp_path):
     file.write_text(out)
     assert recipe_of("--recipe", str(file)) == recipes.paper(size=64, template="'{}', a kite")
     assert works("train", "--recipe", file, "--print-recipe") == (out, "")
-
-
-@pytest.mark.slow
-def test_non_utf8_names_in_doctor_train_and_prepare(say, works, tmp_path):
-    odd = os.fsdecode(b"caf\xe9")
-    for label in ("red", "green"):
-        for seed, name in enumerate((odd, "b", "c", "d")):
-            video(tmp_path / "clips" / label / f"{name}.mp4", label, seed)
-    clean = tmp_path / "clips" / "clean.csv"
-    code, _, err = say("doctor", tmp_path / "clips", "--quick", "--fix", clean)
-    assert code in (0, 1), err
-    assert sum(item.path.stem == odd for item in read_dataset(clean).items) == 2
-    works("train", clean, "--out", tmp_path / "run", "--workers", 0)
-    works("prepare", clean, "--out", tmp_path / "shards", "--workers", 0)
-
-
-@pytest.mark.slow
-def test_names_that_no_terminal_can_show(world, tmp_path):
-    name = tmp_path / os.fsdecode(b"caf\xe9.mp4")
-    video(name, "red")
-    command = [sys.executable, "-m", "texthead", "predict", str(world.run), str(name)]
-    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
-    assert done.returncode == 0, done.stderr
-    assert b"caf\\udce9.mp4" in done.stdout
 
 
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(2**46), lambda: bytearray(2**62)])

@@ -29,13 +29,6 @@ def test_pick_device(monkeypatch: pytest.MonkeyPatch):
     assert "'cuda:99'" in str(caught.value)
 
 
-def test_bar_is_silent_where_nobody_looks(capsys):
-    with console.bar("train", "clips") as update:
-        update(1, 2)
-        update(2, 2)
-    assert capsys.readouterr() == ("", "")
-
-
 def test_error_is_one_line_wrapped_at_words(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     error = "no-such-folder/with-a-long-name: no such file or folder; check the path"

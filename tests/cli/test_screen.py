@@ -10,7 +10,6 @@ import pytest
 
 from texthead.cli import console
 from texthead.cli import main as cli
-from texthead.cli.parser import options_of
 
 COMMANDS = {
     "predict": ["predict", "RUN", "IMAGE"],
@@ -57,14 +56,6 @@ def test_json_is_one_document_with_the_documented_keys(world, say, tmp_path: Pat
     document = json.loads(out, parse_constant=refuse)
     (entry, *_) = document if isinstance(document, list) else [document]
     assert set(entry) <= documented(name)
-
-
-def test_quiet_and_json_of_every_command(world, wrong) -> None:
-    for name in cli.COMMANDS:
-        options = {option.name for option in options_of(cli.command_of(name))}
-        assert {"quiet", "verbose"} <= options
-        assert ("json" in options) == (name not in {"ui"})
-    assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json"), "a page has none"
 
 
 def test_numbers_are_unrounded_and_finite(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,34 +105,6 @@ def test_help_lists_every_command_in_its_group(say, word: str) -> None:
 # --- a plain success fits on a small terminal, and its first line is the result --------------------------------------
 
 WIDTH, LINES = 80, 8
-
-# The start of the result, and the command.
-RESULTS = {
-    "train": ("% of", ["train", "IMAGES", "--out", "NEW", "--tune", "none"]),
-    "compare": ("text-probe: ", ["compare", "IMAGES"]),
-    "eval": ("% of", ["eval", "RUN"]),
-    "calibrate": ("temperature", ["calibrate", "COPY"]),
-    "report": ("% of", ["report", "COPY"]),
-    "doctor": ("10 items of 2 classes: ", ["doctor", "IMAGES"]),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RESULTS)
-def test_a_plain_success_is_eight_lines_from_the_result_on(
-    world, works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    result, words = RESULTS[name]
-    monkeypatch.chdir(tmp_path)
-    values = {"RUN": world.run, "IMAGES": world.images, "NEW": "run"}
-    if "COPY" in words:
-        values["COPY"] = shutil.copytree(world.run, tmp_path / "copy")
-    out, err = works(*(values.get(word, word) for word in words), "--workers", 0)
-    lines = [*out.splitlines(), *err.splitlines()]
-    assert result in lines[0]
-    # A path of a test is longer than a user's.
-    short = [line.replace(str(tmp_path), "").replace(str(world.images.parent), "") for line in lines]
-    assert sum(max(1, -(-len(line) // WIDTH)) for line in short) <= LINES, "\n".join(lines)
 
 
 def test_verbose_adds_the_table_the_prompts_and_the_settings(world, works) -> None:

@@ -1,7 +1,6 @@
 """`texthead compare` on real files."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import texthead as th
-from made import colour_encoder, write_broken
+from made import colour_encoder
 from messages import prints
 from text_models import bert
 from worlds import split_colours
@@ -80,17 +79,6 @@ def test_one_item_per_class_has_the_score_of_its_names_only(images, compare):
     assert "Warning" not in err
 
 
-@pytest.mark.slow
-def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_path):
-    rows = images.read_text().splitlines()
-    few = images.with_name("few.csv")
-    few.write_text("\n".join(row for row in rows if not row.startswith(("red2", "red3", "red4", "blue4"))))
-    out, _ = compare(few)
-    prints(out, "labels are unbalanced, 2 to 5 per class", "class_shares=labels")
-    prints(out, "1 of 3 classes have fewer than 3 items")
-    assert "unbalanced" not in compare(images)[0]
-
-
 def test_an_encoder_without_text_has_only_the_probe(images, compare, refused, tmp_path):
     torch.manual_seed(0)
     net = timm.create_model("test_efficientnet", pretrained=False)
@@ -108,13 +96,3 @@ def test_an_encoder_without_text_has_only_the_probe(images, compare, refused, tm
     prints(out, "probe ", "labels only")
     assert "text-probe" in compare(items, "--encoder", source, "--text", bert(tmp_path / "bert", 16))[0]
     refused((source, "text", "linear"), "train", items, "--encoder", source, "--tune", "all", "--out", tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_unreadable_items_are_an_error_or_listed(images, compare, refused, tmp_path):
-    items = Path(shutil.copytree(images.parent, tmp_path / "copy")) / "items.csv"
-    broken = write_broken(tmp_path / "copy" / "red0.png")
-    refused(broken, "compare", items, "--k", 5, *SMALL)
-    _, err = compare(items, "--skip-unreadable")
-    prints(err, "skipped: ", broken)
-    prints(err, "15 training items")

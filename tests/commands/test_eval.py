@@ -2,19 +2,15 @@
 
 import csv
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from made import PIXELS, SPEC, items, noise, tiny_visual, write_image
 from messages import prints, refuses
 from texthead import Dataset, MeanPool, Recognizer, load_run, read_dataset
-from texthead.cli.score_table import show_classes
 from texthead.errors import DataError
-from texthead.evaluation import Evaluation
 from texthead.evaluation.intervals import binomial_interval
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
@@ -93,18 +89,3 @@ def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
         assert [row[key] for key in ("name", "items", "predicted")] == [label, 1, named]
         assert row["recall"]["percent"] == 100 * hits
         assert (row["precision"] and row["precision"]["percent"]) == (100 * hits / named if named else None)
-
-
-@pytest.mark.parametrize(("classes", "more"), [(10, 0), (11, 1)])
-def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
-    names = tuple(f"class {i}" for i in range(classes))
-    # Each class is mistaken for the next.
-    scores = torch.eye(classes).roll(1, 1)
-    show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
-    out = capsys.readouterr().out
-    # One item of the class, none of which is right, and one prediction of it.
-    assert [cell.split()[0] for cell in prints(out, "│ class 3 ").strip("│").split("│")[1:]] == ["1", "0.0", "1", "0.0"]
-    assert sum(len(re.findall(r"class \d", line)) == 2 for line in out.splitlines()) == 10
-    if more:
-        prints(out, f"{more} more", "--out")
-    assert ("--out" in out) == bool(more)

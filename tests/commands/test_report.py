@@ -9,23 +9,16 @@ import pytest
 
 from made import (
     COLOURS,
-    SPEC,
-    noise,
     with_bridge,
-    write_broken,
     write_image,
     write_small_run,
-    write_untrained,
-    write_video,
 )
 from messages import prints
 from pages import Page, assert_self_contained
 from texthead import Calibration, load_run, read_dataset
 from texthead.cli import main as cli
-from texthead.models.heads import FrozenHead
 from texthead.report import run_page
 from texthead.runs.folder import rows_digest
-from training_runs import make_model
 
 HOSTILE = "<script>alert('x')<_script>"
 LABELS = [HOSTILE if colour == "red" else colour for colour in COLOURS]
@@ -144,17 +137,3 @@ def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused):
     (run / "metrics.jsonl").write_text('{"kind": "note"}\n[\n')
     (run / "split.json").write_text((images[1] / "split.json").read_text())
     refused(("metrics.jsonl", "log of training"), "report", run, "--workers", 0)
-
-
-@pytest.mark.slow
-def test_an_unreadable_item_is_an_error_or_left_out(tmp_path, wrong, works):
-    data, run = tmp_path / "data", tmp_path / "run"
-    model = make_model(head=FrozenHead(noise(3, SPEC.dim), names=LABELS))
-    write_untrained(run, model, frames=3)
-    write_video(data / "green" / "a.mp4", "green", seed=50)
-    broken = write_broken(data / "green" / "b.mp4")
-    report = ("report", run, data, "--out", tmp_path / "page.html", *QUICK)
-    assert str(broken) in wrong(*report)
-    out, err = works(*report, "--skip-unreadable")
-    assert f"skipped: {broken}" in err
-    prints(out, "unreadable and not counted: 1")

@@ -120,14 +120,6 @@ def test_a_run_says_all_names_above_their_thresholds(run: Path, works, tmp_path:
     assert [row["name"] for row in rows if row["path"] == str(picture) and row["chosen"] == "yes"] == entry["labels"]
 
 
-@pytest.mark.slow
-def test_a_fine_tuned_run_says_what_its_threshold_is_of(labels: Path, works, tmp_path: Path) -> None:
-    tune = ("--tune", "all", "--set", "epochs=1", *FROZEN, "--out")
-    prints(works("train", labels, *tune, tmp_path / "run")[1], "no validation items", "training items")
-    labels.with_name("val.csv").write_text(labels.read_text().replace(",test", ",val"))
-    prints(works("train", labels.with_name("val.csv"), *tune, tmp_path / "val")[0], "threshold set on these items")
-
-
 def test_a_run_is_scored_and_reported(run: Path, labels: Path, works, tmp_path: Path) -> None:
     out, _ = works("eval", run, labels, *FROZEN, "--per-class", "--verbose", "--out", tmp_path / "items.csv")
     assert all(text in out for text in ("mAP", "F1 micro", "all labels correct", "recall", "precision"))

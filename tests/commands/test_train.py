@@ -80,13 +80,6 @@ def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
 
 
 @pytest.mark.slow
-def test_unlabelled_files_refine_the_head(few: Path, works: Callable, tmp_path: Path) -> None:
-    data = images(tmp_path / "more", ["blue", "red"], 8)
-    works("train", data, "--unlabelled", few, "--workers", 0, "--out", tmp_path / "run")
-    assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
-
-
-@pytest.mark.slow
 def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Callable, tmp_path: Path) -> None:
     """Five hand signs, for which text embeddings are useless and the encoder is weak."""
     run, data = tmp_path / "run", tmp_path / "signs.csv"
@@ -212,16 +205,6 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
     refused("'items'", "classes", run, "add", "a tie", "--out", tmp_path / "none")
     linear = ("train", coloured, "--classes", sentences, "--out", tmp_path / "none", *options, "--tune", "none")
     refused(("linear", "sentences", sentences), *linear, "--head", "linear")
-
-
-@pytest.mark.slow
-def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callable, tmp_path: Path) -> None:
-    options = ("--tune", "none", "--held-out", 0, "--workers", 0)
-    out, _ = works("train", few, *options, "--out", tmp_path / "run")
-    prints(out, "trained on all 6 images of 2 classes", "no score")
-    assert len(load_run(tmp_path / "run").split.trained_on) == 6
-    assert read_scores(tmp_path / "run") is None
-    assert "│" not in out
 
 
 # --- the same seed, machine and thread count give bit-identical losses and weights on a CPU

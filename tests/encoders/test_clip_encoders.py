@@ -14,8 +14,6 @@ import pytest
 import torch
 from transformers import VideoMAEConfig, VideoMAEModel, VJEPA2Config, VJEPA2Model
 
-from benchmarks import grids
-from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
 from texthead import Dataset, Item, Protocol, ReadOptions, Views
@@ -32,7 +30,6 @@ from texthead.models.build import with_grid_for
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
-from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
 from texthead.training.adapt_recipe import adapt_recipe
@@ -257,29 +254,11 @@ def test_a_grid_holds_means_of_the_tokens(visual: VisualEncoder, folder: Path) -
     assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
 
 
-def test_a_grid_of_another_form_is_refused(visual: VisualEncoder) -> None:
-    for grid in ([2, 1], [2, 1, 1.0]):
-        with refuses(EncoderError, "grid"):
-            VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})
-
-
 def test_other_pooling_gets_one_feature_a_step(visual: VisualEncoder) -> None:
     """Also behind an imported classifier, whose encoder gives all its tokens."""
     full = visual.with_grid((1000, 1000, 1000))
     assert with_grid_for("transformer", full).spec.grid == (2, 1, 1)
     assert with_grid_for("vjepa2", full).spec.grid == (2, 4, 4)
-
-
-def test_training_of_a_transformers_tower_warns_of_nothing(
-    encoder: Encoder, data: Dataset, tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
-    visual = VisualEncoder(load_encoder(encoder.source).visual.net, encoder.visual.spec)
-    blocks = [module for module in visual.modules() if hasattr(module, "gradient_checkpointing")]
-    for on in (True, False):
-        recipe = grid_recipe(tune="all", epochs=1, grad_checkpointing=on)
-        fine_tune(grid_model(visual), data, None, recipe, out=tmp_path / str(on))
-        assert {block.gradient_checkpointing for block in blocks} == {on}
-    assert not [warning.message for warning in recwarn if "checkpointing" in str(warning.message)]
 
 
 # ---- cached grids
@@ -334,29 +313,6 @@ def test_half_precision_ends_at_its_largest_number(visual: VisualEncoder) -> Non
     assert clip_features(grid, torch.zeros(1, FRAMES, 3, 32, 32)).unique().tolist() == [-65504, 65504]
 
 
-def test_the_size_of_grids_is_said_before_they_are_encoded(
-    visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    messages: list[str] = []
-    reporter, recipe = Reporter(say=messages.append), grid_recipe()
-    with monkeypatch.context() as patch:
-        patch.setattr(MediaPath, "open", lambda path, **_: 1 / 0)
-        for cache, where in ((False, "memory"), (tmp_path, "disk")):
-            with pytest.raises(ZeroDivisionError):
-                feature_clips(grid_model(visual), data, recipe, ReadOptions(cache=cache), reporter)
-            prints(messages.pop(), "2 kB (2 x 4 x 4 of 32 in half precision)", f"25 kB of {where} for 12 clips")
-    for model in (recognizer(visual), grid_model(visual), grid_model(visual)):
-        feature_clips(model, data, recipe, ReadOptions(cache=tmp_path), reporter)
-    assert len(messages) == 1, "neither for steps nor for grids that are cached"
-    evaluate(grid_model(visual), data, visual.spec.protocol(recipe), ReadOptions(cache=tmp_path), reporter=reporter)
-    assert len(messages) == 1, "nor for fewer clips than are cached"
-    longer = replace(recipe, frames=2 * FRAMES)
-    feature_clips(grid_model(visual), data.select([0]), longer, ReadOptions(cache=tmp_path / "other"), reporter)
-    prints(messages[1], "4 kB (4 x 4 x 4 of 32", "8 kB of disk for 2 clips")
-    feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, ReadOptions(cache=tmp_path), reporter)
-    prints(messages[2], "16 kB (2 x 8 x 8 of 32 in single precision)")
-
-
 def test_training_reads_grids_from_the_cache(
     visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,10 +349,3 @@ def test_lost_grids_are_encoded_again(visual: VisualEncoder, data: Dataset, tmp_
         db.execute("DELETE FROM clips")
         with refuses(TextheadError, path, "cache"):
             again[0, 2]
-
-
-@pytest.mark.nightly("src/texthead/features/cache.py")
-def test_memory_does_not_grow_with_the_number_of_grids(tmp_path: Path) -> None:
-    """An epoch on 100 and on 2,000 grids of V-JEPA 2's size; these take 25 and 500 MB."""
-    few, many = (peak_mb(grids.read_all, tmp_path / f"{count}", count) for count in (100, 2000))
-    assert many < few + 25

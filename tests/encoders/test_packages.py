@@ -79,12 +79,6 @@ def test_a_broken_entry_point_is_one_line(install: Install, code: str, part: str
     assert ("grid:...", "package grids") in published()
 
 
-def test_an_encoder_must_have_the_source_that_it_was_loaded_by(install: Install):
-    install("grids", "net")
-    with refuses(EncoderError, "'net:2'", "'grid:2'"):
-        load_encoder("net:2")
-
-
 def test_missing_or_broken_architecture_package(install: Install):
     spec = VisualSpec.from_json({**SPEC.to_json(), "architecture": "grid:2"})
     with refuses(EncoderError, "'grid:2'"):

@@ -32,11 +32,3 @@ def test_features_are_timm_s_own(name: str, tmp_path: Path) -> None:
     assert torch.allclose(result, expected, atol=1e-5)
     with refuses(EncoderError, encoder.source):
         text_head(encoder, ["a", "b"])
-
-
-def test_what_cannot_be_loaded(tmp_path: Path) -> None:
-    with refuses(EncoderError, "'no_such'"):
-        load_encoder("timm:no_such")
-    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "a.safetensors")
-    with refuses(EncoderError, "timm:test_efficientnet/", "shape"):
-        load_encoder(f"timm:test_efficientnet/{tmp_path / 'a.safetensors'}")

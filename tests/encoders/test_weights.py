@@ -1,7 +1,5 @@
 """Tensors are read from every kind of weights file, and no code is run."""
 
-import pickle
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 
 from made import noise
-from messages import refuses
 from texthead.encoders.weights import read_tensors
 from texthead.errors import EncoderError
 
@@ -46,13 +43,3 @@ def test_what_is_no_weights_is_one_line(tmp_path: Path, content: bytes) -> None:
             read_tensors(tmp_path / name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
-
-
-def test_a_refused_file_is_not_warned_of(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    # torch warns about pickle protocols that it doesn't write.
-    path.write_bytes(pickle.dumps({"state_dict": Path()}, protocol=4))
-    with warnings.catch_warnings(record=True) as caught, refuses(EncoderError, path):
-        warnings.simplefilter("always")
-        read_tensors(path)
-    assert not caught

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.features import encode
 from texthead.parallel.progress import Reporter
 from texthead.training.train import fine_tune
-from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
+from training_runs import RECIPE, assert_same_weights, make_model, on_disk, timeless
 
 SECONDS = 60.0
 PROTOCOL, READING = Protocol(2, PIXELS), ReadOptions(workers=2)
@@ -150,45 +149,3 @@ def hang(data: Dataset, out: Path, what: str) -> None:
     forkserver.set_forkserver_preload(["faults.deaf"])
     forkserver.ensure_running()
     ends_in_time(calls(data, out)[what], "file")
-
-
-def start(*words: object) -> subprocess.Popen:
-    """Start a command under torchrun in two single-threaded processes."""
-    launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, *map(str, words)], env=quiet, stderr=subprocess.PIPE, text=True
-    )
-
-
-@pytest.fixture(scope="module")
-def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], Path]:
-    """Return (a command's arguments, the run that it makes with two ranks and no kills)."""
-    folder = tmp_path_factory.mktemp("whole")
-    options = "--encoder mini --set size=32 --set frames=2 --set epochs=4 --set batch=4 --workers 2"
-    words = ["train", data.source, *options.split()]
-    with start(*words, "--out", folder / "run") as process:
-        assert process.wait(300) == 0
-    return words, folder / "run"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("which", [0, 1])
-def test_killed_rank_then_resume(data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int) -> None:
-    (words, expected), out = whole, tmp_path / "run"
-    with start(*words, "--out", out) as process:
-        while not (out / "state" / "last.safetensors").is_file() and process.poll() is None:
-            time.sleep(0.01)
-        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(ranks) == 2
-        kill(int(ranks[which]))
-        started = time.perf_counter()
-        _, err = process.communicate(timeout=SECONDS)
-        assert time.perf_counter() - started < SECONDS
-    assert process.returncode != 0
-    assert not (out / "model.safetensors").exists()
-    # The other rank prints a line, unless torchrun, which reports the signal, ends it first.
-    assert f"process {1 - which} of 2" in err or "SIGKILL" in err
-    with start(*words, "--out", out, "--resume") as process:
-        assert process.wait(300) == 0
-    assert timeless(on_disk(out)) == timeless(on_disk(expected))

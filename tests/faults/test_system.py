@@ -113,9 +113,3 @@ sys.exit(main())
     command = [sys.executable, "-c", program, "encoders"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
-
-
-@pytest.mark.parametrize("words", [("predict", "run", "in"), ("encoders",)])
-def test_warnings_as_errors(words: tuple[str, ...], folder: Path) -> None:
-    done = texthead(folder, *words, before="PYTHONWARNINGS=error")
-    assert (done.returncode, "Warning" in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr

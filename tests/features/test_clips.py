@@ -24,7 +24,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import MediaError, TextheadError
 from texthead.features import clips
-from texthead.features.cache import FeatureCache, encoder_key, open_cache, software_key
+from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import ReadOptions, readable
 from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
@@ -223,17 +223,6 @@ def test_a_file_replaced_while_it_is_read_is_not_cached(
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_copied_folder_of_frames_hits(
-    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path, monkeypatch
-) -> None:
-    path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
-    other = write_frames(Path(f"{tmp_path}/elsewhere/{{:d}}.png"), "red", 9, first=0)
-    (before,) = read(visual, [path], cache)
-    forbid_decoding(monkeypatch)
-    assert cache.identify(MediaPath(path))[0] == cache.identify(MediaPath(other))[0]
-    assert all(torch.equal(features, before) for features in read(visual, [path, other], cache))
-
-
 def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
     visual: VisualEncoder, cache: FeatureCache, tmp_path: Path
 ) -> None:
@@ -246,14 +235,6 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
         assert isinstance(error, MediaError)
         assert error.path == named
         prints(str(error), third.name)
-
-
-def test_cache_folder_from_environment(visual: VisualEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
-    cache = open_cache(visual, Protocol(4, PIXELS), True)
-    assert cache is not None
-    cache.put("a", [0.0] * 1, [[0]], torch.ones(1, 3))
-    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.4.sqlite").is_file()
 
 
 def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ The small videos are made here; the real ones, from phones, webcams and old came
 import contextlib
 import itertools
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -312,12 +311,6 @@ def test_heic_is_read_and_turned(tmp_path):
     assert np.abs(picture.astype(int) - scene(1)[0]).mean() < 20  # Colours at half resolution.
 
 
-def test_what_a_format_needs_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pi_heif", None)
-    with refuses(MediaError, "a.heic", "HEIC needs pi_heif", 'pip install "texthead[heic]"'):
-        MediaPath(heic(tmp_path / "a.heic", scene(1)[0])).open()
-
-
 def test_transparent_pixels_get_their_stored_colour(tmp_path):
     pixels = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     pixels[..., 0] = 200
@@ -469,25 +462,3 @@ def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
         assert opened == []
         media.frames_at([8, 2, 8, 2])
     assert opened == ["003.png", "009.png"]
-
-
-def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
-    path = write_frames(Path(f"{tmp_path}/{{:03d}}.png"), "red", 5)
-    (tmp_path / "003.png").write_bytes(b"")
-    (tmp_path / "004.png").write_bytes(b"no picture")
-    with MediaPath(path).open() as media:
-        assert media.frames_at([0, 1, 4]).shape[0] == 3
-        with refuses(MediaError, "003.png") as caught:
-            media.frames_at([2])
-        assert (caught.value.path, caught.value.fault) == (path, "empty")
-        assert "004.png" in catch(media.frames_at, [3]).problem
-
-
-def test_frames_of_two_sizes_or_of_a_video(tmp_path):
-    path = write_frames(Path(f"{tmp_path}/{{:03d}}.png"), "red", 5)
-    PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
-    for read in (lambda media: media.frames_at([0, 3]), Media.check):
-        with refuses(MediaError, "48x48", "32x48", "004.png"):
-            read(MediaPath(path).open())
-    with refuses(MediaError, "'.mp4'"):
-        MediaPath(Path(f"{tmp_path}/{{:03d}}.mp4")).open()

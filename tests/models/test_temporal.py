@@ -149,15 +149,6 @@ def test_a_config_of_no_module_is_refused(config):
         Temporal.from_config(config, tower("resnet"))
 
 
-def test_dropout_is_for_training_only():
-    module = moved(TemporalTransformer(64, 1, dropout=0.5))
-    features = noise(2, 6, 64)
-    module.eval()
-    assert torch.equal(module(features), module(features))
-    module.train()
-    assert not torch.equal(module(features), module(features))
-
-
 # --- convolutions over frames inside the encoder
 
 VIT = {
@@ -358,18 +349,6 @@ def test_gradient_checkpointing_gives_the_same_gradients(make, name):
     assert any(getattr(m, "grad_checkpointing", False) for m in visual.modules())
 
 
-@torch.no_grad()
-def test_a_copy_has_convolutions_of_its_own():
-    visual = tower("vit")
-    model = Recognizer(visual, moved(TokenConv(visual)), nn.Identity())
-    inputs = clips("vit", 1, 3)
-    before = model(inputs)
-    copied = model.frozen_copy()
-    moved(model.temporal, seed=50)
-    assert torch.allclose(copied(inputs), before, atol=1e-5)
-    assert differ(model(inputs), before)
-
-
 def test_an_encoder_of_another_build_is_refused():
     with refuses(RunError, "VisionTransformer"):
         TemporalConv(tower("vit"))
@@ -397,18 +376,6 @@ def test_blocks_that_see_no_class_token_are_refused(name):
 def test_blocks_of_other_vits_are_known(name):
     with torch.device("meta"):
         assert len(TokenConv(timm.create_model(name, num_classes=0)).convs) == 12
-
-
-@pytest.mark.parametrize(
-    "name", ["resnetv2_50", "resnet50_clip", "gernet_s", "dm_nfnet_f0", "xception41", "resnext26ts"]
-)
-def test_shortcuts_are_left_alone(name):
-    with torch.device("meta"):
-        net = timm.create_model(name, num_classes=0)
-        TemporalConv(net)
-    hooked = [key for key, module in net.named_modules() if module._forward_pre_hooks]
-    assert hooked
-    assert not [key for key in hooked if "downsample" in key or "shortcut" in key or "skip" in key]
 
 
 def test_an_earlier_module_does_not_disturb_a_later_one():

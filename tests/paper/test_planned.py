@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -10,7 +9,7 @@ from messages import refuses
 from paper import quoted, worlds
 from paper.data import Runtime
 from paper.experiments import NAMES, module
-from paper.planned import ITEMS, Planned, planned, text_multiply_adds
+from paper.planned import Planned, planned
 from paper.rows import Job
 from paper.running import Setting, outline
 from texthead.errors import RunError
@@ -75,28 +74,3 @@ def test_the_papers_days_are_met():
 def test_a_row_that_differs_from_the_paper_is_refused(experiment, title, changes, words):
     with refuses(RunError, title, experiment, *words):
         planned(Job(title, 0, worlds.KINETICS.changed(**changes)), experiment)
-
-
-def test_table_6_counts_the_text_encoder_and_the_gather():
-    """The text tower is 12 blocks of width 512 on 77 tokens; the paper's 6.7 days with gather are not operations."""
-    assert text_multiply_adds("openclip:ViT-B-16/openai") == 12 * 77 * (12 * 512**2 + 2 * 77 * 512) + 512**2
-    row = replace(worlds.KINETICS, matching="multi_positive", processes=8)
-    days = {
-        (gather, online): planned(Job("row", 0, replace(row, gather=gather, online=online)), "table6").operations
-        for gather in (True, False)
-        for online in (True, False)
-    }
-    assert days[True, True] / days[True, False] == pytest.approx(days[False, True] / days[False, False], abs=1e-5)
-    assert days[False, True] / days[False, False] == pytest.approx(1.021, abs=0.001)
-    # 3 passes of 30 epochs; with gather each of 8 processes computes all 128 similarities of the batch's clips.
-    clips = 3 * 30 * 240_513
-    extra = 2 * clips * 512 * 128 * (8 - 1 / 8)
-    assert days[True, False] - days[False, False] == pytest.approx(extra, rel=1e-3)
-
-
-def test_test_videos_of_tables_8_and_9_and_of_kinetics_600():
-    zero_shot = planned(Job("row", 0, replace(worlds.KINETICS_MEAN, k=0, scored="ucf101-full")), "table9")
-    assert (zero_shot.tested, ITEMS["ucf101"].test) == (13_320, 3_783)
-    rows = outline(module("table9").plan, Setting(Runtime("full"), (0,)))
-    assert {job.row.scored for job in rows if job.title.startswith("K400 -> UCF")} == {"ucf101-full"}
-    assert [plan.tested for _, plan in plans("k600")] == [19_796 + 14_119 + 14_067 + 14_161]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from texthead.parallel.progress import Reporter, in_notebook, silent
+from texthead.parallel.progress import Reporter, silent
 
 
 class Shell(ModuleType):
@@ -25,16 +25,6 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     shell = Shell()
     monkeypatch.setitem(sys.modules, "IPython", shell)
     return shell
-
-
-def test_only_a_kernel_is_a_notebook(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert in_notebook()
-    shell.kernel = None  # IPython in a terminal
-    assert not in_notebook()
-    monkeypatch.setattr(shell, "get_ipython", lambda: None)
-    assert not in_notebook()
-    monkeypatch.delitem(sys.modules, "IPython")
-    assert not in_notebook()
 
 
 def test_a_bar_is_drawn_and_removed_even_after_an_error(

@@ -115,12 +115,6 @@ def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
             make_run(1).predict([inputs])
 
 
-def test_links_that_cannot_be_looked_up(tmp_path: Path) -> None:
-    for name in ("long.mp4", "long.xyz"):
-        symlink(tmp_path / name, 300 * "x")
-    assert find_media([tmp_path]) == [tmp_path / "long.mp4"]
-
-
 def test_what_is_not_there(tree: Path) -> None:
     for name in ("gone.mp4", "gone/img_{:05d}.png", "empty"):
         with refuses(DataError, tree / name):

@@ -2,11 +2,8 @@
 
 import subprocess
 import sys
-from itertools import pairwise
 
-import matplotlib
 import numpy as np
-import pytest
 from matplotlib.colors import to_hex
 
 from messages import prints
@@ -71,28 +68,6 @@ def test_confusion_is_row_normalised_and_counted():
     prints(bar.get_ylabel(), "grey")
 
 
-@pytest.mark.parametrize(
-    ("classes", "labels", "counts"), [(2, 2, 4), (12, 12, 144), (13, 13, 0), (48, 48, 0), (400, 0, 0)]
-)
-def test_confusion_shows_names_while_they_fit(classes, labels, counts):
-    figure = draw(plot_confusion(np.eye(classes, dtype=np.int64), names_of(classes)))
-    axes = figure.axes[0]
-    shown = [label for label in axes.get_yticklabels() if label.get_text().startswith("class")]
-    assert (len(shown), len(axes.texts)) == (labels, counts)
-    assert all(label.get_fontsize() >= 6 for label in axes.get_yticklabels())
-    assert figure.get_figwidth() <= 7
-
-
-@pytest.mark.parametrize("classes", [2, 10, 11, 20, 48])
-def test_names_beside_a_map_do_not_touch(classes):
-    figure = draw(plot_correlations(np.eye(classes), names_of(classes)))
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    tops = sorted((box.y0, box.y1) for box in boxes)
-    # Text boxes have a little space above and below the letters, which may overlap.
-    assert all(below[1] <= above[0] + 0.25 * (above[1] - above[0]) for below, above in pairwise(tops))
-    assert min(box.x0 for box in boxes) >= 0
-
-
 def test_correlation_is_centered_and_limited_off_the_diagonal():
     matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
     axes, bar = plot_correlations(matrix, ["a", "b", "c"], "text vectors").axes
@@ -104,21 +79,6 @@ def test_correlation_is_centered_and_limited_off_the_diagonal():
     assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
     assert read_texts(axes)[:4] == ["1.00", "0.20", "-0.31", "0.20"]
     assert not plot_correlations(np.eye(13), names_of(13)).axes[0].texts
-
-
-@pytest.mark.parametrize(
-    ("matrix", "limit"),
-    [
-        (np.eye(3) + 1e-8, 0.05),  # noise stays pale
-        (np.eye(1), 1.0),  # no pairs
-        (np.full((3, 3), 0.342), 0.35),
-        (np.array([[1.0, np.nan], [0.4, 1.0]]), 0.4),
-        (np.where(np.arange(1600).reshape(40, 40) == 1, 0.99, 0.2), 0.2),  # the last percent is ignored
-    ],
-)
-def test_colours_end_at_the_largest_of_most_pairs(matrix, limit):
-    (image,) = plot_correlations(matrix, names_of(len(matrix))).axes[0].images
-    assert image.get_clim() == pytest.approx((-limit, limit))
 
 
 def test_reliability_shows_each_bin_with_what_chance_allows():
@@ -157,11 +117,3 @@ print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.split() == ["False", "True", "False"]
-
-
-def test_nothing_global_changes():
-    before = dict(matplotlib.rcParams)
-    draw(figures.plot_curves(records()))
-    draw(plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
-    assert dict(matplotlib.rcParams) == before
-    assert matplotlib.colormaps["Blues"].get_bad().tolist() == [0, 0, 0, 0]

@@ -1,17 +1,15 @@
 """The page: complete, self-contained, and inert whatever names it contains."""
 
 import base64
-import io
 
 import numpy as np
 import pytest
 from jinja2 import UndefinedError
 from matplotlib.figure import Figure
-from PIL import Image
 
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.report import figures
-from texthead.report.html import _environment, picture, render, write_html
+from texthead.report.html import _environment, render
 
 
 def small_figure() -> Figure:
@@ -53,14 +51,6 @@ def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
     assert "prefers-color-scheme: dark" in html
 
 
-def test_sections_are_linked_from_three_on():
-    parts = [("section", f"part {number}") for number in range(3)]
-    assert all(Page(blocks(*parts[:few])).attributes("href") == [] for few in range(3))
-    page = Page(blocks(*parts))
-    assert page.attributes("href") == ["#section-1", "#section-2", "#section-3"]
-    assert page.attributes("id") == ["section-1", "section-2", "section-3"]
-
-
 def test_a_table_shows_values_as_given_on_their_side():
     rows = [["x", 12, 55.0, None], ["y", 3, np.float64(0.125), None], ["z", None, 5e-06, None]]
     call = 'table(["name", "items", "value", "none"], rows, "left right right left", "The caption", highlight=1)'
@@ -90,18 +80,6 @@ def test_figures_are_embedded_at_their_size():
     assert base64.b64decode(data, validate=True).startswith(b"<?xml" if kind == "image/svg+xml" else b"\x89PNG")
 
 
-def test_the_smallest_format_is_taken():
-    lines, points, photo = (Figure(figsize=(3, 2)) for _ in range(3))
-    rng = np.random.default_rng(0)
-    lines.add_subplot().plot([0, 1])
-    points.add_subplot().plot(*rng.normal(size=(2, 20_000)), "o")
-    photo.add_subplot().imshow(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
-    written = [picture(figure) for figure in (lines, points, photo)]
-    assert [kind for kind, _ in written] == ["image/svg+xml", "image/png", "image/jpeg"]
-    # Twice the 100 pixels per inch that the page shows.
-    assert [Image.open(io.BytesIO(data)).size for _, data in written[1:]] == [(600, 400)] * 2
-
-
 def test_every_string_is_escaped():
     content = [("section", name) for name in (SCRIPT, "b", "c")] + [("text", SCRIPT), ("code", SCRIPT)]
     content += [("table", ([SCRIPT], [[SCRIPT]], "", SCRIPT)), ("figure", (small_figure(), SCRIPT))]
@@ -112,13 +90,3 @@ def test_every_string_is_escaped():
     # Title twice, subtitle, link, heading, text, code, three in the table, caption.
     assert page.strings.count(SCRIPT) == 11
     assert page.attributes("alt") == [SCRIPT]
-
-
-# The surrogate stands for a byte that is not UTF-8, as in file names from os.fsdecode.
-@pytest.mark.parametrize(("title", "written"), [("Größe ✓", "Größe ✓"), ("clip \udcff.mp4", "clip ?.mp4")])
-def test_write_replaces_and_leaves_nothing_beside(tmp_path, title, written):
-    path = tmp_path / "made" / "report.html"
-    for _ in range(2):
-        write_html(path, title)
-    assert path.read_text(encoding="utf-8") == written
-    assert list(path.parent.iterdir()) == [path]

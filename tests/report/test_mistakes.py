@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from made import COLOURS, PIXELS, tiny_visual, write_broken, write_image, write_video
+from made import COLOURS, PIXELS, tiny_visual, write_image, write_video
 from messages import prints
 from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
-from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.models.heads import LinearHead
@@ -99,9 +98,3 @@ def test_faint_saliency_not_shown(tmp_path):
     (strip,) = mistake_strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), model=TINY)
     assert strip.heats == {}
     prints(strip.note, "a (20.0 %)")
-
-
-def test_a_file_that_was_broken_since_is_an_error(tmp_path):
-    path = write_broken(tmp_path / "x.mp4")
-    with pytest.raises(MediaError, match="x.mp4"):
-        mistake_strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)

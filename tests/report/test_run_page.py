@@ -1,6 +1,5 @@
 """The page of a run: its parts, text that follows the numbers, and names that cannot run as code in a browser."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -200,25 +199,6 @@ def test_a_calibration_without_measurement_threshold_and_sets():
     assert page.rows[2][2].startswith(f"{error:.1f} (")
     assert "edited." in page.strings
     prints(page.text, f"temperature of {made.temperature:.3g}")
-
-
-def test_a_page_of_noisy_frames_can_still_be_sent():
-    """Noise compresses worst; a page holds at most 24 strips, so 18 MB."""
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
-    heats = {"predicted: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
-    strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], ["b"], 2, heats=heats)
-    assert len(html_of(strips=[strip])) < 750_000
-
-
-def test_only_names_in_letters_that_the_font_lacks_have_a_note(full_page):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        names = ["a cat", "鳥", "yoga"]
-        page = build_page(names=names, scored=scored(CONFUSION, names))
-    cells = {cell for row in page.rows for cell in row}
-    (note,) = [string for string in page.strings[6:] if "鳥" in string and string not in cells]
-    assert prints(note).partition("鳥")[0] not in full_page
 
 
 def test_a_run_of_one_class_has_a_page(tmp_path: Path):

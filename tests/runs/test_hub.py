@@ -25,7 +25,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.load import load_run
 from texthead.runs import rows_digest
-from texthead.runs.hub import check_own, display_name, local_run
 
 
 class Hub:
@@ -44,13 +43,10 @@ class Hub:
         self.asked |= options
         return SimpleNamespace(repo_id=repo_id)
 
-    def create_branch(self, repo_id: str, **options: object) -> None:
+    def upload_folder(self, *, repo_id: str, folder_path: Path, **options: object) -> object:
         self.asked |= options
-
-    def upload_folder(self, *, repo_id: str, folder_path: Path, revision: str | None, **options: object) -> object:
-        self.asked |= options
-        shutil.copytree(folder_path, self.branch(repo_id, revision), dirs_exist_ok=True)
-        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/{revision}")
+        shutil.copytree(folder_path, self.branch(repo_id, None), dirs_exist_ok=True)
+        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/main")
 
     def download(self, name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
         assert {"recipe.json", "model.safetensors", "encoder/*"} <= {*allow_patterns}
@@ -96,10 +92,10 @@ def test_the_card_promises_what_still_holds(world, tmp_path: Path) -> None:
         assert ("none of these" in (tmp_path / "README.md").read_text()) == rejects
 
 
-def test_branches_and_revisions(hub: Hub, world, works, refused) -> None:
-    url = push_to_hub(load_run(world.run), "me/colours", branch="next")
-    assert url == "https://hub/me/colours/commit/next"
-    assert (hub.asked["branch"], hub.asked["private"]) == ("next", None)
+def test_a_revision_is_the_one_that_is_named(hub: Hub, world, works, refused) -> None:
+    assert push_to_hub(load_run(world.run), "me/colours") == "https://hub/me/colours/commit/main"
+    hub.branch("me/colours", "next").rmdir()
+    hub.branch("me/colours", None).rename(hub.branch("me/colours", "next"))
     assert "blue" in works("classes", "hub:me/colours@next", "list")[0]
     refused(("hub:me/colours", "recipe.json"), "classes", "hub:me/colours", "list")
 
@@ -114,18 +110,6 @@ def test_a_hub_that_refuses_is_one_line(hub: Hub, world, refused, tmp_path: Path
     monkeypatch.setattr(hub, "create_repo", refuse)
     for words in (("predict", "hub:me/none@v1", world.images), ("export", world.run, "--to", "hub:me/none")):
         refused(("hub:me/none", "the hub refused", "401 Client Error Invalid token and more)"), *words)
-
-
-def test_names_of_runs():
-    with refuses(RunError, "colours"):
-        local_run("hub:colours")
-    assert local_run("hub") == Path("hub")
-    cached = Path("/home/me/.cache/huggingface/hub/models--me--colours/snapshots/0123456789abcdef")
-    assert display_name(cached) == "hub:me/colours"
-    with refuses(RunError, "me/colours"):
-        check_own(cached)
-    assert display_name(Path("runs/a")) == str(Path("runs/a"))
-    check_own(Path("runs/a"))
 
 
 def test_a_run_with_other_classes_is_not_uploaded(world):
@@ -190,12 +174,6 @@ def test_missing_encoders_are_named(source, monkeypatch, tmp_path):
     with refuses(EncoderError, "text:me/words", "allow_download"):
         load_encoder("mini", text="text:me/words", allow_download=False)
     assert not constants.HF_HUB_OFFLINE
-
-
-def test_a_missing_file_is_no_download(tmp_path):
-    with refuses(EncoderError, "none.pt"):
-        load_encoder(f"openclip:ViT-B-32/{tmp_path}/none.pt", allow_download=False)
-    assert load_encoder("mini", allow_download=False).encode_text(["a kite"]).shape == (1, 1280)
 
 
 def test_a_crafted_description_of_an_encoder_downloads_nothing(strange, looked_up, refused, tmp_path):

@@ -12,10 +12,9 @@ from safetensors.torch import load, save_file
 
 from made import PIXELS, SPEC, frames, noise, tiny_visual
 from messages import refuses
-from platforms import mkfifo
 from run_folders import RECIPE, at, changed, put
 from texthead.encoders import mini
-from texthead.errors import RunError, TextheadError
+from texthead.errors import RunError
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -143,29 +142,11 @@ def test_a_missing_file(run: Path, name: str) -> None:
     assert_refused(run / "missing", "does not exist")
 
 
-def test_a_pipe_in_place_of_a_file(run: Path) -> None:
-    """Reading does not block on the pipe."""
-    for name in FILES:
-        content = (run / name).read_bytes()
-        (run / name).unlink()
-        mkfifo(run / name)
-        assert_refused(run)
-        (run / name).unlink()
-        (run / name).write_bytes(content)
-
-
 @pytest.mark.parametrize("name", ["recipe.json", "classes.json", "split.json"])
 @pytest.mark.parametrize("content", [b'{"format": 1, ', b"\xff\xfe\x00", b"[1, 2]"])
 def test_a_file_that_is_no_json_object(run: Path, name: str, content: bytes) -> None:
     (run / name).write_bytes(content)
     assert_refused(run, name, "JSON")
-
-
-@pytest.mark.parametrize("keep", [0, 400])
-def test_a_truncated_weights_file(run: Path, keep: int) -> None:
-    path = run / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    assert_refused(run, "model.safetensors")
 
 
 CONV = "visual.net.conv_stem.weight"
@@ -233,26 +214,6 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
 def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[object]) -> None:
     changed(run, name, change)
     assert_refused(run, *parts)
-
-
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        (lambda v: v["recipe"].update(learning_rate=1), "'learning_rate'"),
-        (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
-        (lambda v: v["temporal"].update(depth=3), "depth"),
-        (lambda v: v["encoder"].update(pool="max"), "pool"),
-        (lambda v: v["encoder"].pop("mean"), "mean"),
-        (lambda v: v["encoder"].update(architecture="keras:x"), "keras:x"),
-        (lambda v: v["encoder"].update(architecture="timm:no_such_network"), "no_such_network"),
-    ],
-)
-def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> None:
-    changed(run, "recipe.json", change)
-    with pytest.raises(TextheadError) as caught:  # The message quotes Python, or lists all options.
-        load_run(run)
-    assert part in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

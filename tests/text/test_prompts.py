@@ -122,14 +122,6 @@ def test_missing_file_name_is_no_class(source, tmp_path, monkeypatch):
         (read_classes if source.endswith(".json") else read_names)(source)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n", b"cat\ndog\ncat\n", None])
-def test_a_file_without_usable_names(tmp_path, content):
-    path = tmp_path / "names.txt"
-    path.mkdir() if content is None else path.write_bytes(content)
-    with pytest.raises(DataError):
-        read_names(str(path))
-
-
 # ---- several sentences per class
 
 

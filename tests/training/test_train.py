@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import texthead as th
 from installed import Install
-from made import PIXELS, SPEC, held_by_another, tiny_visual, write_broken, write_image, write_video
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from paper.matching import Matching
 from run_folders import contents
@@ -466,28 +466,6 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
-def test_a_checkpoint_that_is_none_is_refused(data: Dataset, again: Path, spoil: Callable[[Path], object]) -> None:
-    file = again / "state" / "last.safetensors"
-    spoil(file)
-    with refuses(RunError, file) as caught:
-        train_short(data, again, resume=True)
-    assert "\n" not in str(caught.value)
-    assert not (again / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
-@pytest.mark.parametrize("content", [b'{"half": ', b"[]", None], ids=["cut", "list", "missing"])
-def test_a_damaged_file_is_one_line_when_resuming(data: Dataset, again: Path, name: str, content: bytes | None) -> None:
-    (again / name).unlink()
-    if content is not None:
-        (again / name).write_bytes(content)
-    with refuses(RunError, name) as caught:
-        train_short(data, again, resume=True)
-    assert "\n" not in str(caught.value)
-    assert not (again / "model.safetensors").exists()
-
-
 # --- batches, rates, groups -----------------------------------------------------------------------------------------
 
 
@@ -650,16 +628,6 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     refuse(RunError, "TemporalConv", "temporal", model=model, recipe=recipe)
 
 
-def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, again: Path, tmp_path: Path) -> None:
-    before, new = contents(again), tmp_path / "new"
-    new.mkdir()
-    for out, resume in ((new, False), (again, True)):
-        with held_by_another(out), refuses(RunError, out):
-            train_short(data, out, resume=resume)
-    assert contents(again) == before
-    assert list(contents(new)) == [".lock"]
-
-
 # --- contents of a run folder ---------------------------------------------------------------------------------------
 
 
@@ -704,20 +672,6 @@ def test_features_for_a_frozen_encoder_are_kept(
     again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", reading=ReadOptions(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
-
-
-def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
-    fine_tune(make_model(), data, None, recipe, out=out, reading=ReadOptions(engine="onnxruntime"))
-    about = json.loads((out / "recipe.json").read_text())
-    assert about["engine"] == "onnxruntime"
-    engines = []
-    monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
-    for engine in ("auto", "eager"):
-        with pytest.raises(ZeroDivisionError):
-            fine_tune(make_model(), data, None, recipe, out=out, resume=True, reading=ReadOptions(engine=engine))
-    assert engines == ["onnxruntime", "eager"]
-    assert json.loads((out / "recipe.json").read_text()) == about
 
 
 # --- a loss of a package

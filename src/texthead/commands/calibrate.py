@@ -79,49 +79,27 @@ class Calibrate(LabelledRun):
 
 
 def _fitted(made: "RunCalibration") -> list[str]:
-    """Return lines on the temperature, the threshold and the sets: their rates, and their cost on these items."""
-    from texthead.evaluation.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, NONE, worst_false_accept
-    from texthead.evaluation.intervals import rate_text
+    """Return lines on the temperature, and on what the threshold promises and costs."""
+    from texthead.evaluation.calibration import worst_false_accept
 
-    fitted, scores, groups = made.calibration, made.scores, made.items.groups
+    fitted = made.calibration
     if made.unscaled:
         lines = [f"temperature 1: {made.unscaled}"]
     else:
         how = "too confident" if fitted.temperature > 1 else "not confident enough"
-        if fitted.temperature in (MAX_TEMPERATURE, MIN_TEMPERATURE):
-            how += "; this is the limit: the scores tell nothing about the labels, or everything"
         before, after, chance = made.errors
         lines = [
             f"temperature {fitted.temperature:.3g} on {fitted.items} items ({made.split}; the run was {how}): "
             f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "
             f"({chance:.1f} with perfect calibration)"
         ]
-    count, measured = len(scores), fitted.measured
-    assert measured is not None
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
-        away = ~fitted.accepts(scores)
-        right = int((away & (scores.argmax(1) == made.targets)).sum())
-        worst = worst_false_accept(unknown, rate)
         lines.append(
-            f"threshold {limit:.3f} from {fitted.unknown_text}: at most {100 * rate:g} % of "
-            f"unknown items like these get a class (on average; at most {100 * worst:.1f} % with 90 % confidence)"
+            f"threshold {limit:.3f} from {fitted.unknown_text}: at most {100 * rate:g} % of unknown items like these "
+            f"get a class (on average; at most {100 * worst_false_accept(unknown, rate):.1f} % with 90 % confidence)"
         )
-        lines.append(
-            f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
-            f"these {int(away.sum())} the best class is correct"
-        )
-        if (measured.known_rejected or 0) > count / 2:
-            lines.append(
-                f"  since that is most of them, predict will mostly answer {NONE!r}: the run cannot tell "
-                "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
-            )
-    if fitted.coverage:
-        lines.append(
-            f"prediction sets that contain the true class in {100 * fitted.coverage.level:g} % of cases: "
-            f"{measured.mean_set_size:.2f} classes on average"
-        )
-    return lines
+    return [*lines, *fitted.effects(made.scores, made.targets, made.items.groups)]
 
 
 def _unknown(source: str) -> "Dataset":

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from texthead.errors import DataError, OpenShare, checked, from_json, plural
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
+from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.reliability import (
     Reliability,
     chance_error,
@@ -211,6 +212,24 @@ class Calibration:
         rule += f": at most {100 * wrong:g} % wrong answers to new items" if wrong else ""
         rule += f", at most {100 * false_accept:g} % to unknown ones" if false_accept else ""
         return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
+
+    def effects(self, scores: _Scores, targets: _Targets, groups: _Groups = None) -> list[str]:
+        """Return lines on what threshold and sets do to items of the classes."""
+        lines = list[str]()
+        if self.threshold and not self.level:  # A level decides in place of the threshold.
+            rejected = ~self.accepts(scores)
+            right = int((rejected & (scores.argmax(1) == targets)).sum())
+            lines.append(
+                f"{NONE}: the threshold rejects {rate_text(rejected, groups)} of the items (best probability not above "
+                f"{self.threshold.probability:.3f}); the best name of {right} of them is correct"
+            )
+        if self.coverage:
+            size = float(self.prediction_sets(scores).sum(1).double().mean())
+            lines.append(
+                f"prediction sets: {rate_text(self.covers(scores, targets), groups)} contain the true class "
+                f"(target {100 * self.coverage.level:g} %), {size:.2f} classes on average"
+            )
+        return lines
 
     def at_least(self, probability: float, broader: Broader) -> "Calibration":
         """Return a copy that answers with the most specific name that reaches a probability, without a threshold.

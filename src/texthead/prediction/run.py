@@ -34,8 +34,6 @@ from texthead.evaluation.calibration import (
     with_level,
 )
 from texthead.evaluation.evaluate import ItemScores, evaluate, score
-from texthead.evaluation.intervals import rate_text
-from texthead.evaluation.results import Evaluation
 from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import ReadOptions, check_any, engines_text, readable
 from texthead.features.views import item_features
@@ -542,7 +540,12 @@ class Run:
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))
             temperature = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
-            lines = _guarantee_lines(calibration, raw, new)
+            lines = calibration.effects(new.scores, new.targets, new.groups) if new else []
+            if new is not raw:
+                left = new.count if new else 0
+                rest = f"what follows is of the other {left}" if new else "use other items to test it"
+                seen = f"{raw.count - left} of these {raw.count} items, for which its ECE is too low"
+                lines.insert(0, f"the calibration was fitted to {seen}: {rest}")
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"
         if other_classes:
@@ -765,39 +768,3 @@ def _protocol_changes(protocol: Protocol, own: Protocol, mix: float) -> str:
     parts += [f"{protocol.views} views, mean of {protocol.pooling}"] if protocol.views.count > 1 else []
     parts += [f"{protocol.frames} frames"] if protocol.frames != own.frames else []
     return "".join(f", {part}" for part in parts)
-
-
-def _guarantee_lines(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
-    """Return lines on what threshold and sets do to the items that were not used for the calibration.
-
-    Args:
-        new: those of the items that it was not fitted to; None if there is none.
-    """
-    lines = list[str]()
-    if new is not result:
-        left = new.count if new else 0
-        rest = (
-            f"rates of threshold, sets and answers are those of the other {left}"
-            if new
-            else "use other items to test it"
-        )
-        seen = f"{result.count - left} of these {result.count} items"
-        lines.append(f"the calibration was fitted to {seen}, for which its ECE is too low: {rest}")
-    if not new:
-        return lines
-    result = new
-    if calibration.threshold and not calibration.level:
-        rejected = ~calibration.accepts(result.scores)
-        right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
-        lines.append(
-            f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "
-            f"not above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
-        )
-    if calibration.coverage:
-        sets, held = calibration.prediction_sets(result.scores), calibration.covers(result.scores, result.targets)
-        lines.append(
-            f"prediction sets: {rate_text(held, result.groups)} contain the true class "
-            f"(target {100 * calibration.coverage.level:g} %), "
-            f"{float(sets.sum(1).float().mean()):.2f} classes on average"
-        )
-    return lines

@@ -30,7 +30,7 @@ from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, RecipeName
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
-from texthead.training.start import RunInfo, engine_of, split_json
+from texthead.training.start import RunInfo, split_json
 from texthead.training.train import fine_tune
 from texthead.transfer.baselines import FEW_ITEMS, ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
@@ -104,10 +104,8 @@ def train(
     data = as_dataset(data)
     division = divide(data, seed=draft.seed, held_out=held_out, k=k)
     workers = reading.workers if workers is None else workers
-    if tunes:
-        # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
-        engine = engine_of(out, reading.engine) if resume else reading.engine
-        reading = replace(reading, engine="eager" if engine == "auto" and not draft.frozen else engine)
+    if tunes and not draft.frozen and reading.engine == "auto":
+        reading = replace(reading, engine="eager")  # As in training: engines differ in last bits.
     experiment = load_experiment(division, options, classes, overrides, reading, reporter, make=make if tunes else None)
     if any(experiment.sentences) and not takes_sentences(head):
         raise DataError(f"head {head} does not use sentences: remove them from {classes}")

@@ -1,11 +1,10 @@
 """Before the first step: validate model, data and recipe, and create or reopen the run folder."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -15,12 +14,11 @@ from torch import Tensor
 from texthead.data.dataset import Dataset
 from texthead.data.labels import log_ratio
 from texthead.errors import DataError, RunError
-from texthead.features.reading import engines_text
-from texthead.files import locked, read_json, write_json
+from texthead.files import locked, write_json
 from texthead.media.paths import fingerprints
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import broadcast_tensors, check_same, raise_on_all_ranks, rank
-from texthead.recipes import EngineName, Recipe
+from texthead.recipes import Recipe
 from texthead.runs.folder import describe
 from texthead.runs.saved import is_run
 from texthead.training.checkpoints import check_as_started, load_state
@@ -118,23 +116,6 @@ def run_folder(
         if resume and rank() > 0:
             state = load_state(out)
         yield state
-
-
-def engine_of(out: Path, wanted: EngineName) -> EngineName:
-    """Return the engine for a run's features: for `auto` the recorded one if it is known, else `wanted`."""
-    recorded = read_json(out / "recipe.json").get("engine")
-    engines: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
-    return engines.get(recorded, wanted) if wanted == "auto" else wanted
-
-
-def record_engines(out: Path, used: Collection[str]) -> None:
-    """Add the engines that computed the training features to `recipe.json`; all processes must call it."""
-    with raise_on_all_ranks():
-        about = read_json(out / "recipe.json")
-    before = str(about.get("engine", ""))
-    engine = engines_text({*used, *filter(None, before.split(", "))})
-    if rank() == 0 and engine != before:
-        write_json(out / "recipe.json", {**about, "engine": engine})
 
 
 def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:

@@ -29,7 +29,7 @@ from texthead.runs.metrics import MetricsLog
 from texthead.training.epochs import Epochs
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import parameter_groups
-from texthead.training.start import RunInfo, engine_of, logit_adjustment, record_engines, run_folder
+from texthead.training.start import RunInfo, logit_adjustment, run_folder
 from texthead.training.step import ModelWithLoss, ParallelModel, precision_on
 from texthead.training.tune import tuned
 
@@ -102,12 +102,10 @@ def fine_tune(
         reporter.bar("train", "clips") as progress,
     ):
         # --- data: pixels, or features of a frozen encoder
-        protocol, engines = model.spec.protocol(recipe), set[str]()
+        protocol = model.spec.protocol(recipe)
         if recipe.frozen:
-            reading = replace(reading, engine=engine_of(out, reading.engine), skip_unreadable=False)
-            noted = replace(reporter, used=engines.add)
-            clips = feature_clips(model, train_set, recipe, reading, noted)
-            record_engines(out, engines)
+            reading = replace(reading, skip_unreadable=False)
+            clips = feature_clips(model, train_set, recipe, reading, reporter)
         else:
             reading = ReadOptions(reading.workers)
             clips = TrainClips(train_set, recipe, model.spec.pixels(recipe, training=True))

@@ -19,7 +19,7 @@ from run_folders import make_run, write_manifest, write_media
 from texthead.apps.bulk.bulk import MARK, Predicted, _names, predict_many
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run import Run
 
@@ -63,25 +63,6 @@ def top_of(out: Path) -> dict[str, list[tuple[str, float]]]:
 
 def rounded(top: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     return [(name, round(probability, 5)) for name, probability in top]
-
-
-def time_out(*_: object, **__: object) -> None:
-    raise Exception("The current node timed out during startup.\nMore.")
-
-
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_one_line(
-    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Must run before the tests that start a cluster, which this one would use."""
-    pytest.importorskip("ray", reason="Ray is not installed")
-    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
-    with pytest.raises(RunError, match="nowhere.*RAY_ADDRESS"):
-        predict_many(run, manifest, tmp_path / "out")
-    monkeypatch.setenv("RAY_ADDRESS", "local")
-    monkeypatch.setattr("ray.init", time_out)
-    with pytest.raises(RunError, match="timed out during startup.*RAY_ADDRESS"):
-        predict_many(run, manifest, tmp_path / "out")
 
 
 @pytest.mark.slow
@@ -180,29 +161,6 @@ def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_pat
     part = manifest.with_name("part.csv")
     part.write_text(f"path,start,end\n{files[0]},,0.1\n")
     assert [*_names(part, Reporter())] == [f"{files[0]}#t=,0.1"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "piece"),
-    [
-        ("a.txt", b"\n", "lists no files"),
-        ("a.txt", b"\xff\n", "UTF-8"),
-        ("a.csv", b"file\na.mp4\n", "'path'"),
-        ("a.csv", None, "no such"),
-    ],
-)
-def test_a_list_that_breaks_a_rule(run: Run, tmp_path: Path, name: str, content: bytes | None, piece: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with refuses(DataError, name, piece):
-        predict_many(run, tmp_path / name, tmp_path / "out")
-
-
-@pytest.mark.posix("names of files that are no text")
-def test_a_name_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
-    write_video(tmp_path / "files" / "b\udcff.mp4", "red")
-    with refuses(DataError, "rename the file"):
-        predict_many(run, tmp_path / "files", tmp_path / "out")
 
 
 def test_a_folder_has_one_request(

@@ -5,10 +5,8 @@ import json
 import torch
 
 from made import SPEC, noise
-from messages import refuses
 from texthead.apps.checkpoints import MeanProbabilityHead
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError
 from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import FrozenHead
 
@@ -38,13 +36,3 @@ def test_its_classes_can_be_edited(encoder: Encoder) -> None:
     assert torch.allclose(edited.weight, head.weight[[2, 0, 1]], atol=1e-6)
     other = head.with_names(encoder, NAMES, labels=["x", "y", "z"], prompts=PROMPTS)
     assert (other.names, torch.equal(other(features), head(features))) == (("x", "y", "z"), True)
-
-
-def test_every_class_has_as_many_prompts(encoder: Encoder) -> None:
-    head = MeanProbabilityHead.from_prompts(encoder, PROMPTS, names=NAMES)
-    with refuses(DataError, 2, "got 3"):
-        head.encode_rows(encoder, [("a", "b", "c")])
-    with refuses(DataError, "1 to 2 prompts", "at least two"):
-        MeanProbabilityHead.from_prompts(encoder, [*PROMPTS[:2], "juggling"], names=NAMES)
-    with refuses(DataError, "1 prompts"):
-        head.with_names(encoder, ["kite", "crow"])

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -28,7 +27,7 @@ from texthead.models.temporal import MeanPool
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
-from texthead.runs.folder import check_resumable, saved_split
+from texthead.runs.folder import saved_split
 from texthead.runs.saved import row_source
 
 NAMES = ("a cat", "a dog", "a boat")
@@ -204,36 +203,6 @@ def test_what_cannot_be_edited(folder, edit, parts):
         edit(load_run(folder))
 
 
-# A head of a package, which has a number for each class and inherits or defines `rows`.
-OWN_HEAD = """
-import torch
-import texthead as th
-
-class OwnHead(th.FrozenHead):
-    def __init__(self, weight, **options):
-        super().__init__(weight, **options)
-        self.offsets = torch.nn.Parameter(torch.zeros(len(weight)))
-    {}
-"""
-
-
-@pytest.mark.parametrize(
-    ("rows", "part"),
-    [
-        ("", "offsets"),
-        ("def rows(self): return self.lines", "AttributeError"),
-        ("def rows(self): return self.weight", f"(3, {SPEC.dim})"),
-    ],
-)
-def test_a_head_of_a_package_that_cannot_be_edited_is_one_line(tmp_path, install, rows, part):
-    install("own", "texthead.heads", "own = own:OwnHead", OWN_HEAD.format(rows))
-    head = resolve_name("own:OwnHead")(noise(3, SPEC.dim), names=NAMES)
-    run = load_run(put(tmp_path / "run", Recognizer(tiny_visual(), MeanPool(), head)))
-    with refuses(RunError, run.folder, "OwnHead", "train again", part) as caught:
-        remove_classes(run, ["a dog"])
-    assert "\n" not in str(caught.value)
-
-
 def test_other_classes_are_not_the_folder_s(folder):
     run = load_run(folder)
     other = run.with_classes(["tree"])
@@ -247,13 +216,6 @@ def test_other_classes_are_not_the_folder_s(folder):
     same(other, again, ("tree",))
     assert (again.labels, again.split.trained_on) == (("tree",), run.split.trained_on)
     assert saved(run).labels == run.labels
-
-
-def test_an_edited_run_is_not_resumed(folder):
-    check_resumable(folder)
-    run = saved(rename_class(load_run(folder), "a dog", "hound"))
-    with refuses(RunError, run.folder, "edited"):
-        check_resumable(run.folder)
 
 
 # --- labels of items -------------------------------------------------------------------------------------------------

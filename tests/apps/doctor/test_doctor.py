@@ -19,7 +19,6 @@ from pages import Page, assert_self_contained
 from platforms import symlink
 from texthead import ReadOptions, read_dataset
 from texthead.apps.doctor.examine import diagnose
-from texthead.apps.doctor.file_stats import FileStats
 
 
 @pytest.fixture
@@ -120,34 +119,6 @@ def test_mistakes_end_with_2(bad: Path, refused, tmp_path: Path, monkeypatch) ->
     for name in ("red; blue", "red"):  # A CSV would hold the class as two.
         write_image(tmp_path / "items" / name / "a.png", "red")
     refused("red; blue", "doctor", tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
-
-
-def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
-    facts = FileStats(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
-    monkeypatch.setattr(
-        "texthead.apps.doctor.examine.read_file_stats", lambda *_, **__: [facts]
-    )  # No process needs to start.
-    manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
-    out, err = doctor(manifest, "--quick", "--fix", tmp_path / "new.csv", code=2)
-    prints(err, "no item", tmp_path / "new.csv")
-    assert "unreadable" in out
-    assert not (tmp_path / "new.csv").exists()
-
-
-def test_an_empty_class_folder_is_one_finding_of_several(tmp_path: Path, doctor, refused) -> None:
-    items = tmp_path / "items"
-    for colour, number in itertools.product(("red", "green"), range(2)):
-        write_image(items / colour / f"{number}.png", colour, seed=number)
-    write_broken(items / "red" / "broken.png")
-    (items / "blue").mkdir()
-    out, _ = doctor(items, "--quick", "--fix", tmp_path / "new.csv")
-    prints(out, "serious, empty class folder", items / "blue")
-    prints(out, "serious, unreadable", "broken.png")
-    (items / "red" / "broken.png").unlink()
-    out, err = doctor(items, "--quick")
-    prints(out, "by hand", "empty class folder")
-    assert "texthead train" not in out + err
-    refused("blue", "train", items, "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize("broken", [False, True])

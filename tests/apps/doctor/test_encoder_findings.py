@@ -23,13 +23,6 @@ def mini() -> Encoder:
     return encoder
 
 
-def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
-    kite = ("a kite", "a kite in the sky")
-    prompts = encoder_findings.prompts_of({"push_up": None, "kite": kite, "_": None}, "a {}.", clean=True)
-    assert prompts == ["a push up.", kite, "a _."]
-    assert encoder_findings.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
-
-
 def test_cosines_of_centered_features() -> None:
     # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the center.
     seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])
@@ -38,14 +31,6 @@ def test_cosines_of_centered_features() -> None:
     assert cosines[0] == pytest.approx([1, 0])
     assert cosines[4] == pytest.approx([-1, 0])
     assert cosines[2] == pytest.approx([2 / 5**0.5, 1 / 5**0.5])
-
-
-def test_rows_have_nothing_in_common_and_length_1(mini: Encoder) -> None:
-    rows = encoder_findings.rows_of(mini, ["couch", "sofa", "volcano", ("a kite", "a kite in the sky")])
-    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
-    cosines = rows @ rows.T
-    assert cosines[0, 1] > encoder_findings.ROWS_ALIKE
-    assert cosines[0, 2] < 0.3
 
 
 LONG = "very " * 300 + "long"
@@ -127,12 +112,6 @@ def test_items_of_one_group_count_as_one_witness(monkeypatch: pytest.MonkeyPatch
     (by_item,) = swaps(COSINES, mixed, ALONE)
     assert result.gain == by_item.gain
     assert result.error != by_item.error
-
-
-def test_a_class_without_items_is_in_no_swap() -> None:
-    some = TARGETS != 2
-    (result,) = swaps(COSINES[some], swap(TARGETS[some], 0, 4), ALONE[12:])
-    assert (result.first, result.second) == (0, 4)
 
 
 # The numbers in README and LOG.

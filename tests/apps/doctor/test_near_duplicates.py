@@ -119,13 +119,6 @@ def test_alike_by_centered_features() -> None:
     assert near_duplicates.alike_by_feature(facts, {}) == {}
 
 
-def test_gradients_alone_are_not_alike() -> None:
-    """All edges of a smooth gradient are equal, whatever the picture shows."""
-    draws = np.random.default_rng(0)
-    shades = [np.where(draws.random(EDGES) < 0.04, -1.0, 1.0) for _ in range(2)]
-    assert near_duplicates.alike_by_edges([make_facts(edges, name) for name, edges in enumerate(shades)]) == {}
-
-
 def test_features_that_contradict_edges_are_believed() -> None:
     edges = np.random.default_rng(0).choice([-1.0, 1.0], EDGES)
     facts = [make_facts(edges, name) for name in range(3)]

@@ -1,6 +1,5 @@
 """texthead export: for every kind of run, the folder gives the run's scores for any number of clips and frames."""
 
-import html
 import json
 import re
 import subprocess
@@ -24,12 +23,12 @@ from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.apps.checkpoints.temporal import FrameTransformer
 from texthead.apps.export import parity, standalone
 from texthead.apps.export.export import export
-from texthead.apps.export.model_card import code, model_card
+from texthead.apps.export.model_card import model_card
 from texthead.apps.export.parity import Parity, noise_clips
 from texthead.apps.export.scorer import Scorer
 from texthead.data.protocol import Protocol, Views
 from texthead.errors import RunError
-from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
+from texthead.evaluation.calibration import Calibration, Coverage, Threshold
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TrainableHead
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
@@ -182,19 +181,6 @@ def card_of(run, made: Calibration | None = None) -> str:
     return re.sub(r"(?<!\n)\n(?!\n|- )", " ", card)
 
 
-@pytest.mark.parametrize("promises", [True, False])
-def test_card_lists_exported_calibration(tmp_path, promises):
-    run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
-    scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
-    result = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
-    run = run.with_calibration(replace(run.calibration, measured=result))
-    made, _ = exporting.thresholds(run, run.protocol)
-    assert made is not None
-    card = card_of(run, made if promises else made.temperature_only())
-    assert ("0.600" in prints(card, "32x32 pixels")) == promises
-    assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run and its exported folder `out`."""
@@ -232,12 +218,6 @@ def test_card_has_run_content_and_prompts(world):
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
     assert "predict the same class for 3 of them" in card
-
-
-@pytest.mark.parametrize("name", ["`code` | pipe", "``", "<b>a</b>", "a  bird"])
-def test_a_name_in_the_card_reads_as_it_is(name):
-    shown = html.escape(" ".join(name.split()), quote=False)
-    assert MarkdownIt().render(f"- {code(name)}") == f"<ul>\n<li><code>{shown}</code></li>\n</ul>\n"
 
 
 def test_texts_of_a_run_are_no_markup_in_the_card(tmp_path):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import av
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from made import tiny_visual, write_image, write_video
-from media_files import with_matrix, write_grey_tiff
+from media_files import write_grey_tiff
 from texthead.apps.export import standalone
 from texthead.apps.export.export import preprocessing
 from texthead.apps.export.scorer import Scorer
@@ -69,11 +68,6 @@ def test_it_imports_only_the_packages_that_its_card_lists():
     assert at_once - set(sys.stdlib_module_names) == {"av", "numpy"}
 
 
-@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0), (0, -1, 1, 0)])
-def test_mirrored_and_turned_videos(tmp_path, matrix):
-    check_same(with_matrix(write_video(tmp_path / "plain.mp4", "red"), tmp_path / "a.mp4", *matrix), 2, Views(1, 1))
-
-
 @pytest.mark.parametrize("origin", get_args(Origin))
 def test_frames_are_those_of_sampling(origin):
     for frames in (1, 2, 3, 8, 16, 128):
@@ -124,23 +118,6 @@ def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
     path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
     for frames, views in ((1, Views()), (8, Views(origin="center")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
         check_same(path, frames, views)
-
-
-@pytest.mark.parametrize("frames", [1, 2, 3])
-def test_a_short_video_gives_the_same_views(tmp_path, frames):
-    check_same(write_video(tmp_path / "a.mp4", "blue", frames=frames), 8, Views(2, 1))
-
-
-def test_a_variable_frame_rate_gives_the_same_views(tmp_path):
-    plain, out = write_video(tmp_path / "a.mkv", "green", frames=8, codec="mpeg4"), tmp_path / "b.mkv"
-    with av.open(str(plain)) as old, av.open(str(out), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        packets = [packet for packet in old.demux(video=0) if packet.size]
-        for packet, time in zip(packets, [0, 1, 5, 6, 20, 21, 22, 40], strict=True):
-            packet.pts = packet.dts = time * packet.duration
-            packet.stream = stream
-            new.mux(packet)
-    check_same(out, 4, Views(origin="center"))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P", "1", "LA", "CMYK", "I;16"])

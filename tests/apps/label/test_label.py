@@ -95,24 +95,3 @@ def test_labels_that_another_program_writes_are_refused(folder: Path, refused, t
     labels = tmp_path / "labels.csv"
     with in_turn(labels):
         refused(f"{labels}: in use by another process", "label", folder, "--classes", "red, green", "--out", labels)
-
-
-@pytest.mark.slow
-def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: Path, monkeypatch) -> None:
-    options = ("--classes", "red,green,blue")
-    labels = tmp_path / "labels.csv"
-    labels.write_text("path,labels\n" + "".join(f"files/{i:02d}.png,{COLOURS[i % 3]}; a square\n" for i in range(9)))
-    out, err = works("label", folder, *options, "--out", labels, "--next", 9)
-    prints(err, "9 of 18 files")
-    prints(err, "classes that", "a square")
-    rows = asked(out)
-    assert {Path(row["path"]).name for row in rows} == {f"{index:02d}.png" for index in range(9, 18)}
-    assert all("a square" in row["guesses"].split("; ") for row in rows)
-    assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
-    assert asked(works("label", folder, *options, "--multilabel", "--out", labels, "--next", 9)[0]) == rows
-    labels.write_text("path,label\nfiles/00.png,red\n")
-    refused("--multilabel", "label", folder, *options, "--multilabel", "--out", labels, "--next", 1)
-    cache = tmp_path / "unused"
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(cache))
-    refused("no class", "label", folder, "--out", tmp_path / "new.csv", "--next", 1)
-    assert not cache.exists(), "nothing was encoded"

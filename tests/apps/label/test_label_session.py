@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -156,18 +155,6 @@ def names(session: LabelSession) -> list[str]:
     return [entry["name"] for entry in session.state()["classes"]]
 
 
-def test_without_names_the_first_class_is_typed(opened: Open) -> None:
-    session = opened(())
-    file = session.next_file()
-    assert file.predictions == {}
-    session.label(file.position, "red")
-    fitted(session)
-    file = session.next_file()
-    assert [*file.predictions] == ["red"]
-    session.undo()
-    assert names(session) == []
-
-
 def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path) -> None:
     session = opened(("red", "Red", "green"))
     for index, name in enumerate(["red", "Red", "green", "Red"]):
@@ -226,16 +213,6 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
         session.label(3, "red; sky")
 
 
-def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path: Path) -> None:
-    session = opened((), multilabel=True)
-    session.label(3)
-    session.label(4)
-    fitted(session)
-    assert session.next_file() is not None
-    labels = LabelFile(tmp_path / "labels.csv", pool.files)
-    assert (labels.multilabel, pool.state(labels.read()).of) == (True, {3: (), 4: ()})
-
-
 @pytest.mark.slow
 def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
@@ -255,15 +232,6 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     other = opened()
     fitted(other)
     assert other.review() is None
-
-
-def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
-    session = opened(("red", "green"))
-    for index in range(20):
-        if truth(index) != "blue" or index == 2:
-            session.label(index, truth(index))
-    fitted(session)
-    assert session.review() is None
 
 
 def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> None:
@@ -319,18 +287,6 @@ def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
         assert page.get(path).status_code == 404
     for path in ("/media/0", "/preview/0", "/still/x", "/media/..%2Flabels.csv"):
         assert page.get(path).status_code in (400, 404)
-
-
-@pytest.mark.parametrize(
-    ("action", "body"),
-    [
-        *(("label", {"key": key, "label": "x"}) for key in (1, None, "../x")),
-        *((action, {"key": "x"}) for action in ("skip", "bad", "keep")),
-        ("no-such", {}),
-    ],
-)
-def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str, body: dict[str, Any]) -> None:
-    assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
 
 
 def test_two_tabs_work_on_one_queue(page: TestClient, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from made import (
 )
 from messages import prints, refuses
 from pages import Page
-from texthead.apps.page.answers import About, Answerer, Question
+from texthead.apps.page.answers import Answerer, Question
 from texthead.apps.page.html import timeline_html, top_classes_html
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, TextheadError
@@ -30,8 +30,6 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.predictions import json_entry
-
-NAMES = ("a red thing", "a lake", "a tree")
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +57,6 @@ def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Pat
     named = of_run(Question(video))
     assert [json_entry(named.prediction)] == json.loads(say("predict", run, video, "--json")[1])
     assert (named.seconds, named.frames, named.notes) == (pytest.approx(1.2), 12, ())
-
-
-@pytest.mark.slow
-def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_path: Path, say) -> None:
-    image = write_image(tmp_path / "red.png", "red")
-    named = zero_shot(Question(image, NAMES))
-    (told,) = json.loads(say("predict", image, "--classes", ",".join(NAMES), "--json")[1])
-    assert [name for name, _ in named.prediction.top] == [entry["name"] for entry in told["top"]]
-    # The engines differ in the last bits.
-    values = [entry["probability"] for entry in told["top"]]
-    assert [value for _, value in named.prediction.top] == pytest.approx(values, abs=1e-6)
-    assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
-    (note,) = named.notes
-    assert "not calibrated" in note
-    (note,) = zero_shot(Question(image, NAMES[:1])).notes
-    assert "a single class always gets 100 %" in note
 
 
 @pytest.mark.slow
@@ -136,13 +118,6 @@ def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp
     ):
         with refuses(TextheadError, part):
             answerer(Question(image, names))
-
-
-def test_the_last_names_are_kept(zero_shot: Answerer) -> None:
-    assert zero_shot(None) == About("Encoder mini, without training", ())
-    first = zero_shot.run_of(NAMES)
-    assert zero_shot.run_of(NAMES) is first
-    assert zero_shot.run_of(NAMES[:2]) is not first
 
 
 def test_answers_of_several_labels(tmp_path: Path, say) -> None:

@@ -16,8 +16,6 @@ from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.app import LOAD_SECONDS, STATUS, answer_in_steps, ui_app
 from texthead.apps.page.worker import StatefulWorker
-from texthead.cli import flag_names
-from texthead.cli.main import command_of
 from texthead.errors import EncoderError
 
 
@@ -62,16 +60,6 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
     assert [*step] == ["error"]
     assert step["error"].startswith("broken.mp4: ")
     assert len(step["error"].splitlines()) == 1
-
-
-def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("predict")])
-
-    def refuse(*_: object) -> None:
-        raise EncoderError("leave out `at_least`")
-
-    monkeypatch.setattr(StatefulWorker, "run", refuse)
-    assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --at-least"}]
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:

@@ -15,7 +15,6 @@ from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
     _curve,
-    _ticks,
     page_html,
     saliency_html,
     timeline_html,
@@ -57,16 +56,6 @@ def test_every_name_is_text() -> None:
         assert {script["src"] for script in page.all("script")} <= {"/page.js"}
 
 
-def test_the_page_names_its_model_and_its_limits() -> None:
-    page = Page(page_html(About("Run x", ("a cat", "b")), [".mp4", ".npy"]))
-    prints(page.text, "Run x", "a cat, b")
-    prints(page.text, "200 MB")
-    prints(page.text, "2 classes")
-    assert [file["accept"] for file in page.all("input") if file["type"] == "file"] == ["image/*,video/*,.mp4,.npy"]
-    alone = Page(page_html(About("Encoder x", ()), []))
-    assert "Leave empty" not in alone.text
-
-
 def test_bars_are_as_long_as_their_numbers() -> None:
     page = Page(top_classes_html(named()))
     assert page.attributes("width") == ["75.0", "25.0"]
@@ -98,12 +87,6 @@ def test_an_event_stands_where_it_happens() -> None:
     assert "1.00 – 4.00" in page.text
 
 
-def test_no_event_shows_highest_score_and_rule() -> None:
-    prints(Page(timeline_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
-    low = timed()._replace(scores=np.array([[0.3, 0.2], [0.2, 0.4]], np.float32))
-    prints(Page(timeline_html(low)).text, "50 %", "b, 40 % at 1.0 s")
-
-
 def test_times_of_none_are_rows_without_a_box() -> None:
     none = Event(NONE, 1.0, 4.0, 0.6, 0.62, accepted=False)
     with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
@@ -125,15 +108,6 @@ def test_a_curve_is_the_area_below_the_scores() -> None:
     assert path.count("V0.0 ") == 1
     (x,) = re.findall(r"V0\.0 H([\d.]+)", path)
     assert float(x) == pytest.approx(777.8, abs=1000 / STEPS)
-
-
-@pytest.mark.parametrize("whole", [0.04, 0.5, 3.0, 12.0, 299.9, 7000.0, 90_000.0])
-def test_ticks_are_few_and_within(whole: float) -> None:
-    ticks = _ticks(whole)
-    assert ticks[0] == 0
-    assert ticks[-1] <= whole + 1e-6
-    assert 1 <= len(ticks) <= 26
-    assert _ticks(12.0) == [0, 2, 4, 6, 8, 10, 12]
 
 
 def test_frames_come_with_what_is_lit_in_them() -> None:

@@ -11,7 +11,7 @@ import pytest
 from messages import refuses
 from platforms import kill
 from texthead.apps.page.worker import StatefulWorker
-from texthead.errors import DataError, LostWorkerError, RunError
+from texthead.errors import DataError, LostWorkerError
 
 
 def counter():
@@ -31,14 +31,6 @@ def counter():
         return f"{task.upper()} {len(tasks)}"
 
     return answer
-
-
-def raise_data_error():
-    raise DataError("no model of that name")
-
-
-def end():
-    os._exit(9)
 
 
 @pytest.mark.slow
@@ -73,21 +65,6 @@ def test_idle_dead_worker_is_replaced() -> None:
         kill(process.pid)
         process.join()
         assert worker.run("b", 30.0) == "B 1"
-
-
-def test_start_error_names_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("texthead.apps.page.worker._START_SECONDS", 0.01)
-    with StatefulWorker(counter) as worker, refuses(RunError, "0.01 s"):
-        worker.run("a", 30.0)
-
-
-@pytest.mark.slow
-def test_failing_initialiser_is_error_each_time() -> None:
-    for make, error, problem in ((raise_data_error, DataError, "no model of that name"), (end, RunError, "code 9")):
-        with StatefulWorker(make) as worker:
-            for _ in range(2):
-                with refuses(error, problem):
-                    worker.run("a", 30.0)
 
 
 @pytest.mark.slow

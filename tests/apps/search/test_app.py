@@ -168,29 +168,6 @@ def test_marks_belong_to_their_words(index: Index, tmp_path: Path, kept: bool) -
         assert started().act("state", {})["words"] == "red"
 
 
-def test_hits_or_the_marked_ones_are_exported(
-    client: TestClient, ask: Ask, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert client.get("/export").status_code == 400
-    hits = ask("search", words="red")["hits"]
-
-    def lines() -> tuple[str, list[str]]:
-        prints(ask("export")["line"], "hit")
-        answer = client.get("/export")
-        return answer.headers["content-disposition"], answer.text.splitlines()
-
-    monkeypatch.chdir(index.data)
-    name, rows = lines()
-    assert ('filename="hits.csv"' in name, len(rows)) == (True, 7)
-    # Relative to the folder of the command.
-    assert rows[1].startswith(Path(hits[0]["path"].partition("#t=")[0]).name)
-    monkeypatch.chdir(tmp_path / "here")
-    ask("mark", key=hits[1]["key"], hit=True)
-    ask("mark", key=hits[2]["key"], hit=False)
-    assert len(lines()[1]) == 2
-    assert os.listdir(tmp_path / "here") == []
-
-
 @pytest.mark.parametrize(
     ("action", "body"),
     [
@@ -219,14 +196,3 @@ def test_marks_need_a_search_of_this_page_and_a_file_that_stays(ask: Ask) -> Non
     assert ask("mark", name="blue", key=hit["key"], hit=True)["marks"]["hits"] == 1
     os.utime(hit["path"], ns=(1, 1))
     prints(ask("mark", status=400, key=hit["key"], hit=True)["error"], "changed", "reload")
-
-
-@pytest.mark.posix("names of files that are no text")
-def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
-    write_image(tmp_path / "files" / "plain.png", "red").rename(tmp_path / "files" / os.fsdecode(b"caf\xe9.png"))
-    session = SearchSession(open_index(tmp_path / "files", colour_encoder()), tmp_path, {}, None, None, 6)
-    with opened(search_app(session)) as client:
-        hits = client.post("/api/search", json={"words": "red"}).json()["hits"]
-        assert hits[0]["path"].endswith("caf\udce9.png")
-        assert client.post("/api/export", json={}).status_code == 200

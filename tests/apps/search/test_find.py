@@ -9,7 +9,6 @@ import pytest
 
 from made import encode, joined_colours, pictures, write_colour_run, write_image
 from messages import prints
-from platforms import mkfifo
 from texthead.apps.search.search import Hit, write_hits
 from texthead.data import manifest_rows
 
@@ -38,16 +37,6 @@ def test_a_class_of_a_run_is_found_and_exported(folder: Path, works) -> None:
     prints(err, "hits.csv: 7 hits")
     rows = [*csv.DictReader((folder.parent / "hits.csv").read_text().splitlines())]
     assert [row["path"] for row in rows if row["start"] != "0.0"] in (["files/film.mp4"], [])
-
-
-@pytest.mark.posix("names of files that have line breaks")
-def test_hostile_names_and_words(folder: Path, works, refused) -> None:
-    """A line break in a name begins no line; words that are not UTF-8 are an error."""
-    name = folder / "a\n  1  +9.9  forged.png"
-    name.write_bytes((folder / "00.png").read_bytes())
-    for command in (("find", "red", folder, "--run", "run"), ("predict", "run", folder)):
-        assert sum(r"a\n  1  +9.9  forged.png" in line for line in works(*command)[0].splitlines()) == 1
-    refused("UTF-8", "find", "red\udcff", folder)
 
 
 def test_json_and_an_example(folder: Path, works) -> None:
@@ -84,16 +73,6 @@ def test_what_is_refused(folder: Path, refused) -> None:
         refused("its own encoder", "find", "red", folder, "--run", "run", flag, "mini")
     refused("ranked by the marks", "find", "red", folder, "--not", "blue", "--marks", "marks.csv")
     refused("already exists", "find", "red", folder, "--marks", "marks.csv", "--save", folder)
-
-
-def test_an_output_does_not_replace_a_file_of_the_folder(folder: Path, refused) -> None:
-    listed, before = folder / "files.csv", "path\n00.png\n"
-    listed.write_text(before)
-    refused("is an input", "find", "red", listed, "--run", "run", "--out", listed)
-    mkfifo("pipe.csv")
-    for out in (folder / "00.png", Path("pipe.csv"), folder, Path("run/a")):
-        refused(str(out), "find", "red", listed, "--run", "run", "--out", out)
-    assert listed.read_text() == before
 
 
 def test_hits_are_written_as_a_manifest(tmp_path: Path) -> None:

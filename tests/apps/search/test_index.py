@@ -1,7 +1,6 @@
 """The index of a folder: what is encoded, when it is built again, and what it holds."""
 
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import load, save_file
 
 import texthead as th
-from installed import Install, example
 from made import COLOURS, encode, noise, pictures, tiny_visual, write_broken, write_colour_run, write_image
 from texthead.apps.search.index import Index, open_index
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 
@@ -78,22 +75,6 @@ def test_a_run_has_an_index_of_its_own_for_its_weights(files: Path, tmp_path: Pa
     assert len([*kept.glob("*.safetensors")]) == 3
 
 
-def test_changed_code_of_an_encoder_and_another_decoder_encode_again(
-    files: Path, install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = example("encoder")
-    folder = install("grids", "texthead.encoders", "grid = grids", code)
-    before = open_index(files, "grid:1").features.clone()
-    (folder / "grids.py").write_text(code.replace("AdaptiveAvgPool2d", "AdaptiveMaxPool2d"))
-    monkeypatch.delitem(sys.modules, "grids")
-    assert not torch.allclose(open_index(files, "grid:1").features, before, atol=0.1)
-    kept = files.parent / "cache" / "indexes"
-    assert len([*kept.glob("*.safetensors")]) == 2
-    monkeypatch.setattr("texthead.features.cache.version", lambda package: f"other {package}")
-    open_index(files, "grid:1")
-    assert len([*kept.glob("*.safetensors")]) == 3
-
-
 def test_a_manifest_selects_parts(files: Path) -> None:
     manifest = files / "parts.csv"
     manifest.write_text("path,start,end\nfilm.mp4,1,9\nfilm.mp4,12,\nbelow/a.png,,\n")
@@ -102,10 +83,3 @@ def test_a_manifest_selects_parts(files: Path) -> None:
     assert [index.media(window).path.name for window in range(3)] == ["film.mp4#t=1,9", "film.mp4#t=12", "a.png"]
     manifest.write_text(manifest.read_text().replace("12", "13"))
     assert open_index(manifest, ENCODER).spans[1].tolist() == [13, math.inf]
-
-
-def test_no_readable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
-    write_broken(tmp_path / "others" / "a.mp4")
-    with pytest.raises(DataError, match=r"a\.mp4"):
-        open_index(tmp_path / "others", ENCODER)

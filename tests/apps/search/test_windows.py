@@ -18,7 +18,6 @@ from texthead.apps.search import windows as kept
 from texthead.apps.search.windows import Windows, encode_windows, windows_of
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
-from texthead.errors import RunError
 from texthead.features.reading import ReadOptions
 from texthead.features.views import item_features
 from texthead.media.paths import MediaPath, Span
@@ -206,9 +205,3 @@ def test_large_features_stay_finite(files: list[Path], monkeypatch: pytest.Monke
     monkeypatch.setattr(kept, "windows_of", lambda *_: iter([([Span()], torch.tensor([[1e9, -1e9, 1.0]]))]))
     model = Recognizer(tiny_visual(), MeanPool(), nn.Identity())
     assert encode_windows(model, files[2:3]).features.tolist() == [[65504.0, -65504.0, 1.0]]
-
-
-def test_a_folder_that_cannot_be_written_is_an_error(files: list[Path], keeper: Keeper) -> None:
-    keeper.file.parent.write_text("not a folder")
-    with pytest.raises(RunError, match="cannot be written"):
-        keeper(files[2:3])

@@ -28,11 +28,6 @@ def test_a_still_is_the_middle_of_a_video_or_of_its_part(tmp_path: Path) -> None
         assert pixel.index(max(pixel)) == colour
 
 
-def test_a_still_of_a_photo_is_smaller_than_its_preview(tmp_path: Path) -> None:
-    PIL.Image.new("RGB", (2000, 1000)).save(tmp_path / "photo.png")
-    assert [opened(tmp_path / "photo.png", *count).width for count in ((), (1,))] == [1024, 384]
-
-
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", "red").read_bytes()
     (tmp_path / "broken.mp4").write_bytes(whole[:200])

@@ -106,14 +106,6 @@ def test_no_event_by_threshold_temperature_or_length(world, timeline, tmp_path):
 # --- user errors
 
 
-def test_a_broken_file_gives_no_events(world, say, tmp_path):
-    out = tmp_path / "a.srt"
-    code, printed, err = say("timeline", world / "run", world / "broken.mkv", *SHORT, "--out", out)
-    assert (code, printed) == (2, "")
-    assert str(world / "broken.mkv") in err.splitlines()[-1]
-    assert not out.exists()
-
-
 def test_names_that_do_not_go_together(world, refused):
     run, video = world / "run", world / "a.mkv"
     for parts, *arguments in (

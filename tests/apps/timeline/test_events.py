@@ -117,19 +117,6 @@ def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
     assert texts[3:] == [" ".join(names[3].split()), r"\x1b[1m\u202ed"]
 
 
-def test_subtitles_have_hours_and_a_comma():
-    events = [Event("a cat jumping", 0.0, 1.0625, 0.9, 1.0), Event("b", 3725.4996, 3725.9, 0.9, 1.0)]
-    first = "1\n00:00:00,000 --> 00:00:01,062\na cat jumping\n"
-    assert subtitles(events) == f"{first}\n2\n01:02:05,500 --> 01:02:05,900\nb\n"
-    assert subtitles([]) == ""
-
-
-def test_csv_is_rounded_and_json_is_not():
-    event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
-    assert event.cells == ("0.333", "2.000", "a", "0.123457", "1.000000")
-    assert event.to_json() == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}
-
-
 def test_each_class_has_its_threshold() -> None:
     rule = Hysteresis(thresholds={"a": 0.3, "b": 0.8})
     rows = intervals([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])

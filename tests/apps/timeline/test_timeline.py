@@ -19,8 +19,6 @@ from made import (
     pictures,
     tiny_visual,
     write_colour_run,
-    write_frames,
-    write_image,
     write_timed,
 )
 from media_files import sound_first
@@ -30,7 +28,7 @@ from texthead.apps.timeline.events import Interval
 from texthead.apps.timeline.timeline import Sliding, find_events, intervals_of, open_timed
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError
 from texthead.evaluation.evaluate import average_views
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
@@ -222,10 +220,3 @@ def test_windows_that_make_no_sense(name: str, value: Any):
         Sliding(**{name: value})
     with refuses(DataError, "window", 108000, 10000):
         Sliding(window=3600.0, rate=30.0)
-
-
-def test_pictures_have_no_timeline(tmp_path: Path):
-    write_frames(tmp_path / "v" / "img_{:05d}.jpg", "red")
-    for path in (write_image(tmp_path / "a.png", "red"), tmp_path / "v" / "img_{:05d}.jpg"):
-        with refuses(MediaError, path):
-            open_timed(path)
