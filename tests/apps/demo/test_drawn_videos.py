@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from messages import refuses
 from texthead.apps.demo import drawn_videos
 from texthead.apps.demo.drawn_videos import (
     COLUMNS,
@@ -21,6 +22,7 @@ from texthead.apps.demo.drawn_videos import (
     draw_clip,
     unseen_combinations,
 )
+from texthead.errors import DataError
 
 GREY = (200, 200, 200)
 SMALL: dict[str, Any] = {"train": 2, "test": 1, "frames": 4, "size": 48}
@@ -119,3 +121,8 @@ def test_a_finished_draw_with_its_credits_is_used_again(drawn: Path):
     before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
     assert draw_small(drawn) == drawn / "clips.csv"
     assert before == {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
+
+
+def test_a_draw_of_other_parameters_is_not_overwritten(drawn: Path):
+    with refuses(DataError, drawn, "'seed': 1"):
+        draw_small(drawn, seed=1)
