@@ -90,7 +90,8 @@ def test_padding_of_timm_is_told() -> None:
 
 def test_other_interpolations_of_timm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for way in ("lanczos", "nearest"):
-        config = {**resolve_data_config(pretrained_cfg={}), "interpolation": way}
+        pretrained: Any = timm.get_pretrained_cfg("test_vit")
+        config = resolve_data_config(pretrained_cfg=pretrained.to_dict()) | {"interpolation": way}
         monkeypatch.setattr("timm.data.config.resolve_data_config", lambda *_, config=config, **__: config)
         with refuses(EncoderError, "timm:test_vit", way):
             spec_of("timm:test_vit")
