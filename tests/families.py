@@ -25,7 +25,6 @@ _LAYERS = {"num_spatial_layers": 1, "num_temporal_layers": 1}
 CONFIGS: dict[str, dict[str, Any]] = {
     "clip": {**_PAIR, "text_config": {**_READ, "eos_token_id": 2}},
     "siglip": {"text_config": _READ, "vision_config": _SEEN},
-    "siglip2": {"text_config": _READ, "vision_config": {**_BLOCKS, "patch_size": 8, "num_patches": 16}},
     "metaclip_2": {**_PAIR, "text_config": {**_READ, "eos_token_id": 3}},
     "altclip": {**_PAIR, "text_config": {**_READ, "project_dim": 24, "max_position_embeddings": WORDS + 10}},
     "chinese_clip": _PAIR,
@@ -62,7 +61,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "convnext": {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]},
 }
 
-WITH_TEXT = ("clip", "siglip", "siglip2", "metaclip_2", "altclip", "chinese_clip", "aimv2", "tipsv2")
+WITH_TEXT = ("clip", "siglip", "metaclip_2", "altclip", "chinese_clip", "aimv2", "tipsv2")
 WITH_TEXT += ("vision-text-dual-encoder", "xclip", "videoprism")
 
 STATISTICS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
@@ -96,9 +95,7 @@ def own_processor(kind: str, config: Any) -> Any:
         found = CLIPImageProcessor
     processor = found(**STATISTICS)
     sizes = {key for key, value in dict(processor.size or {}).items() if value}
-    if kind == "siglip2":
-        processor.patch_size, processor.max_num_patches = 8, 16
-    elif sizes == {"shortest_edge"}:
+    if sizes == {"shortest_edge"}:
         crops = getattr(processor, "do_center_crop", False) and not hasattr(processor, "crop_pct")
         processor.size = {"shortest_edge": 40 if crops else side}
         processor.crop_size = {"height": side, "width": side}

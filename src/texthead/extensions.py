@@ -9,12 +9,11 @@ Each group has a table of texthead's own entries in the same form; `find` return
 
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -148,17 +147,13 @@ def code_of_packages(*groups: str) -> str:
 
 
 def _installed(group: str) -> "Sequence[EntryPoint]":
-    """Return the entry points of a group, also those of packages that were installed since the last call."""
-    folders = []
-    for folder in sys.path:
-        with suppress(OSError):
-            folders.append((folder, os.stat(folder or ".").st_mtime_ns))  # noqa: PTH116 - a path may be ""
-    return _entry_points(tuple(folders)).get(group, ())
+    """Return the entry points of a group; a package that is installed later is found by the next process."""
+    return _entry_points().get(group, ())
 
 
-@lru_cache(maxsize=1)
-def _entry_points(_: tuple[tuple[str, int], ...]) -> "dict[str, Sequence[EntryPoint]]":
-    """Return our groups, kept while the folders are as they are: the metadata of 250 packages takes 10 ms."""
+@cache
+def _entry_points() -> "dict[str, Sequence[EntryPoint]]":
+    """Return our groups, read once: the metadata of 250 packages takes 10 ms."""
     from importlib.metadata import entry_points
 
     found = entry_points()

@@ -77,9 +77,6 @@ def needs(extra: str, what: str, error: type[TextheadError] = RunError) -> Itera
     """
     try:
         yield
-    except ModuleNotFoundError as problem:
-        raise error(missing(what, (problem.name or "a package").partition(".")[0], extra)) from None
     except ImportError as problem:
-        raise error(
-            f"{what} needs a package that cannot be imported ({line_of(problem)}): {install_command(extra)}"
-        ) from None
+        package = (problem.name or "a package").partition(".")[0]
+        raise error(f"{what} needs {package} ({line_of(problem)}): {install_command(extra)}") from None

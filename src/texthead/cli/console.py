@@ -17,7 +17,7 @@ from texthead.cli.flag_names import with_flags
 from texthead.cli.status_line import StatusLine
 from texthead.cli.system import os_error_message
 from texthead.errors import MediaError, listed, on_one_line, printable
-from texthead.parallel.progress import Progress, Reporter, step_bars
+from texthead.parallel.progress import Progress, Reporter
 from texthead.platform import quoted
 from texthead.text import prompts
 
@@ -92,8 +92,7 @@ class CommandOutput:
         line = StatusLine(shown=first and not quiet)
         before, self._screen = self._screen, _Screen(quiet, verbose, json, skips, notes=[], line=line)
         try:
-            with step_bars(self.bar):
-                yield
+            yield
             self.flush_notes()
             if self._screen.next:
                 sys.stdout.flush()

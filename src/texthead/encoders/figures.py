@@ -9,9 +9,11 @@ mteb loads them too: mteb/models/model_implementations/videoprism_models.py).
 """
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Sources of the accuracies, by their names in the table.
 FIGURE_SOURCES = {
@@ -23,8 +25,13 @@ FIGURE_SOURCES = {
     "videoprism": "https://github.com/google-deepmind/videoprism",
 }
 
-# Bytes of a parameter in float32.
-_BYTES = 4
+# How the columns of numbers are read; parameters are in millions.
+_NUMBERS: dict[str, Callable[[str], Any]] = {
+    "parameters": lambda text: round(float(text) * 1e6),
+    "size": int,
+    "imagenet": float,
+    "kinetics": float,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +65,7 @@ class EncoderFigures:
     @property
     def download(self) -> int | None:
         """Approximate download in bytes: four per parameter."""
-        return None if self.parameters is None else _BYTES * self.parameters
+        return None if self.parameters is None else 4 * self.parameters
 
 
 @cache
@@ -74,16 +81,7 @@ def figures_of(source: str, weights: str = "", *, here: bool = False) -> Encoder
     # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
     cells = {**published_figures().get(plain.partition("/")[0], {}), **published_figures().get(plain, {})}
-    parameters = cells.get("parameters")
-    return EncoderFigures(
-        source=source,
-        weights=weights,
-        kind=cells.get("kind", "image" if source.startswith("timm:") else ""),
-        parameters=None if parameters is None else round(float(parameters) * 1e6),
-        size=int(cells["size"]) if "size" in cells else None,
-        imagenet=float(cells["imagenet"]) if "imagenet" in cells else None,
-        kinetics=float(cells["kinetics"]) if "kinetics" in cells else None,
-        figures=cells.get("figures", ""),
-        licence=cells.get("licence", ""),
-        here=here,
-    )
+    numbers = {key: _NUMBERS[key](cells[key]) for key in cells.keys() & _NUMBERS.keys()}
+    kind = "image" if source.startswith("timm:") else ""
+    texts = {key: cells.get(key, default) for key, default in (("kind", kind), ("figures", ""), ("licence", ""))}
+    return EncoderFigures(source=source, weights=weights, here=here, **texts, **numbers)

@@ -156,36 +156,27 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     Raises:
         EncoderError: its images are not squares.
     """
-    if most := getattr(processor, "max_num_patches", None):  # Use the largest square of at most this many patches.
-        side = processor.patch_size * math.isqrt(most)
-        processor.size = {"height": side, "width": side}
     size = {key: value for key, value in dict(processor.size or {}).items() if value}
     short = size.get("shortest_edge") or size.get("height")
     resample = _INTERPOLATIONS.get(int(processor.resample))
-    if short is None:
-        raise EncoderError(f"{source}: its images have size {size}; only squares are supported")
-    if resample is None:
-        raise EncoderError(
-            f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
-        )
     crop = dict(getattr(processor, "crop_size", None) or {})
-    if not all(isinstance(each, int) and 1 <= each <= MAX_SIDE for each in (*size.values(), *crop.values()) if each):
+    sides = [side for side in (*size.values(), *crop.values()) if side]
+    right = all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides)
+    if short is None or resample is None or not right:
         raise EncoderError(
-            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MAX_SIDE:,} pixels"
+            f"{source}: its images have size {size} and crop {crop} and are resampled by {processor.resample!r}; only "
+            f"squares of 1 to {MAX_SIDE:,} pixels work, and 2 (bilinear) and 3 (bicubic)"
         )
     # Processors differ in how they rescale and normalise, but each amounts to these two numbers per colour.
     greys: list[list[float]] = []
     for value in (0, 255):
         pixels = _processed(processor, torch.full((3, 64, 64), value, dtype=torch.uint8))
-        center = pixels[0, :3] if pixels.ndim == 2 else pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2]
-        greys.append(center.tolist())
+        greys.append(pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2].tolist())
     mean = tuple(round((0 - low) / (high - low), 7) for low, high in zip(*greys, strict=True))
     std = tuple(round(1 / (high - low), 7) for low, high in zip(*greys, strict=True))
     processed = _processed(processor, coordinate_picture())
     height, width = processed.shape[-2:]
-    if processed.ndim == 2:  # Patches of the square above.
-        geometry = short, 1.0, True
-    elif not getattr(processor, "do_center_crop", False) and min(height, width) == short < max(height, width):
+    if not getattr(processor, "do_center_crop", False) and min(height, width) == short < max(height, width):
         geometry = short, 1.0, False  # It takes any shape; ours is the central square.
     else:
         levels = 255 * (processed * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None])
@@ -195,14 +186,13 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
 
 
 def _processed(processor: Any, picture: Tensor) -> Tensor:
-    """Return an image after processing: "3 height width", or "patches values" with the colours last."""
+    """Return an image after processing: "3 height width"."""
     image = picture.permute(1, 2, 0).numpy()
     if hasattr(processor, "do_sample_frames"):
         inputs = processor([[image] * 2], do_sample_frames=False, return_tensors="pt")
     else:
         inputs = processor(image, return_tensors="pt")
-    pixels = inputs[next(key for key in inputs if key.startswith("pixel_values"))].float()
-    return pixels[0] if pixels.ndim == 3 else pixels.flatten(0, -4)[0]
+    return inputs[next(key for key in inputs if key.startswith("pixel_values"))].float().flatten(0, -4)[0]
 
 
 def _processor(folder: Path, source: str, takes_clips: bool) -> Any:
@@ -268,7 +258,7 @@ def _cleaning(kind: str) -> Callable[[str], str]:
 
     Source: open_clip's tokenizers of SigLIP and SigLIP 2; `canonicalize_text` of github.com/google-deepmind/videoprism.
     """
-    if kind in ("siglip", "siglip2"):
+    if kind == "siglip":
         from open_clip.tokenizer import get_clean_fn
 
         return get_clean_fn("canonicalize")

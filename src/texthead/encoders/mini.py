@@ -1,6 +1,7 @@
 """`mini` in three sizes: an EfficientNet-Lite and MiniLM, joined by a bridge fitted without images."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +21,6 @@ from texthead.errors import EncoderError, RunError, reason
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
 from texthead.media.paths import MediaPath
-from texthead.parallel.progress import step_bar
 from texthead.text.label_files import imagenet_texts
 
 
@@ -56,9 +56,6 @@ MINILM_TOKENS = 256
 EMBEDDED = Path(__file__).with_name("imagenet_texts.safetensors")
 
 VIEWS = ("names", "definitions")
-
-# Texts between two steps of the progress bar.
-_TEXTS_AT_ONCE = 64
 
 # The factor of squared distances in the bridge's kernel, and its ridge per view; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
@@ -212,7 +209,10 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
     try:
         if path.is_file():
             return Bridge(**load_file(path))
-        bridge = fit_bridge(embedded_texts(texts_digest(weights)) or _views(words, imagenet_texts()), rows)
+        if (views := embedded_texts(texts_digest(weights))) is None:
+            logging.getLogger(__name__).warning("first use of this text encoder: encoding ImageNet's names")
+            views = [words(texts) for texts in imagenet_texts()]
+        bridge = fit_bridge(views, rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
     except (OSError, TypeError, SafetensorError, RunError) as error:
@@ -221,21 +221,6 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
             "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
         ) from None
     return bridge
-
-
-def _views(words: TextEncoder, texts: Sequence[Sequence[str]]) -> list[Tensor]:
-    """Return the embeddings of each list of texts, with a progress bar."""
-    total, views = sum(map(len, texts)), []
-    # MiniLM sorts texts by their length: pieces would change last bits.
-    size = total if words.is_differentiable else _TEXTS_AT_ONCE
-    with step_bar("first use: encode ImageNet's names", "texts") as progress:
-        for own in texts:
-            pieces = []
-            for start in range(0, len(own), size):
-                pieces.append(words(own[start : start + size]))
-                progress(sum(map(len, [*views, *pieces])), total)
-            views.append(torch.cat(pieces))
-    return views
 
 
 def minilm_folder() -> Path:

@@ -192,16 +192,7 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     method = _method(model)
     run = getattr(model, method) if method else model
     names = signature(getattr(run, "forward", run)).parameters
-    if "spatial_shapes" in names:
-        # It takes images of any shape, as lists of patches with the colours last (SigLIP 2, NaFlex).
-        side = model.config.vision_config.patch_size
-        patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1).flatten(3)
-        shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
-        # Without a mask it uses all patches.
-        output = run(pixel_values=patches.flatten(1, 2), pixel_attention_mask=None, spatial_shapes=shape)
-    else:
-        name = next((name for name in names if name.startswith("pixel_values")), next(iter(names)))
-        output = run(**{name: pixels})
+    output = run(**{next((name for name in names if name.startswith("pixel_values")), next(iter(names))): pixels})
     if isinstance(output, Tensor):
         return output
     tokens = getattr(output, "pooler_output", None)

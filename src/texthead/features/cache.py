@@ -159,11 +159,6 @@ class FeatureCache:
             )
         return torch.from_numpy(np.stack([np.frombuffer(blob, self.number_type) for (blob,) in rows]))
 
-    def count(self) -> int:
-        """Return the number of clips with cached features."""
-        with self._errors():
-            return self._db.execute("SELECT COUNT(*) FROM clips").fetchone()[0]
-
     def put(
         self,
         digest: str,

@@ -21,8 +21,7 @@ from torch import Tensor
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import VisualEncoder, clip_features
-from texthead.encoders.spec import VisualSpec
-from texthead.errors import MediaError, plural
+from texthead.errors import MediaError
 from texthead.features.cache import AS_PICTURE, FeatureCache, open_cache
 from texthead.features.engine import Engine, frames_at_once
 from texthead.features.image_stats import ImageStats
@@ -30,7 +29,6 @@ from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import world_size
 from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -137,7 +135,7 @@ def encode(
     """Yield the features of each file (views, tokens, dim), or its MediaError.
 
     Each frame is decoded once; cached ones are not. An encoder of single frames gives a token for each frame, one of
-    whole clips gives tokens of its own. The size of a grid of tokens is reported before encoding.
+    whole clips gives tokens of its own.
 
     Args:
         network: a visual encoder; or a model whose features depend on whole clips: these are one token then, and not
@@ -169,10 +167,8 @@ def encode(
             chunk, own = [*map(MediaPath, paths[part])], chooses[part]
             entries = [_look_up(cache, network, *each, views, reporter) for each in zip(chunk, own, strict=True)]
             missing = [position for position, entry in enumerate(entries) if isinstance(entry, _Missing)]
-            later = len(paths) - start - len(chunk)
-            if engine is None and isinstance(network, VisualEncoder) and whole:
-                _report_size(network.spec, len(missing) + later, np.shape(own[0](_LONG)), cache, reporter)
             if engine is None:
+                later = len(paths) - start - len(chunk)
                 # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
                 counts = (1 if chunk[i].is_image else np.unique(own[i](_LONG)).size for i in missing)
                 engine = Engine(run, reading.engine, views.crops * sum(counts) + later, reporter)
@@ -320,34 +316,3 @@ def _pixels(decoded: _Decoded, whole: bool, device: torch.device) -> UInt8[Tenso
         rows = torch.tensor(decoded.units.frames).unique(return_inverse=True)[1]
         pixels = pixels[:, rows.to(device)]
     return pixels.transpose(0, 1).flatten(0, 1)
-
-
-# ---- the size of grids
-
-
-def _report_size(
-    spec: VisualSpec, files: int, clips: tuple[int, int], cache: FeatureCache | None, reporter: Reporter
-) -> None:
-    """Report the size of a clip's grid, and of those of all files, unless as many clips are cached.
-
-    Args:
-        clips: the number of clips of a file, and of their frames.
-    """
-    count, steps = files * clips[0], spec.grid[0] * clips[1] // spec.frames
-    # Not again for test items.
-    if spec.tokens == spec.grid[0] or count <= (cache.count() if cache else 0):
-        return
-    half, (_, rows, columns) = spec.number_type == "float16", spec.grid
-    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, count * world_size()
-    reporter.say(
-        f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
-        f"{'half' if half else 'single'} precision), "
-        f"{_size(count * size)} of {'disk' if cache else 'memory'} for {plural(count, 'clip')}"
-    )
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes with its unit: 262 kB, 1.6 MB, 3.1 GB."""
-    if count < 1e6:
-        return f"{count / 1e3:.0f} kB"
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

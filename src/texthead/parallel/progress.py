@@ -52,24 +52,6 @@ def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     return terminal_bar(title, unit) if in_notebook() else nullcontext(silent)
 
 
-_openers: list[Callable[[str, str], AbstractContextManager[Progress]]] = [terminal_bar]
-
-
-def step_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
-    """Open a bar for a step that no caller hands a reporter to, such as what an encoder does on first use."""
-    return _openers[-1](title, unit)
-
-
-@contextmanager
-def step_bars(opener: Callable[[str, str], AbstractContextManager[Progress]]) -> Iterator[None]:
-    """Open the bars of `step_bar` with `opener` in the block."""
-    _openers.append(opener)
-    try:
-        yield
-    finally:
-        _openers.remove(opener)
-
-
 @dataclass(frozen=True)
 class Reporter:
     """What to do with progress, messages and metrics while the library works; by default, show bars in a notebook.
