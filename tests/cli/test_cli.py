@@ -13,10 +13,12 @@ from made import write_broken
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
-from texthead import __version__, recipes
+from run_folders import contents
+from texthead import __version__, load_run, recipes
 from texthead.cli.parser import build, read_words
 from texthead.commands.predict import Predict
 from texthead.commands.train import Train
+from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
 from texthead.parallel.loaders import FileDataset, data_loader
@@ -103,6 +105,29 @@ def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused
     assert every[0] == every[1]
     (tmp_path / "empty").mkdir()
     refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
+
+
+@pytest.mark.slow
+def test_train_on_sentences(world, tmp_path, works, refused):
+    """Rows are the means of each class's sentence embeddings; the run keeps the sentences."""
+    file, run = tmp_path / "classes.json", tmp_path / "run"
+    sentences = ["a picture that is red", "the colour of blood"]
+    file.write_text(json.dumps({"red": sentences, "blue": None}))
+    train = ("train", world.images, "--classes", file, "--set", "template=a {} thing", *world.fast(run))
+    _, err = works(*train)
+    prints(err, "blue: 'a blue thing'", "red: 'a picture that is red', 'the")
+    assert [entry["prompt"] for entry in read_json(run / "classes.json")["classes"]] == ["a blue thing", sentences]
+    embeddings = load_encoder("mini").encode_text(["a blue thing", *sentences]).float()
+    rows = torch.nn.functional.normalize(embeddings, dim=-1)
+    expected = torch.nn.functional.normalize(torch.stack([rows[0], rows[1:].mean(0)]), dim=-1)
+    torch.testing.assert_close(load_run(run).model.head.weight, expected, atol=1e-6, rtol=0)
+    assert " | ".join(sentences) in (run / "report.html").read_text()
+    before = contents(run)
+    refused((run, "resume"), *train)
+    refused((run, "scale"), *train, "--set", "scale=50", "--resume")
+    assert contents(run) == before
+    file.write_text(json.dumps({"red": "something else", "blue": None}))
+    refused((run, "head"), *train, "--resume")
 
 
 def test_predict_run_with_other_classes(world, works):

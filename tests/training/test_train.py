@@ -374,6 +374,16 @@ def again(stopped: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
+def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
+    assert counts_of(again)["threads"] == torch.get_num_threads()
+    edit(again / "state" / "last.safetensors", threads=7)
+    records = train_short(data, again, resume=True)
+    (note,) = (record for record in records if record["kind"] == "note")
+    prints(note["text"], torch.get_num_threads(), 7)
+    assert on_disk(again) == records
+    assert len(losses(records)) == 2 * STEPS
+
+
 @pytest.mark.parametrize(
     ("part", "change", "parts"),
     [
