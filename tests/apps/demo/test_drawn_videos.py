@@ -79,6 +79,12 @@ def test_train_and_test_pictures_are_disjoint():
     assert sum(not set(p.train) & set(p.test) for p in OBJECTS.values()) >= 4
 
 
+@pytest.mark.parametrize(("motion", "backwards"), [("moving right", "moving left"), ("growing", "shrinking")])
+def test_opposite_motions_show_the_same_frames_in_reverse_order(motion: str, backwards: str):
+    for seed, object in enumerate(OBJECTS):
+        np.testing.assert_array_equal(clip_on_grey(object, motion, seed), clip_on_grey(object, backwards, seed)[::-1])
+
+
 def test_motions_are_what_their_names_say():
     for seed, object in enumerate(OBJECTS):
         right = middles(clip_on_grey(object, "moving right", seed))
