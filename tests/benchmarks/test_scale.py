@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import items, scale
-from made import write_image
+from benchmarks import scale
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "scale.md").read_text(encoding="utf-8")
 
@@ -40,11 +39,3 @@ def test_a_few_cells_by_hand():
     assert f"| ViT-B/16 | {8 * hours:.0f} |" in scale.training()
     # A forward pass of ViT-B/16 is 17.56 G multiply-adds a frame.
     assert scale.card_rate("ViT-B-16") == pytest.approx(0.4 * 989e12 / (6 * 8 * 17.56e9), rel=2e-3)
-
-
-def test_preparing_is_measured(tmp_path):
-    path = write_image(tmp_path / "data" / "thing" / "a.jpg", "red")
-    rate, original, prepared, read, read_shards = items.preparing(tmp_path / "data", tmp_path).values()
-    assert min(rate, read, read_shards) > 0
-    assert original == pytest.approx(path.stat().st_size / 1e3)
-    assert prepared > original

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flag_names, "_commands", [])
 
 
+@cache
 def labels(name: str) -> set[str]:
     """Return the flags of a command."""
     return {option.label for option in options_of(command_of(name))}

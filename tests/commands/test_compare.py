@@ -1,7 +1,9 @@
 """`texthead compare` on real files."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,16 @@ def test_a_loaded_encoder_and_its_template(images: Path) -> None:
     plan = th.compare(th.read_dataset(images), encoder.source, k=2, reading=th.ReadOptions()).experiment
     assert plan.prompts[0] == "blue"
     assert draw != [item.path.name for item in plan.division.train.items], "seed 0"
+
+
+def test_copies_are_noted_unless_they_share_a_group(images: Path, tmp_path: Path) -> None:
+    data = th.read_dataset(images)
+    first, *others = data.items
+    copied = replace(first, path=Path(shutil.copy(first.path, tmp_path / "copy.png")))
+    for group, lines in ((None, ["2 of 28 items are copies of one another"]), ("scene", [])):
+        items = tuple(replace(item, group=group) for item in (first, copied)) + tuple(others)
+        scores = th.compare(replace(data, items=items), colour_encoder(), reading=th.ReadOptions())
+        assert [line.split(",")[0] for line in scores.lines if "copies" in line] == lines
 
 
 @pytest.mark.slow

@@ -70,8 +70,9 @@ def test_items_that_were_trained_on_are_counted(trained, works):
     assert "note: " not in err
 
 
-def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
+def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path, monkeypatch):
     data, folder = trained
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))  # Without the graphs of other tests.
     rows, how = tmp_path / "rows.csv", ("--workers", 0)
     out, err = works("eval", folder, data, *how, "--json", "--out", rows)
     assert str(rows) in err

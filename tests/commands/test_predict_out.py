@@ -8,14 +8,13 @@ import pytest
 
 from made import write_broken
 from messages import prints
+from platforms import WINDOWS
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_file_of_predictions(world, works, say, refused, tmp_path: Path, suffix: str) -> None:
-    files, out = (
-        [*sorted(world.images.rglob("*.png"))[:3], write_broken(tmp_path / "broken\udcff.png")],
-        tmp_path / f"a{suffix}",
-    )
+    broken = write_broken(tmp_path / ("broken.png" if WINDOWS else "broken\udcff.png"))
+    files, out = [*sorted(world.images.rglob("*.png"))[:3], broken], tmp_path / f"a{suffix}"
     arguments = ("predict", world.run, *files, "--workers", 0, "--top", 1, "--skip-unreadable")
     printed, err = works(*arguments, "--out", out)
     assert printed == ""
@@ -40,4 +39,4 @@ def test_a_clip_in_a_shard_has_its_original_name(world, works, tmp_path: Path) -
     works("prepare", world.images, "--out", tmp_path / "shards", "--workers", 1)
     works("predict", world.run, tmp_path / "shards", "--workers", 0, "--top", 1, "--out", tmp_path / "a.csv")
     named = [row["path"] for row in csv.DictReader((tmp_path / "a.csv").open())]
-    assert sorted(named) == sorted(path.relative_to(world.images).as_posix() for path in world.images.rglob("*.png"))
+    assert sorted(named) == sorted(str(path.relative_to(world.images)) for path in world.images.rglob("*.png"))

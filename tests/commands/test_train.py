@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,29 @@ def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
     assert err.count("1 of 2 test items share a group with training items") == err.count("optimistic") == 1
     _, err = works("eval", tmp_path / "run", *options)
     assert err.count("optimistic") == 1, "of the run's own held-out items"
+
+
+@pytest.mark.parametrize("own_splits", [True, False])
+def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
+    own_splits: bool, few: Path, works: Callable, tmp_path: Path
+) -> None:
+    # Each picture is in two folders.
+    for path in read_dataset(few).paths:
+        for number, folder in enumerate(("camera", "backup")):
+            split = ("train", "test")[number] if own_splits else ""
+            copied = tmp_path / "data" / split / path.parent.name / folder / path.name
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copied)
+    _, err = works("train", tmp_path / "data", "--out", tmp_path / "run", "--workers", 0)
+    notes = [line for line in err.splitlines() if "copies of training items" in line]
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    count, name = sum(each in split["train_content"] for each in split["held_out_content"]), "held-out"
+    assert count == (6 if own_splits else len(split["held_out"]))
+    assert f"{count} of {count} {'test' if own_splits else name} items are copies" in notes[0]
+    assert len(notes) == 1
+    for command in (["eval"], ["eval", tmp_path / "data"], ["calibrate"]):
+        _, err = works(command[0], tmp_path / "run", *command[1:], "--workers", 0)
+        assert err.count(f"{count} of {count} ") == err.count("copies of training items") == 1
 
 
 @pytest.mark.slow

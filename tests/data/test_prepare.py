@@ -330,6 +330,13 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
         read_dataset(copy)
 
 
+def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
+    for text in ("", "[]", "{}", '{"texthead": {"format": 99}}', '{"texthead": {"format": 1}}'):
+        (copy / "shards.json").write_text(text)
+        with pytest.raises(DataError, match=r"shards\.json"):
+            read_dataset(copy)
+
+
 def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = member(read_dataset(copy).items[0].path)
     shutil.rmtree(copy)

@@ -86,3 +86,12 @@ def test_pixels_of_timm_are_those_of_its_own_transform(name: str) -> None:
 def test_padding_of_timm_is_told() -> None:
     with pytest.warns(UserWarning, match="pad an image"):
         spec_of("timm:deepseek_vit_412m_enc")
+
+
+def test_other_interpolations_of_timm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for way in ("lanczos", "nearest"):
+        pretrained: Any = timm.get_pretrained_cfg("test_vit")
+        config = resolve_data_config(pretrained_cfg=pretrained.to_dict()) | {"interpolation": way}
+        monkeypatch.setattr("timm.data.config.resolve_data_config", lambda *_, config=config, **__: config)
+        with refuses(EncoderError, "timm:test_vit", way):
+            spec_of("timm:test_vit")

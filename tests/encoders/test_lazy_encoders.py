@@ -50,6 +50,16 @@ def test_a_copy_has_weights_of_its_own(source: str) -> None:
     assert all(weight.abs().sum() > 0 for weight in encoder.visual.parameters() if weight.ndim > 1)
 
 
+def test_in_another_precision_it_has_another_digest(source: str) -> None:
+    """Else the features of a run in bfloat16 are found in the cache of the one in single precision."""
+    load_encoder(source, lazy=True)
+    encoder, again = load_encoder(source, lazy=True), load_encoder(source, lazy=True)
+    digest = lazy.weights_digest(encoder.visual)
+    assert lazy.weights_digest(encoder.visual.bfloat16()) != digest
+    assert lazy.weights_digest(again.visual.to("cpu")) == digest
+    assert not is_loaded(again)
+
+
 def test_texts_are_encoded_once(source: str, tmp_path: Path) -> None:
     eager = load_encoder(source, lazy=True)
     first, again = load_encoder(source, lazy=True), load_encoder(source, lazy=True)

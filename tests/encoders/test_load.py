@@ -1,6 +1,5 @@
 """An encoder is named by its source."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,12 +29,6 @@ def test_a_zero_shot_answer_of_mini_on_actions_has_a_note():
     assert zero_shot_note("openclip:ViT-B-16/openai", actions) is None
     assert zero_shot_note("mini", [*actions, *"abcdefgh"]) is None
     assert zero_shot_note("mini", ["a ring", "a swing", "king", "a building", "Ingot"]) is None
-
-
-def test_the_table_of_the_docs_holds_the_forms():
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "encoders.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in page.partition("## Every form")[2].split("\n\n")[1].splitlines()[2:]]
-    assert re.findall(r"`(.+?)`", " ".join(rows)) == [*forms().split(", "), "PREFIX:..."]
 
 
 def test_published_encoders_are_named_as_they_are_loaded(monkeypatch):

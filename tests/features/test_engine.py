@@ -1,6 +1,5 @@
 """Engines: the same features from a graph, which is stored, and made again if damaged."""
 
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -144,17 +143,6 @@ def test_onnx_fallback_matches_torch(capfd, cache):
         assert torch.equal(encode(frames(32)), visual(frames(32)))
     assert (encode.name, *capfd.readouterr()) == ("eager", "", "")
     assert [path.read_bytes() for path in cache.iterdir()] == [b""]
-
-
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    encode = Engine(mini, "auto", MANY)
-    with torch.inference_mode():
-        assert torch.equal(encode(frames(64)), mini(frames(64)))
-    assert (encode.name, list(cache.glob("*"))) == ("eager", [])
-    with pytest.raises(RunError, match="not installed"):
-        Engine(mini, "onnxruntime")(frames(64))
 
 
 # --- execution providers

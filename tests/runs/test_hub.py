@@ -43,13 +43,10 @@ class Hub:
         self.asked |= options
         return SimpleNamespace(repo_id=repo_id)
 
-    def create_branch(self, repo_id: str, **options: object) -> None:
+    def upload_folder(self, *, repo_id: str, folder_path: Path, **options: object) -> object:
         self.asked |= options
-
-    def upload_folder(self, *, repo_id: str, folder_path: Path, revision: str | None, **options: object) -> object:
-        self.asked |= options
-        shutil.copytree(folder_path, self.branch(repo_id, revision), dirs_exist_ok=True)
-        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/{revision}")
+        shutil.copytree(folder_path, self.branch(repo_id, None), dirs_exist_ok=True)
+        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/main")
 
     def download(self, name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
         assert {"recipe.json", "model.safetensors", "encoder/*"} <= {*allow_patterns}
@@ -95,10 +92,10 @@ def test_the_card_promises_what_still_holds(world, tmp_path: Path) -> None:
         assert ("none of these" in (tmp_path / "README.md").read_text()) == rejects
 
 
-def test_branches_and_revisions(hub: Hub, world, works, refused) -> None:
-    url = push_to_hub(load_run(world.run), "me/colours", branch="next")
-    assert url == "https://hub/me/colours/commit/next"
-    assert (hub.asked["branch"], hub.asked["private"]) == ("next", None)
+def test_a_revision_is_the_one_that_is_named(hub: Hub, world, works, refused) -> None:
+    assert push_to_hub(load_run(world.run), "me/colours") == "https://hub/me/colours/commit/main"
+    hub.branch("me/colours", "next").rmdir()
+    hub.branch("me/colours", None).rename(hub.branch("me/colours", "next"))
     assert "blue" in works("classes", "hub:me/colours@next", "list")[0]
     refused(("hub:me/colours", "recipe.json"), "classes", "hub:me/colours", "list")
 

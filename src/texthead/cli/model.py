@@ -9,13 +9,12 @@ from texthead.cli.options import check_no_encoder, common
 from texthead.cli.parser import name_of
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
-from texthead.text.prompts import LabelledClasses, class_prompts, flat, labelled_classes
+from texthead.text.prompts import class_prompts, flat, labelled_classes
 
 if TYPE_CHECKING:
     import torch
 
     from texthead.data.protocol import Protocol
-    from texthead.encoders.encoder import Encoder
     from texthead.evaluation.calibration import Calibration
     from texthead.prediction.run import Run
 
@@ -96,24 +95,24 @@ class ModelOptions:
         return calibration
 
 
-def with_classes(run: "Run", classes: str | None) -> "Run":
-    """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
+def with_classes(run: "Run", classes: str | None, labels: Sequence[str] = (), source: str = "") -> "Run":
+    """Return the run with other classes, with notes on what is lost; the run itself if `classes` is None.
+
+    Args:
+        labels: labels of items that the classes must name, which are in `source`.
+    """
     from texthead.transfer.methods import names_line
 
     if classes is None:
         return run
-    made = labelled_classes([], "", classes)
-    encoder = run.encoder()
-    run = with_read_classes(run, made, encoder)
-    console.say_notes(names_line(encoder, made.names, run.head.prompts or ()), *notes_on_names(run))
-    return run
-
-
-def with_read_classes(run: "Run", classes: LabelledClasses, encoder: "Encoder | None" = None) -> "Run":
-    """Return the run with other classes; say what is lost, and with --verbose their prompts."""
-    console.say_notes(*notes_on_other_classes(run, classes.labels))
-    other = run.with_classes(classes.labels, names=classes.names, prompts=classes.sentences, encoder=encoder)
-    console.say_prompts(classes.labels, other.head.prompts or (), run)
+    made, encoder = labelled_classes(labels, source, classes), run.encoder()
+    if labels:
+        console.say_names(made.labels, made.names)
+    console.say_notes(*notes_on_other_classes(run, made.labels))
+    other = run.with_classes(made.labels, names=made.names, prompts=made.sentences, encoder=encoder)
+    console.say_prompts(made.labels, other.head.prompts or (), run)
+    if not labels:
+        console.say_notes(names_line(encoder, made.names, other.head.prompts or ()), *notes_on_names(other))
     return other
 
 

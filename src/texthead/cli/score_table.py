@@ -1,6 +1,6 @@
 """The scores of a run, and those of the baselines of a trained one."""
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +28,36 @@ def show_scores(scores: ScoreTable) -> None:
     console.say_skipped(skipped)
     if skipped:
         console.results().print(f"unreadable and not counted: {len(skipped)}")
-    # Top-5 of five classes or fewer is always 100 %.
-    many = any(len(r.names) > 5 for _, r in scores.rows)
-    title, run = f"{scores.division.scored_name} items", scores.result
-    multilabel = isinstance(run, MultiLabelEvaluation)
-    more = ["mAP of items", "F1"] if multilabel else ["top-5"] * many
-    table = Table("method", run.metric, "95 % CI", *more, "ECE", "items", title=title)
-    for method, r in scores.rows:
-        rate, low, high = r.rate
-        own = [r.item_ap[0], r.f1[0]] if isinstance(r, MultiLabelEvaluation) else [r.top5] * many
-        cells = (f"{value:.1f}" for value in (*own, r.calibration_error))
-        table.add_row(method, f"{rate:.1f}", f"{low:.1f}-{high:.1f}", *cells, str(r.count))
-        if r.sizes_differ:
-            table.add_row("  mean over classes", *"{:.1f} {:.1f}-{:.1f}".format(*r.class_mean).split())
-    console.details().print(table)
-    # Rows are named `probe`, `this run (text-probe), mix 0.5`.
-    words = {word for name, _ in scores.rows for word in re.split(r"[()]", name)}
-    uses = [f"{name}: {uses}" for name, uses in USES.items() if name in words]
-    console.details().print("; ".join(["ECE: expected calibration error, in points", *uses]))
+    console.details().print(methods_table({f"{scores.division.scored_name} items": dict(scores.rows)}))
+    run = scores.result
     if isinstance(run, MultiLabelEvaluation):
         console.details().print(f"this run: F1 micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}")
+
+
+def methods_table(columns: Mapping[str, Mapping[str, Evaluation]]) -> Table:
+    """Return a table of what methods reach and use.
+
+    Args:
+        columns: for each way of scoring, the evaluation of each method.
+    """
+    names = dict.fromkeys(name for own in columns.values() for name in own)
+    metric = next(each.metric for own in columns.values() for each in own.values())
+    table = Table(f"{metric} % (95 % CI)", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("uses")
+    for name in names:
+        own = [each.get(name) for each in columns.values()]
+        means = [score.class_mean if score and score.sizes_differ else None for score in own]
+        for title, rates, uses in (
+            (name, [score and score.rate for score in own], USES.get(name, "")),
+            ("  mean over classes", means, ""),
+        ):
+            if any(rates):
+                # 100 for 100.0, so that the table fits 80 columns.
+                cells = (_rate_text(rate).replace("100.0", "100") if rate else "" for rate in rates)
+                table.add_row(title, *cells, uses)
+    return table
 
 
 def scores_json(table: ScoreTable) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from texthead.files import unused
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.transfer.comparison import MethodScores
     from texthead.transfer.experiment import Experiment
 
 
@@ -50,7 +49,7 @@ class Compare(TrainingData, ReadingOptions):
 
     def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
-        from texthead.cli.score_table import row_json
+        from texthead.cli.score_table import methods_table, row_json
         from texthead.encoders.load import EncoderOptions
         from texthead.runs.scores import score_of
         from texthead.transfer.comparison import compare
@@ -73,7 +72,12 @@ class Compare(TrainingData, ReadingOptions):
             console.results().print(f"{encoder}:")
         for line in scores.summary():
             console.results().print(line)
-        _show_table(scores)
+        if scores.columns:
+            console.results().print(methods_table(scores.columns))
+        if scores.rare:
+            console.results().print(f"{next(iter(scores.tested))}, {scores.rare}")
+        for line in scores.lines:
+            console.results().print(line)
         console.remarks().print(f"frozen encoder: {engine}")
         console.next_command(
             "texthead", "train", self.data, "--out", unused(Path("run")), encoder=encoder, text=self.text
@@ -100,34 +104,3 @@ class Compare(TrainingData, ReadingOptions):
         console.say_names(plan.labels, plan.names)
         if plan.encoder.has_text:
             console.say_prompts(plan.labels, plan.prompts)
-
-
-def _show_table(scores: "MethodScores") -> None:
-    """Print the table, and what to know about it."""
-    from rich.table import Table
-
-    from texthead.transfer.methods import USES
-
-    table = Table(f"{scores.metric} % (95 % CI)", box=None, pad_edge=False)
-    for column in scores.columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("uses")
-    for name in scores.experiment.methods:
-        own = [each.get(name) for each in scores.columns.values()]
-        means = [score.class_mean if score and score.sizes_differ else None for score in own]
-        for title, rates, uses in (
-            (name, [score and score.rate for score in own], USES[name]),
-            ("  mean over classes", means, ""),
-        ):
-            if any(rates):
-                # 100 for 100.0, so that the table fits 80 columns.
-                cells = (
-                    "{:.1f} ({:.1f}-{:.1f})".format(*rate).replace("100.0", "100") if rate else "" for rate in rates
-                )
-                table.add_row(title, *cells, uses)
-    if scores.columns:
-        console.results().print(table)
-    if scores.rare:
-        console.results().print(f"{next(iter(scores.tested))}, {scores.rare}")
-    for line in scores.lines:
-        console.results().print(line)

@@ -38,18 +38,14 @@ class Eval(LabelledRun):
     views: str = common("views")
 
     def __call__(self) -> None:
-        from texthead.cli.model import with_read_classes
+        from texthead.cli.model import with_classes
         from texthead.cli.score_table import row_json, scores_json, show_answers, show_classes, show_scores, write_items
         from texthead.parallel.distributed import rank
-        from texthead.text.prompts import labelled_classes
 
         run, items = self.load()
         run = run if self.mix == 1 else run.mixed(self.mix)
         chosen = run.eval_items(items, self.split)
-        if self.classes is not None:  # They name all labels of the items.
-            made = labelled_classes(chosen.scored.classes, chosen.scored.source, self.classes)
-            console.say_names(made.labels, made.names)
-            run = with_read_classes(run, made).to(run.model.device)
+        run = with_classes(run, self.classes, chosen.scored.classes, chosen.scored.source).to(run.model.device)
         count, classes, labels = len(chosen.scored), len(chosen.scored.classes), run.labels
         among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
         console.remarks().print(f"scoring {count} items ({chosen.scored_name}) of {classes} classes{among}")

@@ -159,16 +159,13 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     size = {key: value for key, value in dict(processor.size or {}).items() if value}
     short = size.get("shortest_edge") or size.get("height")
     resample = _INTERPOLATIONS.get(int(processor.resample))
-    if short is None:
-        raise EncoderError(f"{source}: its images have size {size}; only squares are supported")
-    if resample is None:
-        raise EncoderError(
-            f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
-        )
     crop = dict(getattr(processor, "crop_size", None) or {})
-    if not all(isinstance(each, int) and 1 <= each <= MAX_SIDE for each in (*size.values(), *crop.values()) if each):
+    sides = [side for side in (*size.values(), *crop.values()) if side]
+    right = all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides)
+    if short is None or resample is None or not right:
         raise EncoderError(
-            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MAX_SIDE:,} pixels"
+            f"{source}: its images have size {size} and crop {crop} and are resampled by {processor.resample!r}; only "
+            f"squares of 1 to {MAX_SIDE:,} pixels work, and 2 (bilinear) and 3 (bicubic)"
         )
     # Processors differ in how they rescale and normalise, but each amounts to these two numbers per colour.
     greys: list[list[float]] = []

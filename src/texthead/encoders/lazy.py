@@ -153,7 +153,8 @@ def weights_key(model: nn.Module, about: str) -> str:
 
 def weights_digest(visual: VisualEncoder) -> str:
     """Return a digest of an encoder's weights, independent of their source; a lazy encoder is not built."""
-    known = visual.digest if isinstance(visual, LazyVisualEncoder) else None
+    # A lazy encoder's digest is of its weights in single precision, which it may no longer have.
+    known = visual.digest if isinstance(visual, LazyVisualEncoder) and visual.mean.dtype == torch.float32 else None
     return known or weights_key(visual, repr(replace(visual.spec, source="")))
 
 

@@ -236,11 +236,10 @@ def _check_package(encoder: Any, source: str) -> None:
     clip = (spec.frames,) if spec.unit == "clip" else ()
     with torch.no_grad():
         features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
-    if not features.isfinite().all():
-        raise EncoderError(f"'{source}': its features of a black image are not finite; correct its network")
-    expected = (1, *([spec.tokens] if clip else []), spec.dim)
-    if features.shape != expected:
+    expected, finite = (1, *([spec.tokens] if clip else []), spec.dim), features.isfinite().all()
+    if features.shape != expected or not finite:
         raise EncoderError(
-            f"'{source}': its network returns {tuple(features.shape)} for one input, but by its spec (dim={spec.dim}, "
-            f"grid={spec.grid}) it must be {expected}; correct one of them"
+            f"'{source}': its network returns {tuple(features.shape)}{'' if finite else ', not finite,'} for a black "
+            f"image, but by its spec (dim={spec.dim}, grid={spec.grid}) it must be {expected} finite numbers; correct "
+            "one of them"
         )

@@ -97,6 +97,8 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     _, height, width = data["input_size"]
     if height != width:
         raise EncoderError(f"'{source}' takes {height}x{width} pixels, only squares are supported: choose another")
+    if (way := data["interpolation"]) not in ("bilinear", "bicubic"):
+        raise EncoderError(f"'{source}' resizes by {way!r}, only bilinear and bicubic are supported: choose another")
     if data["crop_mode"] == "border":
         warnings.warn(f"{source}: its authors pad an image to a square; here its center is cut out", stacklevel=2)
     return VisualSpec(
@@ -105,7 +107,7 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
         dim=int(getattr(net, "head_hidden_size", net.num_features)),
         size=height,
         crop=height / math.floor(height / data["crop_pct"]),
-        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+        interpolation=way,
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
         activation="as timm builds it",

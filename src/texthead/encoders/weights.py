@@ -73,6 +73,8 @@ def read_checkpoint(path: Path) -> dict:
             # The error below is enough.
             with torch.serialization.safe_globals(plain), warnings.catch_warnings(action="ignore"):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not isinstance(content, dict):
+            raise TypeError
     except Exception as error:  # The readers may raise anything on damaged files.
         # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
@@ -80,8 +82,6 @@ def read_checkpoint(path: Path) -> dict:
             f"{path}: cannot be read as weights ({kind}); download it again, or use safetensors or a torch checkpoint "
             "of tensors (openclip:ViT-B-16/openai and its like in place of OpenAI's TorchScript)"
         ) from None
-    if not isinstance(content, dict):
-        raise EncoderError(f"{path}: contains a {type(content).__name__}, expected tensors by name")
     return content
 
 

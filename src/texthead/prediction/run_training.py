@@ -121,7 +121,12 @@ def train(
     with raise_on_all_ranks():
         if data.tree is not None and rank() == 0:
             save_tree(out, data.tree)
-    return replace(run_in(out, model) if rank() == 0 else Run.from_model(model), scores=table)
+    if rank() > 0:
+        return replace(Run.from_model(model), scores=table)
+    run = replace(run_in(out, model), scores=table)
+    for line in run.split.copies(division.scored, "held-out" if division.drawn else division.scored_name):
+        reporter.note(line)
+    return run
 
 
 # --- a method on the frozen encoder

@@ -91,6 +91,19 @@ class RunSplit:
         """Return whether the file is a held-out item of the run or a copy of one."""
         return _is_among(path, self.held_out, self._contents[0], self.trained_on)
 
+    def copies(self, items: Dataset, name: str) -> list[str]:
+        """Return a note if items to score have the content of training items.
+
+        Args:
+            name: name of the items, such as "test".
+        """
+        trained = {*self.lists["train_content"]} - {""}
+        known = dict(zip(self.lists["held_out"], self.lists["held_out_content"], strict=True))
+        contents = (known.get(str(item.media.resolved())) or item.media.fingerprint() for item in items.items)
+        count = sum(map(trained.__contains__, contents)) if trained else 0
+        remedy = "so scores are optimistic: remove one of each (doctor finds them)"
+        return [f"{count} of {len(items)} {name} items are copies of training items, {remedy}"] if count else []
+
     def items(self, part: Literal["train", "held_out"]) -> Dataset:
         """Return the items of a part, without those of removed classes; the files need not exist."""
         rows = zip(*(self.lists[f"{part}{key}"] for key in ("", "_labels", "_groups")), strict=True)
@@ -185,7 +198,8 @@ class RunSplit:
             trained = sum(self.was_trained_on(item.path) for item in among.items)
             line = f"the run was trained on {trained} of these {len(among)} items: they are {effect}"
             notes += [line] if trained else []
-        notes += shared_groups(train, items, name) if split != "train" else []
+        if split != "train":
+            notes += [*shared_groups(train, items, name), *self.copies(items, name)]
         return Division(train, None, items, name, tuple(notes))
 
     def calibration_items(
@@ -220,6 +234,7 @@ class RunSplit:
         else:
             chosen, name = self.choose(dataset, split)
             notes = shared_groups(self.items("train").with_classes(labels), chosen, name)
+            notes += self.copies(chosen, name)
         known = chosen.with_classes(labels)
         if not len(known):
             raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; use other data")

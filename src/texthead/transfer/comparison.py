@@ -1,12 +1,13 @@
 """Compare the methods on a frozen encoder."""
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from texthead.data.dataset import Dataset, splits_of
+from texthead.data.dataset import Dataset, Item, splits_of
 from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
@@ -16,6 +17,7 @@ from texthead.evaluation.classes import RareClasses
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.reading import ReadOptions
+from texthead.media.paths import fingerprints
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, silent
 from texthead.transfer import methods
@@ -157,7 +159,8 @@ def compare(
     if not scores.validated and not scores.tested and "zero-shot" in names:
         scores.unfitted["zero-shot"] = evaluation_of(experiment.fit("zero-shot"), experiment.items)
     counts = experiment.counts
-    lines = [unbalanced_text(experiment.recipe.class_shares, counts), *lines]
+    copies = _copies_text([*division.train.items, *division.scored.items])
+    lines = [copies, unbalanced_text(experiment.recipe.class_shares, counts), *lines]
     if cv.pairs and min(counts, default=least) < least:
         few = f"{sum(count < least for count in counts)} of {len(counts)} classes have fewer"
         lines.append(f"{few} than {least} items: only the others are cross-validated")
@@ -171,3 +174,14 @@ def compare(
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")
     scores.lines.extend(filter(None, lines))
     return scores
+
+
+def _copies_text(items: Sequence[Item]) -> str:
+    """Return a line on files that are copies of others; empty if there are none, or each is in the group of its own."""
+    contents = fingerprints([item.path for item in items])
+    groups = defaultdict[str, set[str]](set)
+    for content, item in zip(contents, items, strict=True):
+        groups[content].add(item.group_key)
+    count = sum(content != "" and len(groups[content]) > 1 for content in contents)
+    remedy = "so scores are optimistic: keep one of each (doctor finds them)"
+    return f"{count} of {len(items)} items are copies of one another, {remedy}" if count else ""

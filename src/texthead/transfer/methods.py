@@ -32,7 +32,7 @@ MANY_ITEMS, WEAKER = 8, 0.1
 UNKNOWN = 0.5
 
 # What each method uses, for the line under a table.
-USES: dict[MethodName, str] = {
+USES: dict[str, str] = {
     "text-probe": "names and labels",
     "probe": "labels only",
     "zero-shot": "names only",

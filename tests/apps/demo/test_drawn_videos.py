@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from messages import refuses
 from texthead.apps.demo import drawn_videos
 from texthead.apps.demo.drawn_videos import (
     COLUMNS,
@@ -21,6 +22,7 @@ from texthead.apps.demo.drawn_videos import (
     draw_clip,
     unseen_combinations,
 )
+from texthead.errors import DataError
 
 GREY = (200, 200, 200)
 SMALL: dict[str, Any] = {"train": 2, "test": 1, "frames": 4, "size": 48}
@@ -77,6 +79,12 @@ def test_train_and_test_pictures_are_disjoint():
     assert sum(not set(p.train) & set(p.test) for p in OBJECTS.values()) >= 4
 
 
+@pytest.mark.parametrize(("motion", "backwards"), [("moving right", "moving left"), ("growing", "shrinking")])
+def test_opposite_motions_show_the_same_frames_in_reverse_order(motion: str, backwards: str):
+    for seed, object in enumerate(OBJECTS):
+        np.testing.assert_array_equal(clip_on_grey(object, motion, seed), clip_on_grey(object, backwards, seed)[::-1])
+
+
 def test_motions_are_what_their_names_say():
     for seed, object in enumerate(OBJECTS):
         right = middles(clip_on_grey(object, "moving right", seed))
@@ -119,3 +127,8 @@ def test_a_finished_draw_with_its_credits_is_used_again(drawn: Path):
     before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
     assert draw_small(drawn) == drawn / "clips.csv"
     assert before == {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
+
+
+def test_a_draw_of_other_parameters_is_not_overwritten(drawn: Path):
+    with refuses(DataError, drawn, "'seed': 1"):
+        draw_small(drawn, seed=1)

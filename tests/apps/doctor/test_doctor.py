@@ -121,23 +121,6 @@ def test_mistakes_end_with_2(bad: Path, refused, tmp_path: Path, monkeypatch) ->
     refused("red; blue", "doctor", tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_data_that_train_refuses_is_not_named_to_it(broken: bool, tmp_path: Path, doctor, refused) -> None:
-    """One class, of which there may also be a second, without a readable file; and a tree that a list cannot keep."""
-    for number in range(3):
-        write_image(tmp_path / "items" / "red" / f"{number}.png", "red", seed=number)
-    if broken:
-        write_broken(tmp_path / "items" / "green" / "a.png")
-    data = tmp_path / "data.yaml"
-    data.write_text("list: items\ntree: {colour: [red, green]}\n" if broken else "list: items\n")
-    out, err = doctor(data, "--quick", "--fix", tmp_path / "new.csv")
-    prints(out, "serious, cannot be trained on", "training items", "'red'")
-    assert "texthead train" not in out + err
-    refused("'red'", "train", tmp_path / "new.csv", "--out", tmp_path / "run")
-    if broken:
-        prints(err, tmp_path / "new.csv", "tree", "YAML")
-
-
 @pytest.mark.slow
 def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works) -> None:
     clips, shards = tmp_path / "clips", tmp_path / "shards"

@@ -23,6 +23,13 @@ def mini() -> Encoder:
     return encoder
 
 
+def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
+    kite = ("a kite", "a kite in the sky")
+    prompts = encoder_findings.prompts_of({"push_up": None, "kite": kite, "_": None}, "a {}.", clean=True)
+    assert prompts == ["a push up.", kite, "a _."]
+    assert encoder_findings.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
+
+
 def test_cosines_of_centered_features() -> None:
     # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the center.
     seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])

@@ -70,6 +70,11 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     labels.write_text(labels.read_text().replace(",red", ",crimson").replace(",green", ",gren"))
     err = works("label", folder, *options, "--out", labels, "--next", 20)[1]
     prints(err, "are added", "crimson", "gren: did you mean green?")
+    # A name with a comma stays one class in the next command.
+    labels.write_text(labels.read_text().replace(",crimson", ',"red, dark"'))
+    for own in (options, ()):
+        err = works("label", folder, *own, "--out", labels, "--next", 2)[1]
+        assert err.splitlines()[-1] == " ".join(map(str, ("next: texthead label", folder, *own, "--out", labels)))
 
 
 @pytest.mark.slow

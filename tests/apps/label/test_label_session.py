@@ -240,9 +240,9 @@ def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> Non
     fitted(session)
     whole = labels_csv.read_text()
     labels_csv.write_text(whole + "files/99.png,red,now,\n")
-    with refuses(DataError, "files/99.png", "labels.csv:3"):
+    with refuses(DataError, Path("files/99.png"), "labels.csv:3"):
         session.next_file()
-    with refuses(DataError, "files/99.png"):
+    with refuses(DataError, Path("files/99.png")):
         session.label(1, "green")
     labels_csv.write_text(whole)
     session.label(1, "green")

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,13 +64,6 @@ def test_idle_dead_worker_is_replaced() -> None:
         kill(process.pid)
         process.join()
         assert worker.run("b", 30.0) == "B 1"
-
-
-@pytest.mark.slow
-def test_threads_that_ask_take_turns() -> None:
-    with StatefulWorker(counter) as worker, ThreadPoolExecutor(4) as pool:
-        answers = [*pool.map(lambda _: worker.run("a", 30.0), range(8))]
-    assert sorted(answers) == [f"A {i}" for i in range(1, 9)]
 
 
 def hold(pipe) -> None:

@@ -116,7 +116,9 @@ class Label:
         if not suggestions and self.out and labelled:
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")), encoder=self.encoder)
             return
-        words = [self.data, "--classes", ", ".join(pool.classes()), *["--multilabel"] * pool.multilabel]
+        # As they were written: a name from a file may have a comma. Those of the labels are in --out.
+        classes = ["--classes", self.classes] if self.classes else []
+        words = [self.data, *classes, *["--multilabel"] * pool.multilabel]
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 
