@@ -20,7 +20,7 @@ from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, judge
 from paper.stats import correlation_gap, map_correlation, permutation_test
 from paper.table1 import TEXT, motion_heads
-from texthead.report import plot_correlations
+from texthead.report import correlation_limit, plot_correlations
 
 TITLE = "Fig. 1: inter-class correlation of text rows and learned rows"
 LEARNED = "learned (vision-only)"
@@ -65,8 +65,9 @@ def plan(setting: Setting) -> Plan:
             ],
         )
     )
+    limit = correlation_limit(maps[title][0] for title in rows)
     section.figures += [
-        (plot_correlations(maps[title][0], list(names), title), f"Fig. 1 at this scale, first seed: {title}.")
+        (plot_correlations(maps[title][0], list(names), title, limit), f"Fig. 1 at this scale, first seed: {title}.")
         for title in rows
     ]
     _, p = shared[TEXT][0] - others[TEXT][0], word_test(text, names)

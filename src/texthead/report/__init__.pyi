@@ -1,5 +1,6 @@
 """The public names of the package, imported on first use."""
 
+from .class_maps import correlation_limit as correlation_limit
 from .class_maps import plot_confusion as plot_confusion
 from .class_maps import plot_correlations as plot_correlations
 from .figures import COLOURS as COLOURS

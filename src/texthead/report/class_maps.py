@@ -1,6 +1,6 @@
 """Plots of confusion and correlation matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,14 +57,24 @@ def plot_confusion(matrix: Integer[np.ndarray, "classes classes"], names: Sequen
     return figure
 
 
+def correlation_limit(matrices: Iterable[Float[np.ndarray, "classes classes"]]) -> float:
+    """Return the end of a colour scale that covers 99 % of the pairs of different classes, rounded up to 0.01.
+
+    At least 0.05: below, all is noise (the rows of an orthogonal head differ from 0 only by rounding), which full
+    colours would make look like structure.
+    """
+    distances = np.concatenate([np.abs(each)[~np.eye(len(each), dtype=bool)] for each in matrices])
+    distances = distances[np.isfinite(distances)]
+    return max(0.05, np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100) if len(distances) else 1.0
+
+
 def plot_correlations(
-    matrix: Float[np.ndarray, "classes classes"], names: Sequence[str], title: str = ""
+    matrix: Float[np.ndarray, "classes classes"], names: Sequence[str], title: str = "", limit: float | None = None
 ) -> "matplotlib.figure.Figure":
     """Draw the correlations between the rows of a head: white is 0, red is higher, blue lower.
 
-    The colour scale covers 99 % of the pairs of different classes, so the diagonal doesn't set it; the colour bar gives
-    the limits. With up to 12 classes, the cells show the numbers, because the most similar pair has the same colour as
-    the diagonal.
+    The colour scale ends at `limit`, by default that of `correlation_limit`, so the diagonal doesn't set it. With up to
+    12 classes, the cells show the numbers, because the most similar pair has the same colour as the diagonal.
 
     Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right; "the color thresholds are
     adjusted").
@@ -74,11 +84,7 @@ def plot_correlations(
     layout = _map_layout(names)
     figure = Figure(figsize=(layout.width, layout.side + layout.names + 0.65), layout="compressed")
     axes = figure.subplots()
-    distances = np.abs(matrix)[~np.eye(len(matrix), dtype=bool)]
-    distances = distances[np.isfinite(distances)]
-    # Rounded up to 0.01. Below 0.05 all is noise (the rows of an orthogonal head differ from 0 only by rounding), which
-    # full colours would make look like structure.
-    limit = max(0.05, np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100) if len(distances) else 1.0
+    limit = correlation_limit([matrix]) if limit is None else limit
     image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
     _write_cells(axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix) > 0.6 * limit, layout)
     _label_classes(axes, names, layout.font)
