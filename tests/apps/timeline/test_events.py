@@ -65,7 +65,6 @@ def test_none_of_these_ends_event():
     result = events_of(rows, ["a", "b"], rule)
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, accepted=False)]
     assert result[0].to_json()["name"] is None
-    assert result[0].cells[2] == "none of these"
     assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
     # A shorter one is bridged.
     rows = [Interval(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]

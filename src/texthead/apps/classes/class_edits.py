@@ -190,16 +190,6 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
             raise DataError(f"{run.folder}: already has a class {label!r}: choose another name, or rename it")
 
 
-def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:
-    """Return the tree after an edit: a renamed class stays below the same names.
-
-    Raises:
-        DataError: a label is a broader name of the tree.
-    """
-    above = {label: tree.ancestors(label) for label in labels} | dict(tree.above)
-    return ClassTree(above | {new: tree.ancestors(old) for old, new in edit.labels.items() if new is not None})
-
-
 def _quoted(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels))
 
@@ -215,5 +205,7 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
     if run.tree is not None:
-        classes["tree"] = _tree_after(run.tree, edit, labels).above
+        above = {label: run.tree.ancestors(label) for label in labels} | dict(run.tree.above)
+        renamed = {new: run.tree.ancestors(old) for old, new in edit.labels.items() if new is not None}
+        classes["tree"] = ClassTree(above | renamed).above
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)

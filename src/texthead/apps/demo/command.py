@@ -25,9 +25,7 @@ class Demo:
         check_extra("demo", "texthead demo")
 
     def __call__(self) -> None:
-        from rich.table import Table
-
-        from texthead.apps.demo.experiment import CAPTION, row_text, run_demo
+        from texthead.apps.demo.experiment import run_demo
 
         out = Path(self.out)
         if (out / "runs").exists():
@@ -35,11 +33,6 @@ class Demo:
         outcome = run_demo(out, workers=default_workers(), reporter=console.reporter, status=console.status)
         for line in outcome.summary():
             console.results().print(line)
-        table = Table(*outcome.columns, title=CAPTION.rstrip("."))
-        table.columns[0].no_wrap = True
-        for title, row in outcome.rows.items():
-            table.add_row(title, *row_text(row))
-        console.details().print(table)
         console.results().print(f"videos: {out / 'videos'} (pictures: OpenMoji, CC BY-SA 4.0)")
         console.results().print(f"report: {out / 'report.html'}")
         keys = ("seen", "unseen", "unseen_among_all")

@@ -219,22 +219,18 @@ def _background(size: int, rng: np.random.Generator) -> Image.Image:
     side = math.ceil(CANVAS * size)
     kind = rng.choice(["gradient", "noise", "shapes"])
     if kind == "shapes":
-        return _soft_shapes(side, rng)
+        canvas = Image.new("RGB", (side, side), _colour(rng))
+        pen = ImageDraw.Draw(canvas)
+        for _ in range(rng.integers(3, 9)):
+            (left, top), (width, height) = rng.uniform(-0.2, 1, 2) * side, rng.uniform(0.15, 0.6, 2) * side
+            shape = pen.ellipse if rng.uniform() < 0.5 else pen.rectangle
+            shape((left, top, left + width, top + height), fill=_colour(rng))
+        return canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.06) * side))
     # Random mixes of two colours; enlarged, few cells make a gradient and many a texture.
     cells = 2 if kind == "gradient" else int(rng.integers(4, 25))
     first, second = np.array(_colour(rng)), np.array(_colour(rng))
     grid = Image.fromarray((first + (second - first) * rng.uniform(size=(cells, cells, 1))).astype(np.uint8))
     return grid.resize((side, side), Image.Resampling.BICUBIC)
-
-
-def _soft_shapes(side: int, rng: np.random.Generator) -> Image.Image:
-    canvas = Image.new("RGB", (side, side), _colour(rng))
-    pen = ImageDraw.Draw(canvas)
-    for _ in range(rng.integers(3, 9)):
-        (left, top), (width, height) = rng.uniform(-0.2, 1, 2) * side, rng.uniform(0.15, 0.6, 2) * side
-        shape = pen.ellipse if rng.uniform() < 0.5 else pen.rectangle
-        shape((left, top, left + width, top + height), fill=_colour(rng))
-    return canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.06) * side))
 
 
 def _colour(rng: np.random.Generator) -> RGB:

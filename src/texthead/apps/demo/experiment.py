@@ -26,7 +26,6 @@ from texthead.encoders import zero_shot_note
 from texthead.evaluation import Evaluation, evaluate
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
-from texthead.recipes import Recipe
 from texthead.report import item_strip, mistake_strips, plot_confusion, render, write_html
 from texthead.training import RunInfo
 from texthead.transfer import Experiment
@@ -35,8 +34,6 @@ UNSEEN, SEED = 12, 0
 
 # Of the logits.
 HEAD_SCALE = 30.0
-
-CAPTION = "Top-1 in percent, of one seed."
 
 # Top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all. None: no score.
 Row = tuple[float, float | None, float | None]
@@ -125,24 +122,6 @@ def _answer(result: Evaluation) -> str:
     return f"correct: {truth}, {chance}" if name == truth else f"wrong: {truth}, predicted as {name}, {chance}"
 
 
-def demo_recipe() -> Recipe:
-    """Return a recipe of about 250 steps of 32 clips on frame features of the frozen encoder.
-
-    Command: texthead demo
-    Expected: see the table it prints; LOG.md keeps a dated one with its machine.
-    """
-    return recipes.small(
-        size=128,
-        epochs=28,
-        batch=32,
-        warmup=3.0,
-        scale=HEAD_SCALE,
-        clip_norm=0.0,
-        tune="none",
-        seed=SEED,
-    )
-
-
 def run_demo(
     out: Path,
     *,
@@ -197,7 +176,10 @@ def _prepare(data: Dataset, workers: int, reporter: Reporter) -> Bench:
     """Load the encoder, and divide the videos into seen and unseen classes."""
     unseen = drawn_videos.unseen_combinations(UNSEEN, seed=SEED)
     seen = tuple(name for name in data.classes if name not in unseen)
-    encoder, recipe, test = load_encoder("mini"), demo_recipe(), data.split("test")
+    encoder, test = load_encoder("mini"), data.split("test")
+    # About 250 steps of 32 clips.
+    sizes = {"size": 128, "epochs": 28, "batch": 32, "warmup": 3.0}
+    recipe = recipes.small(**sizes, scale=HEAD_SCALE, clip_norm=0.0, tune="none", seed=SEED)
     encoder.visual.to(pick_device("auto"))
     text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
     reading = ReadOptions(workers, cache=True, engine="auto")
@@ -221,11 +203,6 @@ def _train_head(experiment: Experiment, kind: str, out: Path) -> Recognizer:
     return model
 
 
-def row_text(row: Row) -> list[str]:
-    """Return the cells of a row; "-" for no score."""
-    return ["-" if value is None else f"{value:.1f}" for value in row]
-
-
 def _columns(bench: Bench) -> list[str]:
     splits = {"seen": bench.experiment.labels, "unseen": bench.unseen_test.classes}
     ways = [(split, len(names)) for split, names in splits.items()] + [("unseen", len(bench.classes))]
@@ -246,8 +223,9 @@ def _report(bench: Bench, outcome: Outcome, out: Path) -> None:
         mistakes=mistake_strips(outcome.unseen, protocol, hits=0),
         confusion=plot_confusion(seen.confusion(), seen.names),
         unseen=len(bench.unseen_test.classes),
-        rows=[[title, *row_text(row)] for title, row in outcome.rows.items()],
-        caption=CAPTION,
+        rows=[
+            [title, *("-" if rate is None else f"{rate:.1f}" for rate in row)] for title, row in outcome.rows.items()
+        ],
         file=outcome.unseen.paths[0],
         credit=drawn_videos.CREDIT,
     )

@@ -75,14 +75,14 @@ class Diagnosis:
         findings = f"{serious:,} serious, {plural(warnings, 'warning')}" if self.findings else "no faults"
         return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
 
-    def summary(self, examples: int = EXAMPLES) -> list[str]:
-        """Return the result in a few lines: counts, each fault with `examples`, and notes on what was not checked."""
+    def summary(self) -> list[str]:
+        """Return the result in a few lines: counts, each fault with examples, and notes on what was not checked."""
         lines = [self.headline()]
         for (severity, fault), group in self.groups().items():
             if len(group) == 1:
                 lines.append(f"{severity}, {fault}: {group[0].about}: {group[0].detail}")
             else:
-                about = listed([each.about for each in group], examples)
+                about = listed([each.about for each in group], EXAMPLES)
                 lines.append(f"{severity}, {fault} ({len(group):,}): {about}")
         return [*lines, *self.lines]
 

@@ -74,10 +74,6 @@ class JudgedLabels:
     agreement: float = 0.0
     unjudged: str = ""
 
-    def __repr__(self) -> str:
-        agreed = f"{100 * self.agreement:.0f} % of {len(self.ranked)} labels agree with the other items"
-        return f"JudgedLabels({len(self.listed)} to check, {agreed})"
-
 
 def suspicious_labels(
     features: Float[Tensor, "items dim"],

@@ -19,10 +19,6 @@ from texthead.data import join_labels
 from texthead.errors import DataError, TextheadError
 from texthead.text import check_names
 
-# Maximum length of a typed class name, in characters.
-LONGEST_NAME = 200
-
-
 # The probability of each class (0-1), the most probable first.
 Predictions = dict[str, float]
 
@@ -172,10 +168,6 @@ class LabelSession:
     def _class_name(self, name: str, instead_of: str | None = None) -> str:
         """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
         name = " ".join(name.split())
-        if len(name) > LONGEST_NAME:
-            raise DataError(
-                f"class name {name[:50]!r}... has {len(name)} characters, the limit is {LONGEST_NAME}; shorten it"
-            )
         classes = self.pool.classes(self._read())
         if name not in classes:
             check_names([*(each for each in classes if each != instead_of), name])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -38,13 +38,6 @@ class Event:
     mean: float
     peak: float
     accepted: bool = True
-
-    COLUMNS: ClassVar = ("start", "end", "name", "mean", "peak")
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """A CSV row with `COLUMNS`; times in seconds, to a thousandth."""
-        return f"{self.start:.3f}", f"{self.end:.3f}", self.name, f"{self.mean:.6f}", f"{self.peak:.6f}"
 
     def to_json(self) -> dict[str, object]:
         """Return the event for JSON, unrounded; `name` is null for none of the classes."""

@@ -73,15 +73,15 @@ class Events(list[Event]):
         file = Path(file)
         if file.suffix.lower() == ".csv":
             video = MediaPath(MediaPath(self.path).file).relative_to(file.parent)
-            rows = ((video, self._in_file(each.start), self._in_file(each.end), *each.cells[2:]) for each in self)
+            rows = []
+            for each in self:
+                start, end = (f"{self.times.begin + seconds:.3f}" for seconds in (each.start, each.end))
+                rows.append((video, start, end, each.name, f"{each.mean:.6f}", f"{each.peak:.6f}"))
             write_csv(file, ("path", "start", "end", "label", "mean", "peak"), rows)
             return
         with replacing(file) as temporary:
             text = self.subtitles() if file.suffix.lower() == ".srt" else self.edit_list()
             temporary.write_text(text, encoding="utf-8")
-
-    def _in_file(self, seconds: float) -> str:
-        return f"{self.times.begin + seconds:.3f}"
 
     def subtitles(self) -> str:
         """Return the events as SubRip subtitles, one cue each, in times of the whole file.
@@ -90,7 +90,8 @@ class Events(list[Event]):
         """
         cues, shift = [], self.times.offset + self.times.begin
         for number, event in enumerate(self, 1):
-            start, end = (_clock(round(1000 * (shift + each))) for each in (event.start, event.end))
+            times = (divmod(round(1000 * (shift + each)), 1000) for each in (event.start, event.end))
+            start, end = (f"{_clock(seconds)},{thousandths:03d}" for seconds, thousandths in times)
             name = printable(" ".join(event.name.split()))
             text = re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", name)
             cues.append(f"{number}\n{start} --> {end}\n{text}\n")
@@ -102,23 +103,19 @@ class Events(list[Event]):
         Worked example: at 25 frames per second an event from 2 to 3.4 s has source times 00:00:02:00 and 00:00:03:10.
         """
         name, shift = on_one_line(Path(MediaPath(self.path).file).name), self.times.offset + self.times.begin
-        lines, recorded = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0
+        lines, recorded, fps = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0, max(1, round(self.times.fps))
+        # A second of timecode counts whole frames, but for 29.97 and alike, which count their own.
+        rate = self.times.fps if abs(self.times.fps / fps - 1000 / 1001) < 1e-4 else fps
+
+        def timecode(frame: int) -> str:
+            return f"{_clock(frame // fps)}:{frame % fps:02d}"
+
         for number, event in enumerate(self, 1):
-            start, end = (round((shift + each) * self._rate) for each in (event.start, event.end))
+            start, end = (round((shift + each) * rate) for each in (event.start, event.end))
             times = [start, end, recorded, recorded := recorded + end - start]
-            lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(self._timecode, times))}"]
+            lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(timecode, times))}"]
             lines += [f"* FROM CLIP NAME: {name}", f"* COMMENT: {on_one_line(event.name)}"]
         return "\n".join([*lines, ""])
-
-    @property
-    def _rate(self) -> float:
-        """The frames that a second of timecode counts: whole ones, but for 29.97 and alike, which count their own."""
-        whole = max(1.0, float(round(self.times.fps)))
-        return self.times.fps if abs(self.times.fps / whole - 1000 / 1001) < 1e-4 else whole
-
-    def _timecode(self, frame: int) -> str:
-        seconds, frames = divmod(frame, max(1, round(self.times.fps)))
-        return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frames:02d}"
 
     def to_json(self) -> dict[str, object]:
         """Return the events for JSON, with the settings.
@@ -139,10 +136,6 @@ class Events(list[Event]):
         return {"video": str(self.path), "seconds": self.times.seconds, **settings, **results}
 
 
-def _clock(thousandths: int) -> str:
-    """Return a time in SubRip's format.
-
-    Worked example: 3,725,500 ms are 1 h, 2 min, 5 s and 500 ms: 01:02:05,500.
-    """
-    seconds = thousandths // 1000
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{thousandths % 1000:03d}"
+def _clock(seconds: int) -> str:
+    """Return a time as hours, minutes and seconds: 3,725 s are 01:02:05."""
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
