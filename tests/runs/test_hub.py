@@ -16,6 +16,7 @@ from made import write_image
 from messages import prints, refuses
 from run_folders import changed, put
 from texthead import downloads
+from texthead.apps.classes.class_edits import rename_class
 from texthead.apps.export.upload import push_to_hub, write_public
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError, RunError
@@ -25,6 +26,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.load import load_run
 from texthead.runs import rows_digest
+from texthead.text.class_tree import ClassTree
 
 
 class Hub:
@@ -90,6 +92,19 @@ def test_the_card_promises_what_still_holds(world, tmp_path: Path) -> None:
     for each, rejects in ((valid, True), (replace(valid, classes="others"), False)):
         write_public(replace(run, calibration=each), tmp_path, "me/x")
         assert ("none of these" in (tmp_path / "README.md").read_text()) == rejects
+
+
+def test_labels_that_look_like_paths_stay(world, tmp_path: Path) -> None:
+    """Such as those of Open Images, /m/01yrx."""
+    run = load_run(world.run)
+    renamed = rename_class(run, run.labels[0], "/m/01yrx").with_tree(ClassTree({"/m/01yrx": ("/m/0jbk",)}))
+    renamed.save(tmp_path / "run")
+    (tmp_path / "public").mkdir()
+    write_public(load_run(tmp_path / "run"), tmp_path / "public", "me/x")
+    run, public = load_run(tmp_path / "run"), load_run(tmp_path / "public")
+    assert (public.labels, public.tree) == (run.labels, run.tree)
+    assert {*public.split.lists["train_labels"]} == {*public.labels}
+    assert str(world.run.parent) not in (tmp_path / "public" / "classes.json").read_text()
 
 
 def test_a_revision_is_the_one_that_is_named(hub: Hub, world, works, refused) -> None:

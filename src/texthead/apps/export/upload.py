@@ -67,7 +67,10 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     for name in ("recipe.json", "classes.json", "calibration.json"):
         if (run.folder / name).is_file():
             values = json.loads((run.folder / name).read_text(encoding="utf-8"))
-            write_json(folder / name, _without_folders({key: values[key] for key in values if key != "command"}))
+            values.pop("command", None)
+            # Labels, prompts and broader names stay: those such as /m/01yrx are no paths.
+            values |= {key: _without_folders(each) for key, each in values.items() if key not in ("classes", "tree")}
+            write_json(folder / name, values)
     records = [record for record in read_records(run.folder) if record.get("kind") != "note"]
     if records:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
