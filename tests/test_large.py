@@ -41,10 +41,7 @@ model = th.Recognizer(visual, th.AttentivePool(visual.spec.dim, 256), head)
 recipe = th.recipes.small(
     temporal="attentive:width=256", tune="none", frames=64, size=256, test_size=None, epochs=2
 )
-lines = []
-reporter = th.Reporter(say=lines.append)
-records = th.fine_tune(model, data, None, recipe, out=f"{out}/run", reading=th.ReadOptions(cache=out), reporter=reporter)
-print(lines[0])
+records = th.fine_tune(model, data, None, recipe, out=f"{out}/run", reading=th.ReadOptions(cache=out))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
@@ -86,6 +83,4 @@ def test_a_probe_on_grids_of_v_jepa_2_l_within_12_gb(tmp_path: Path) -> None:
     videos = [write_video(tmp_path / f"{colour}.mp4", colour, 130) for colour in ("red", "blue")]
     (tmp_path / "clips.csv").write_text("path,label\n" + "".join(f"{path},{path.stem}\n" for path in videos))
     arguments = [write_v_jepa_2(tmp_path / "encoder", 1), tmp_path / "clips.csv", tmp_path / "out"]
-    line, peak = subprocess.check_output([sys.executable, "-c", PROBE, *arguments], text=True, timeout=900).splitlines()
-    assert "262 kB (8 x 4 x 4 of 1024 in half precision)" in line
-    assert float(peak) < 10.8
+    assert float(subprocess.check_output([sys.executable, "-c", PROBE, *arguments], text=True, timeout=900)) < 10.8

@@ -193,7 +193,7 @@ def test_commands_on_an_encoder_that_takes_clips(data: Dataset, folder: Path, wo
     assert "labels only" in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--out", run, *options)
     path = data.items[0].path
-    prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)
+    prints(works("timeline", run, path, "--window", 0.5)[1], f"is one clip of {FRAMES} frames")
     works("report", run, "--workers", 0)
     prints(say("doctor", clips, *source, *options)[1], "no text encoder")
     prints(assert_exported_alike(works, run, path), f"clips of {FRAMES} frames")

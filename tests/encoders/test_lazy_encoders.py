@@ -50,6 +50,15 @@ def test_a_copy_has_weights_of_its_own(source: str) -> None:
     assert all(weight.abs().sum() > 0 for weight in encoder.visual.parameters() if weight.ndim > 1)
 
 
+def test_a_kept_state_with_other_values_is_not_used(source: str) -> None:
+    eager = load_encoder(source, lazy=True)
+    (kept,) = Path(lazy.cache_dir(), "engines").glob("*.safetensors")
+    data = kept.read_bytes()
+    kept.write_bytes(data[:-400] + bytes(400))
+    state, same = load_encoder(source, lazy=True).visual.state_dict(), eager.visual.state_dict()
+    assert all(torch.equal(state[key], same[key]) for key in same)
+
+
 def test_in_another_precision_it_has_another_digest(source: str) -> None:
     """Else the features of a run in bfloat16 are found in the cache of the one in single precision."""
     load_encoder(source, lazy=True)

@@ -85,7 +85,7 @@ def test_few_frames_need_no_graph_and_many_store_one(mini, cache, monkeypatch):
     many(frames(64))
     assert many.name == "onnxruntime"
     prints(lines[0], "engine: onnxruntime")
-    assert [path.suffix for path in cache.iterdir()] == [".onnx"]
+    assert [path.suffix for path in cache.iterdir()] == [".graph"]
     # A stored graph is used for few frames too.
     monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
     again = Engine(mini, "auto", 8, Reporter(note=lines.append))
@@ -98,7 +98,7 @@ def test_an_inexact_graph_is_not_used(mini, cache, monkeypatch):
     encode = Engine(mini, "auto", MANY)
     with torch.inference_mode():
         assert torch.equal(encode(frames(72)), mini(frames(72)))
-    assert (encode.name, [path.read_bytes() for path in cache.iterdir()]) == ("eager", [b""])
+    assert (encode.name, [engines.stored_graph(path) for path in cache.iterdir()]) == ("eager", [b""])
     with refuses(RunError, "`engine=onnxruntime`", "cannot run it"):
         Engine(mini, "onnxruntime")(frames(72))
     with refuses(RunError, "`engine=onnxruntime`", "cannot run it", "1 - cosine is 1e-05, above 1e-06"):
@@ -106,11 +106,15 @@ def test_an_inexact_graph_is_not_used(mini, cache, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_damaged_graph_is_made_again(mini, cache):
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_damaged_graph_is_made_again(mini, cache, weights: bool):
+    """One that is cut short, and one whose weights have other values, which onnxruntime opens."""
     Engine(mini, "auto", MANY)(frames(64))
     (graph,) = cache.iterdir()
     before = graph.read_bytes()
-    graph.write_bytes(before[:1000])
+    middle = len(before) // 2
+    graph.write_bytes(before[:middle] + bytes(400) + before[middle + 400 :] if weights else before[:1000])
+    assert not weights or engines._open_session(graph.read_bytes()[engines.DIGEST_BYTES :])
     again = Engine(mini, "auto", MANY)
     with torch.inference_mode():
         assert one_minus_cosine(again(frames(64)), mini(frames(64))) < 1e-9
@@ -118,7 +122,7 @@ def test_a_damaged_graph_is_made_again(mini, cache):
     assert len(graph.read_bytes()) == len(before)
 
 
-def test_graph_key_has_weights_size_and_versions(mini, monkeypatch):
+def test_graph_key_has_weights_size_versions_and_processor(mini, monkeypatch):
     own = graph_path(weights_digest(mini), 64)
     assert own == graph_path(weights_digest(mini), 64)
     assert own != graph_path(weights_digest(mini), 65)
@@ -127,6 +131,10 @@ def test_graph_key_has_weights_size_and_versions(mini, monkeypatch):
     for package in ("torch", "timm", "onnxruntime"):
         monkeypatch.setattr(engines, "version", lambda name, other=package: "0" if name == other else version(name))
         assert own != graph_path(weights_digest(mini), 64)
+    monkeypatch.setattr(engines, "version", version)
+    assert own == graph_path(weights_digest(mini), 64)
+    monkeypatch.setattr(engines, "_processor", lambda: "another")
+    assert own != graph_path(weights_digest(mini), 64)
 
 
 class Odd(nn.Module):
@@ -142,7 +150,7 @@ def test_onnx_fallback_matches_torch(capfd, cache):
     with torch.inference_mode():
         assert torch.equal(encode(frames(32)), visual(frames(32)))
     assert (encode.name, *capfd.readouterr()) == ("eager", "", "")
-    assert [path.read_bytes() for path in cache.iterdir()] == [b""]
+    assert [engines.stored_graph(path) for path in cache.iterdir()] == [b""]
 
 
 # --- execution providers

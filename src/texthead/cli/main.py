@@ -180,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
-            return ending.code if ending.number else code
+            # A page ends with Ctrl-C as usual.
+            return code if ending.number in (None, signal.SIGINT) else ending.code
         except BrokenPipeError:
             return system.broken_pipe_code()
         except BaseException as error:

@@ -77,9 +77,10 @@ class LazyVisualEncoder(VisualEncoder):
         if self._build is not None and self.mean.type() == "torch.FloatTensor":
             with suppress(OSError, SafetensorError):
                 saved = load_file(self._weights)
-                own = {prefix + key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
-                destination.update(own)
-                return destination
+                own = {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
+                if state_key(own, _about(self.spec)) == self.digest:  # The file may have changed.
+                    destination.update({prefix + key: own[key] for key in own})
+                    return destination
         return super().state_dict(*args, **options)
 
     def _ensure_built(self) -> None:
@@ -144,8 +145,13 @@ class LazyEncoder(Encoder):
 
 def weights_key(model: nn.Module, about: str) -> str:
     """Return a digest of a model's weights and of the description `about`."""
+    return state_key(model.state_dict(), about)
+
+
+def state_key(state: Mapping[str, Tensor], about: str) -> str:
+    """Return the digest that `weights_key` gives a model with this state."""
     digest = hashlib.sha256(about.encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
@@ -155,7 +161,11 @@ def weights_digest(visual: VisualEncoder) -> str:
     """Return a digest of an encoder's weights, independent of their source; a lazy encoder is not built."""
     # A lazy encoder's digest is of its weights in single precision, which it may no longer have.
     known = visual.digest if isinstance(visual, LazyVisualEncoder) and visual.mean.dtype == torch.float32 else None
-    return known or weights_key(visual, repr(replace(visual.spec, source="")))
+    return known or weights_key(visual, _about(visual.spec))
+
+
+def _about(spec: VisualSpec) -> str:
+    return repr(replace(spec, source=""))
 
 
 def store_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:

@@ -44,7 +44,10 @@ NETWORKS = ("torch", "timm", "open_clip_torch", "transformers")
 # Total size of stored graphs in bytes; the least recently used are removed first.
 _MAX_BYTES_KEPT = 2**30
 
-_FORMAT = 2
+_FORMAT = 3
+
+# Bytes of the digest before a stored graph.
+DIGEST_BYTES = 32
 
 # Engine -> onnxruntime's execution provider, its options for float32, and the package that has it.
 PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
@@ -122,10 +125,11 @@ class Engine:
         if not automatic:
             _check_provider(engine)
         path = graph_path(weights_digest(visual), size, engine)
-        data = path.read_bytes() if kept and path.is_file() else None
+        data = stored_graph(path) if kept else None
         session, gap = _open_session(data, engine) if data else None, math.inf
         if session is not None:
-            path.touch()  # Mark as recently used.
+            with suppress(OSError):
+                path.touch()  # Mark as recently used.
         elif data != b"" and _installed() and not (automatic and self._frames < _enough_frames(visual)):
             session, gap = make_graph(path, visual, frames, engine)
             if session is not None:
@@ -178,12 +182,33 @@ def frames_at_once(device: torch.device) -> int:
 def graph_path(weights: str, size: int, engine: EngineName = "onnxruntime") -> Path:
     """Return the file of the graph of weights with this digest, for square frames of `size` pixels and an engine.
 
-    It is empty if the engine does not give the encoder's features with the graph, or there is none.
+    Each processor has its own: the comparison of features holds for the one that made it.
     """
     provider = PROVIDERS[engine]
     versions = map(version, (*NETWORKS, "onnxruntime", provider[2]))
-    about = (_FORMAT, weights, size, platform.machine(), provider, *versions)
-    return cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.onnx"
+    about = (_FORMAT, weights, size, _processor(), provider, *versions)
+    return cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.graph"
+
+
+def _processor() -> str:
+    """Return the model and the features of the processor."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        fields = ("vendor_id", "model name", "flags", "Features", "CPU part")
+        return repr(dict(line.split(":", 1) for line in lines if line.startswith(fields)))
+    return f"{platform.machine()} {platform.processor()}"
+
+
+def stored_graph(path: Path) -> bytes | None:
+    """Return the graph in a file of `graph_path`; None if there is none, or the file is damaged.
+
+    The graph is empty if the engine does not give the encoder's features.
+    """
+    with suppress(OSError):
+        data = path.read_bytes()
+        digest, graph = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+        return graph if hashlib.sha256(graph).digest() == digest else None
+    return None
 
 
 def make_graph(
@@ -204,7 +229,8 @@ def make_graph(
     exact = gap <= EXACT
     if exact or engine == "onnxruntime":  # The libraries of another provider may be installed later.
         with suppress(RunError), replacing(path, sync=False) as temporary:
-            temporary.write_bytes(data if data and exact else b"")
+            graph = data if data and exact else b""
+            temporary.write_bytes(hashlib.sha256(graph).digest() + graph)
         _drop_oldest(path.parent)
     return (session if exact else None), gap
 
@@ -212,7 +238,7 @@ def make_graph(
 def _drop_oldest(folder: Path) -> None:
     """Remove the least recently used graphs and states of encoders if all together are too large."""
     with suppress(OSError):
-        kept = [path for path in folder.iterdir() if path.suffix in (".onnx", ".safetensors")]
+        kept = [path for path in folder.iterdir() if path.suffix in (".graph", ".safetensors")]
         total = 0
         for rank, path in enumerate(sorted(kept, key=lambda path: path.stat().st_mtime, reverse=True)):
             total += path.stat().st_size

@@ -16,7 +16,7 @@ from texthead.encoders.load import AnyEncoder, EncoderOptions, keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
-from texthead.features.engine import graph_path, make_graph
+from texthead.features.engine import DIGEST_BYTES, graph_path, make_graph
 from texthead.files import MAX_BYTES_OF_LISTS, read_json
 from texthead.models.head_table import head_of_json
 from texthead.models.heads import text_head
@@ -159,7 +159,7 @@ def _load_model(
 
 
 def _has_graph(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    return path.is_file() and path.stat().st_size > DIGEST_BYTES
 
 
 def _network(weights: Path, spec: VisualSpec) -> nn.Module:

@@ -101,10 +101,10 @@ def test_all_faults_in_lines_json_and_page(bad: Path, tmp_path: Path, doctor) ->
     prints(out.splitlines()[0], "13 items of 3 classes", "7 serious")
     for name, fault in serious:
         prints(out, f"serious, {fault}", name)
-    prints(out, tmp_path / "more.csv", "7 of 13", "6 removed", "and 3 more")
+    prints(out, tmp_path / "more.csv", "7 of 13", "6 left out", "and 3 more")
     prints(out, tmp_path / "page" / "doctor.html")
     prints(out, "labels are not judged")
-    assert len([line for line in out.splitlines() if line.startswith("removed: ")]) == 6
+    assert len([line for line in out.splitlines() if line.startswith("left out: ")]) == 6
     out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001")
     prints(out, "serious, code instead of a name: v_001: ")
     assert not [line for line in out.splitlines() if "cut short" in line or line[0] == "─"]
