@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from made import SPEC, write_image, write_untrained
 from messages import refuses
@@ -59,20 +57,6 @@ def test_text_is_loaded_only_for_new_prompts():
     kept = Encoder(VisualEncoder(torch.nn.Identity(), spec), load, scale=10.0, keep_text=True)
     assert torch.equal(kept.encode_text(["a"]), kept.encode_text(["a"]))
     assert loads == [1, 1, 1]
-
-
-def test_the_pixels_of_a_spec_are_what_the_module_uses():
-    class Sum(torch.nn.Module):
-        def forward(self, inputs: Float[Tensor, "frames 3 height width"]) -> Tensor:
-            return inputs.mean((2, 3))
-
-    spec = VisualSpec("x", "timm:x", 3, 2, 1.0, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.25, 1.0), "gelu", True, True)
-    inputs = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
-    # 51 / 255 = 0.2
-    assert torch.allclose(VisualEncoder(Sum(), spec)(inputs), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
-    assert torch.allclose(
-        VisualEncoder(Sum(), spec).double()(inputs), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6
-    )
 
 
 def test_an_encoder_of_two_functions(tmp_path):

@@ -67,6 +67,8 @@ def test_in_another_precision_it_has_another_digest(source: str) -> None:
     assert lazy.weights_digest(encoder.visual.bfloat16()) != digest
     assert lazy.weights_digest(again.visual.to("cpu")) == digest
     assert not is_loaded(again)
+    assert again.visual.double()(frames(1, 32)).dtype == torch.float64
+    assert again.visual.digest is None, "its weights may change now"
 
 
 def test_texts_are_encoded_once(source: str, tmp_path: Path) -> None:

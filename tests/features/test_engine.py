@@ -1,6 +1,5 @@
 """Engines: the same features from a graph, which is stored, and made again if damaged."""
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,7 +10,7 @@ from made import write_image
 from messages import prints, refuses
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import VisualEncoder, build_visual
-from texthead.encoders.lazy import LazyVisualEncoder, weights_digest
+from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
@@ -23,7 +22,7 @@ from texthead.features.reading import ReadOptions, engines_text
 from texthead.features.views import item_features
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, TokenConv
+from texthead.models.temporal import TokenConv
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
@@ -224,33 +223,3 @@ def test_temporal_encoder_runs_without_engine(mini, tmp_path):
         item_features(model, [path], protocol, ReadOptions(engine=e)) for e in ("onnxruntime", "eager")
     )
     assert torch.equal(pinned, eager)
-
-
-# --- lazily built networks
-
-
-def test_lazy_visual_built_on_demand():
-    built = []
-
-    def build() -> nn.Module:
-        built.append(True)
-        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
-
-    visual = LazyVisualEncoder(small_visual(nn.Identity()).spec, build, "digest", Path("none"))
-    model = Recognizer(visual, MeanPool(), FrozenHead(torch.eye(3, 4), names=("a", "b", "c"), kind="x"))
-    model.eval().to("cpu").double()
-    assert model.device.type == "cpu"
-    assert (built, visual.digest) == ([], "digest")
-    assert visual(frames(8)).dtype == torch.float64
-    assert not visual.net.training
-    assert (built, visual.digest) == ([True], None)
-    assert {"net.1.weight", "net.1.bias"} == set(visual.state_dict())
-    for reach in (
-        lambda v: v.state_dict(),
-        lambda v: list(v.parameters()),
-        lambda v: v.net,
-        lambda v: v.train()(frames(8)),
-    ):
-        other = LazyVisualEncoder(visual.spec, build, "digest", Path("none"))
-        reach(other)
-        assert other.digest is None

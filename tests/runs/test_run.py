@@ -115,18 +115,13 @@ def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
     assert [again.split.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
 
 
-def test_custom_head_or_module_refused() -> None:
+def test_a_head_of_another_class_is_refused() -> None:
     class Means(FrozenHead):
-        pass
-
-    class Last(MeanPool):
         pass
 
     own = Means(noise(3, SPEC.dim), names=NAMES)
     with refuses(RunError, "Means", "FrozenHead(rows, names="):
         describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
-    with refuses(RunError, "a Last", "texthead.temporal"):
-        describe(Recognizer(tiny_visual(), Last(), make_head()), RECIPE, PIXELS)
 
 
 # --- invalid runs ---------------------------------------------------------------------------------------------------

@@ -163,11 +163,6 @@ class TextEncoder(nn.Module):
         return self
 
     @property
-    def is_differentiable(self) -> bool:
-        """Whether gradients flow to the token embeddings."""
-        return self._embedding != [None]
-
-    @property
     def embedding(self) -> nn.Module:
         """The module that maps token ids to token embeddings; a hook on it can replace them.
 
