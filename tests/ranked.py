@@ -27,7 +27,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import (
     all_gather_list,
-    all_reduce_sum,
     broadcast_tensors,
     check_same,
     raise_on_all_ranks,
@@ -231,11 +230,6 @@ def gathered(counts: tuple[int, ...]) -> dict[str, object]:
     (joined * (1 + rank()) * torch.arange(1.0, len(joined) + 1)[:, None]).sum().backward()
     numbers = gather_rows(torch.full((len(own),), rank()))
     return {"list": all_gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
-
-
-def summed() -> bool:
-    """Return whether numbers are summed over the processes."""
-    return all_reduce_sum(1, 0.5 + rank()) == (world_size(), sum(0.5 + i for i in range(world_size())))
 
 
 def first_values() -> list[Tensor]:

@@ -13,7 +13,6 @@ import torch
 from messages import refuses
 from texthead.errors import RunError
 from texthead.files import in_turn, locked
-from texthead.media.addresses import address
 from texthead.parallel import loaders
 from texthead.parallel.loaders import data_loader, end_after, worker_errors
 from texthead.platform import replace
@@ -105,11 +104,3 @@ def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPat
     assert os.getpid() not in pids
     with refuses(RunError, "a data-loader worker has ended", "fewer `workers`"), worker_errors():
         list(data_loader(Hanging(True), 1, batch_size=None))
-
-
-@pytest.mark.parametrize(
-    "path", [r"C:\a\b.mp4", "C:/a/b.mp4#t=1,2", r"\\server\clips\b.mp4", r"D:\http\x.jpg", "c:x.jpg"]
-)
-def test_a_drive_is_no_scheme(path: str) -> None:
-    assert address(path) is None
-    assert address(Path(path)) is None

@@ -28,11 +28,6 @@ def slow(*cases: tuple[float, ...]) -> list:
     return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
 
 
-@pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
-def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
-    assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
-
-
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
 @settings(max_examples=60, deadline=None)
 def test_no_other_temperature_is_likelier(seed, items, classes):

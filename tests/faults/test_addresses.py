@@ -88,3 +88,5 @@ def test_addresses():
     assert address(Path("http://host:80/a/b")) == address("http://host:80/a/b") == "http://host:80/a/b"
     for local in ("a/b.tar", "C:/a/b.tar", "/a/x:/b", "simplecache::https://host/a", "http://a/b::s3://c"):
         assert address(local) is None
+    for drive in (r"C:\a\b.mp4", "C:/a/b.mp4#t=1,2", r"\\server\clips\b.mp4", r"D:\http\x.jpg", "c:x.jpg"):
+        assert address(drive) is address(Path(drive)) is None

@@ -91,16 +91,3 @@ def test_features_that_are_not_finite_are_neither_returned_nor_kept(bad: float, 
             frozen.files(paths)
     hook.remove()
     assert torch.allclose(cached.files(paths).features, expected, atol=1e-5), "the overflow was kept"
-
-
-def test_the_default_is_the_fast_engine_with_a_bar(
-    data: Dataset, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    frozen = FrozenEncoder(encoder)
-    assert frozen.reading.engine == "auto"
-    frozen.items(data)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr("texthead.parallel.progress._DELAY_SECONDS", 0)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    frozen.items(data)
-    assert "encode items: " in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from messages import refuses
 from texthead.errors import MediaError
-from texthead.media.frame_folder import frame_file, frame_files
+from texthead.media.frame_folder import frame_files
 from texthead.media.paths import MediaPath
 
 
@@ -24,13 +24,6 @@ def test_a_template_has_one_place_for_a_number():
     others += ["v/{:5d}.jpg", "v/{:0d}.jpg", "v/{:05f}.jpg"]
     assert all(MediaPath(name).is_template for name in templates)
     assert not any(MediaPath(name).is_template for name in others)
-
-
-def test_the_file_of_a_frame():
-    assert frame_file(Path("v/img_{:05d}.jpg"), 7) == Path("v/img_00007.jpg")
-    assert frame_file(Path("v/{:d}.png"), 7) == Path("v/7.png")
-    assert frame_file(Path("v/{:02d}.png"), 123) == Path("v/123.png")
-    assert frame_file(Path("a{b}{:02d}"), 1) == Path("a{b}01")
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -17,9 +17,8 @@ from torch import Tensor
 import ranked
 from benchmarks.process_group import processes
 from facts import own_facts
-from made import PIXELS, write_broken, write_video
+from made import write_broken, write_video
 from texthead.data.batches import EpochBatchSampler
-from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
 from texthead.prediction.load import load_run
@@ -67,10 +66,6 @@ def test_gather_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) 
         first = sum(counts[:number])
         expected = 3 * torch.arange(first + 1.0, first + counts[number] + 1)[:, None].expand(-1, 3)
         assert torch.equal(each["grad"], expected)
-
-
-def test_numbers_are_summed(two: Two) -> None:
-    assert two(ranked.summed) == [True, True]
 
 
 def test_values_of_the_first_process_go_to_all(two: Two) -> None:
@@ -218,16 +213,6 @@ def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_path: Path) -> None:
-    clips = TrainClips(data, ranked.RECIPE, PIXELS)
-    model = ranked.plain_model().double().eval()
-    best = model(torch.stack([clips[0, position][0] for position in range(9)])).argmax(1)
-    right = int((best == data.targets(ranked.NAMES)[:9]).sum())
-    assert 0 < right < 9
-    for records, _, _ in two(ranked.trained, data, None, {"epochs": 1, "batch": 9}, tmp_path / "run"):
-        assert records[0]["train_top1"] == pytest.approx(100 * right / 9)
-
-
 def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:
     whole = two(ranked.trained, data, None, {}, tmp_path / "whole")
     two(ranked.stopped, 4, ranked.trained, data, None, {}, tmp_path / "cut")
@@ -259,14 +244,6 @@ def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path:
     first, second = two(ranked.message_of, ranked.train_plain, data, tmp_path / "run", changes)
     assert first == second
     assert re.match(r"RunError: .* step \d", first)
-
-
-def test_a_folder_that_holds_a_run_is_refused_by_both(two: Two, data: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text("{}")
-    first, second = two(ranked.message_of, ranked.train_plain, data, tmp_path, {})
-    assert first.startswith(f"RunError: {tmp_path}: ")
-    assert second.startswith("RunError: ")
-    assert second.endswith(first.removeprefix("RunError: "))
 
 
 # --- data-loader workers

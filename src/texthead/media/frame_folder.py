@@ -22,12 +22,6 @@ def is_template(path: Path) -> bool:
     return path.name == EVERY or len(_NUMBER.findall(path.name)) == 1
 
 
-def frame_file(path: Path, number: int) -> Path:
-    """Return the path of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
-    before, width, after = _NUMBER.split(path.name)
-    return path.parent / f"{before}{number:0{width or 1}d}{after}"
-
-
 def _natural(name: str) -> tuple[list[str | int], str]:
     """Return the key of the natural order: img2 before img10."""
     pieces = re.split("([0-9]+)", name)  # Every second piece is a number.
@@ -67,6 +61,6 @@ def frame_files(path: Path) -> list[Path]:
         raise MediaError(path, f"its first frame is {frames[first]}; number frames from 0 or 1")
     missing = next((number for number in range(first, last) if number not in frames), None)
     if missing is not None:
-        name = frame_file(path, missing).name
+        name = _NUMBER.sub(lambda match: f"{missing:0{match[1] or 1}d}", path.name)
         raise MediaError(path, f"frame {name} is missing ({frames[last]} exists); extract the frames again")
     return [path.parent / frames[number] for number in range(first, last + 1)]

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import VisualEncoder
-from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, raising
 from texthead.extensions import find
 from texthead.recipes import NAMED, Recipe, temporal_sizes
@@ -136,15 +135,6 @@ def _drawn(module: Any, recipe: Recipe) -> Temporal:
     return module
 
 
-def _published_heads(spec: VisualSpec) -> int | None:
-    """Return the number of attention heads of the paper's temporal transformer: text tower width / 64; None if unknown.
-
-    Source: published code: 8 for RN50, with feature dimension 1024 and text tower width 512.
-    """
-    width = json.loads(spec.config).get("text_width")
-    return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
-
-
 class TemporalTransformer(Temporal):
     """Pre-norm transformer blocks over frames with learned positions, a residual connection, then the mean over frames.
 
@@ -199,10 +189,15 @@ class TemporalTransformer(Temporal):
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
-        """Return the module before training, initialised from the recipe's seed."""
-        sizes = _sizes(recipe)
-        heads = None if "width" in sizes else _published_heads(visual.spec)
-        return _drawn(cls(visual.spec.dim, heads=heads, **sizes), recipe)
+        """Return the module before training, initialised from the recipe's seed.
+
+        Source: published code: a head per 64 of the text tower's width, so 8 for RN50, whose features have 1024.
+        """
+        sizes, dim, heads = _sizes(recipe), visual.spec.dim, None
+        width = json.loads(visual.spec.config).get("text_width")
+        if width is not None and "width" not in sizes and dim % max(1, width // 64) == 0:
+            heads = max(1, width // 64)
+        return _drawn(cls(dim, heads=heads, **sizes), recipe)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise the parameters: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output.
