@@ -74,12 +74,14 @@ class Import:
             )
             raise DataError(f"{self.file}: has no class names; {remedy}")
         from texthead.apps.checkpoints.imported import import_published
+        from texthead.apps.checkpoints.published import read_published
 
         labels, changes = read_names(self.classes), _settings(self.set)
         if self.interaction is not None:
             changes["interaction"] = self.interaction
-        hints = {name: getattr(self, name) for name in ("kind", "encoder", "frames", "temporal", "activation")}
-        made = import_published(Path(self.file), Path(self.out), labels, changes, **hints)
+        hints = {name: getattr(self, name) for name in ("encoder", "frames", "temporal", "activation")}
+        checkpoint = read_published(Path(self.file), self.kind)
+        made = import_published(checkpoint, Path(self.out), labels, changes, **hints)
         console.notes().print(made.title)
         console.say_notes(*made.notes)
         console.say_prompts(labels, made.prompts)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texthead import Encoder, LinearHead, Recognizer, TokenConv, VisualEncoder, load_encoder, text_head
 from texthead.apps.checkpoints import published
-from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
+from texthead.apps.checkpoints.published import Checkpoint, Convention, Pooled
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
@@ -52,12 +52,11 @@ class Imported(NamedTuple):
 
 
 def import_published(
-    path: Path,
+    checkpoint: Checkpoint,
     out: Path,
     labels: Sequence[str],
     changes: Mapping[str, Any],
     *,
-    kind: Kind | None = None,
     encoder: str | None = None,
     frames: int | None = None,
     temporal: Pooled | None = None,
@@ -66,11 +65,10 @@ def import_published(
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
     Args:
-        path: the checkpoint; code in it is not executed.
+        checkpoint: as from `read_published`.
         out: the run folder to create.
         labels: the class names, as the text encoder reads them.
         changes: values that replace those of the kind's `Convention`.
-        kind: the kind of checkpoint, if it does not tell.
         encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
         frames: frames per clip, if the file name does not tell.
         temporal: the temporal module without weights that a Text4Vis file was trained with.
@@ -78,22 +76,22 @@ def import_published(
 
     Raises:
         RunError: the folder already contains a run.
-        EncoderError: the file cannot be read, or lacks a part that no original encoder provides.
+        EncoderError: the file lacks a part that no original encoder provides.
         DataError: the options do not fit the file.
     """
     if is_run(out):
         raise RunError(f"{out}: already contains a run; choose another folder")
-    checkpoint, notes = published.read_published(path, kind), list[str]()
-    convention, frames = _settled(checkpoint, path, frames, activation, changes, notes)
+    path, notes = checkpoint.path, list[str]()
+    convention, frames = _settled(checkpoint, frames, activation, changes, notes)
     quick_gelu = activation != "gelu"
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
-    texts, saved = _encoder(checkpoint, config, str(path), encoder, notes)
+    texts, saved = _encoder(checkpoint, config, encoder, notes)
     mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = ClipModel(texts.source, config, preprocess).spec
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    over_frames, module = _temporal(checkpoint, visual, config, str(path), temporal, convention, notes)
+    over_frames, module = _temporal(checkpoint, visual, config, temporal, convention, notes)
     recipe = Recipe(
         name=f"imported, {checkpoint.kind}",
         frames=frames,
@@ -131,7 +129,6 @@ def import_published(
 
 def _settled(
     checkpoint: Checkpoint,
-    path: Path,
     frames: int | None,
     activation: Activation | None,
     changes: Mapping[str, Any],
@@ -144,7 +141,8 @@ def _settled(
     Raises:
         DataError: neither the file nor the arguments tell, or they disagree.
     """
-    kind, convention = checkpoint.kind, replace(published.CONVENTIONS[checkpoint.kind], **changes)
+    path, kind = checkpoint.path, checkpoint.kind
+    convention = replace(published.CONVENTIONS[kind], **changes)
     if kind == "bike" and convention.interaction is None:
         raise DataError(
             "files of BIKE's dot product (dp) and video concept spotting (vcs) have the same keys: pass "
@@ -172,7 +170,7 @@ def _settled(
 
 
 def _encoder(
-    checkpoint: Checkpoint, config: dict, path: str, base: str | None, notes: list[str]
+    checkpoint: Checkpoint, config: dict, base: str | None, notes: list[str]
 ) -> tuple[Encoder, ClipModel | None]:
     """Return the encoder with the text tower of the rows, and its model if the run must include it.
 
@@ -181,7 +179,7 @@ def _encoder(
         EncoderError: the text tower is incomplete, and no original encoder of this architecture completes it, or its
             tokens are not those of CLIP's tokenizer.
     """
-    tensors, lacks = checkpoint.clip, ", ".join(checkpoint.missing_text)
+    path, tensors, lacks = checkpoint.path, checkpoint.clip, ", ".join(checkpoint.missing_text)
     if lacks:
         if checkpoint.kind not in ("text4vis", "vifi-clip"):
             raise EncoderError(f"{path}: {checkpoint.kind} file lacks {lacks}: download the complete file")
@@ -211,7 +209,7 @@ def _encoder(
             return encoder, None
         first = ClipModel.from_name(base.removeprefix("openclip:")).tensors()
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
-        config = published.model_config(tensors, path)
+        config = published.model_config(tensors, str(path))
     elif base is not None:
         raise DataError(f"encoder {base}: the file has its own text tower; remove `encoder`")
     if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
@@ -227,7 +225,6 @@ def _temporal(
     checkpoint: Checkpoint,
     visual: VisualEncoder,
     config: dict,
-    path: str,
     pooled: Pooled | None,
     convention: Convention,
     notes: list[str],
@@ -243,7 +240,7 @@ def _temporal(
         DataError: `pooled` is needed for a Text4Vis file and missing, or is given although the file determines it.
         EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
     """
-    transformer, is_vit = bool(checkpoint.temporal), "visual.proj" in checkpoint.clip
+    path, transformer, is_vit = checkpoint.path, bool(checkpoint.temporal), "visual.proj" in checkpoint.clip
     if pooled == "token-shift" and (checkpoint.kind in ("openai", "actionclip", "vifi-clip") or not is_vit):
         raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; remove `temporal`")
     if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
@@ -266,12 +263,12 @@ def _temporal(
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
         shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
         pool = Temporal.from_config({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
-        fill(pool, checkpoint.temporal, path)
+        fill(pool, checkpoint.temporal, str(path))
     if pooled != "token-shift" and not checkpoint.token_convs:
         return name, pool
     convs = TokenConv(visual)
     if checkpoint.token_convs:
-        fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, path)
+        fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, str(path))
     convs.pool = pool
     return "token-conv", convs
 

@@ -89,13 +89,15 @@ class Checkpoint:
     """The content of a published checkpoint.
 
     Attributes:
-        kind: which code wrote the file.
+        path: the file.
+        kind: which code wrote it.
         clip: image tower (`visual.*`), text tower if present, and `logit_scale`, under open_clip's names.
         temporal: weights of a temporal transformer under our names; empty for mean pooling.
         token_convs: kernels of the convolutions of the class token, block by block; empty if there are none.
         from_openai: whether the towers are known to be OpenAI's or fine-tuned from them, and so to have QuickGELU.
     """
 
+    path: Path
     kind: Kind
     clip: dict[str, Tensor]
     temporal: dict[str, Tensor]
@@ -153,6 +155,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         if not bool(torch.isfinite(tensor).all()):
             raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; download it again")
     return Checkpoint(
+        path,
         kind,
         clip,
         {key: value.float() for key, value in fusion.items()},
