@@ -206,11 +206,11 @@ def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 30
         known, rows = list[int](), lambda few: torch.stack([means[names.index(name)] for name in few])
         pool = Pool(Dataset(items, folder), features, tuple(names), encode=rows)
         session = timed("open", lambda: LabelSession(pool, labels_csv))
-        file = session.next()
+        file = session.next_file()
         for count in range(1, labels + 1):
             known.append(file.position)
             timed("write a label", lambda: session.label(known[-1], names[int(own[known[-1]])]))
-            file = timed("choose the next file", lambda: session.next())
+            file = timed("choose the next file", lambda: session.next_file())
             if count % 20 == 0:
                 y, picked = own[known], features[known]
                 timed("fit", partial(class_probabilities, means, features, [*known], y, classes=classes))
