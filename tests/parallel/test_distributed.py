@@ -17,8 +17,9 @@ from torch import Tensor
 import ranked
 from benchmarks.process_group import processes
 from facts import own_facts
-from made import write_broken, write_video
+from made import PIXELS, write_broken, write_video
 from texthead.data.batches import EpochBatchSampler
+from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
 from texthead.prediction.load import load_run
@@ -211,6 +212,16 @@ def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path
     moved = [key for key in first if "running_" in key and not torch.equal(first[key].float(), start[key])]
     assert len(moved) > 10
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_path: Path) -> None:
+    clips = TrainClips(data, ranked.RECIPE, PIXELS)
+    model = ranked.plain_model().double().eval()
+    best = model(torch.stack([clips[0, position][0] for position in range(9)])).argmax(1)
+    right = int((best == data.targets(ranked.NAMES)[:9]).sum())
+    assert 0 < right < 9
+    for records, _, _ in two(ranked.trained, data, None, {"epochs": 1, "batch": 9}, tmp_path / "run"):
+        assert records[0]["train_top1"] == pytest.approx(100 * right / 9)
 
 
 def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:

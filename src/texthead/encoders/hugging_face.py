@@ -258,7 +258,7 @@ def _cleaning(kind: str) -> Callable[[str], str]:
 
     Source: open_clip's tokenizers of SigLIP and SigLIP 2; `canonicalize_text` of github.com/google-deepmind/videoprism.
     """
-    if kind in ("siglip", "siglip2"):
+    if kind == "siglip":
         from open_clip.tokenizer import get_clean_fn
 
         return get_clean_fn("canonicalize")

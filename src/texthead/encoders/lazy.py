@@ -78,7 +78,7 @@ class LazyVisualEncoder(VisualEncoder):
             with suppress(OSError, SafetensorError):
                 saved = load_file(self._weights)
                 own = {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
-                if state_key(own, _about(self.spec)) == self.digest:  # The file may have changed.
+                if state_key(own, _spec_text(self.spec)) == self.digest:  # The file may have changed.
                     destination.update({prefix + key: own[key] for key in own})
                     return destination
         return super().state_dict(*args, **options)
@@ -161,10 +161,10 @@ def weights_digest(visual: VisualEncoder) -> str:
     """Return a digest of an encoder's weights, independent of their source; a lazy encoder is not built."""
     # A lazy encoder's digest is of its weights in single precision, which it may no longer have.
     known = visual.digest if isinstance(visual, LazyVisualEncoder) and visual.mean.dtype == torch.float32 else None
-    return known or weights_key(visual, _about(visual.spec))
+    return known or weights_key(visual, _spec_text(visual.spec))
 
 
-def _about(spec: VisualSpec) -> str:
+def _spec_text(spec: VisualSpec) -> str:
     return repr(replace(spec, source=""))
 
 
