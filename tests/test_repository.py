@@ -125,6 +125,3 @@ def test_each_function_that_a_message_names_is_public() -> None:
     named = {word for text in texts for word in re.findall(r"(?<![\w.])[A-Za-z]+(?:_\w+|[a-z][A-Z]\w+)(?!\w)", text)}
     assert "load_run" in named
     assert (named & ours) - public == {"QuickGELU"}, "an activation of the field"
-
-
-# ---- counts of lines

@@ -241,9 +241,6 @@ def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused,
     assert "set" in json.loads(works(*predict, "--json", "--sets")[0])[0]
 
 
-# ---- the report
-
-
 # ---- broader names
 
 

@@ -74,6 +74,3 @@ def test_black_still_and_plain(tmp_path: Path) -> None:
     assert (black.brightest, black.contrast, black.motion) == (8, 0, 0)
     assert frozen.motion == 0
     assert frozen.contrast > 30
-
-
-# ---- the shared folder
