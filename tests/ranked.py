@@ -34,7 +34,6 @@ from texthead.parallel.distributed import (
     world_size,
 )
 from texthead.parallel.progress import Reporter
-from texthead.recipes import Recipe
 from texthead.training.optimizer import begin_step
 from texthead.training.step import ModelWithLoss
 from texthead.training.train import fine_tune
@@ -105,23 +104,6 @@ def weights(*modules: nn.Module) -> dict[str, Tensor]:
 
 
 # --- matching
-
-
-def trained_matching(
-    source: str,
-    data: Dataset,
-    val: Dataset | None,
-    recipe: Recipe,
-    out: Path,
-    online: bool,
-    settings: dict,
-    options: dict | None = None,
-) -> tuple[list[dict], dict[str, Tensor]]:
-    """Train with this objective and return (records, weights); `options` are those of `train`."""
-    model, encoder = pair(source)
-    objective = objective_for(encoder, online=online, **settings)
-    records = fine_tune(model, data, val, recipe, out=out, objective=objective, **(options or {}))
-    return records, weights(model, objective)
 
 
 # --- training and evaluation

@@ -7,7 +7,7 @@ from typing import get_args
 import joblib
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.model_selection import cross_val_predict, cross_val_score
 
 from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
@@ -92,14 +92,6 @@ def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     scores = cross_val_score(classifier(tmp_path, "probe"), *files, cv=3, error_score="raise")
     assert scores.tolist() == [1.0, 1.0, 1.0]
     assert sorted(map(str, opened)) == sorted(files[0])
-
-
-@pytest.mark.slow
-def test_grid_search_over_methods_and_templates(files, cache):
-    grid = {"method": ["text-probe", "probe"], "template": ["{}", "a {} picture"]}
-    search = GridSearchCV(classifier(cache), grid, cv=2, error_score="raise", scoring="neg_log_loss").fit(*files)
-    assert (search.predict(files[0]) == np.array(files[1])).all()
-    assert len(set(np.round(search.cv_results_["mean_test_score"], 6))) > 2, "the parameters change nothing"
 
 
 def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
