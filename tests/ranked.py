@@ -27,7 +27,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import (
     all_gather_list,
-    broadcast_tensors,
     check_same,
     raise_on_all_ranks,
     rank,
@@ -212,13 +211,6 @@ def gathered(counts: tuple[int, ...]) -> dict[str, object]:
     (joined * (1 + rank()) * torch.arange(1.0, len(joined) + 1)[:, None]).sum().backward()
     numbers = gather_rows(torch.full((len(own),), rank()))
     return {"list": all_gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
-
-
-def first_values() -> list[Tensor]:
-    kernel = (rank() + torch.arange(24.0).view(1, 2, 3, 4)).contiguous(memory_format=torch.channels_last)
-    tensors = [torch.full((2, 3), float(rank() + 7)), torch.tensor(rank() + 3), kernel]
-    broadcast_tensors(tensors)
-    return tensors
 
 
 def message_of(job: Callable, *args: object) -> str:

@@ -199,16 +199,6 @@ def letters():
     return Letters()
 
 
-def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
-    rows = text_head(letters, ["aab", "c"], template="z{}").weight
-    assert letters.asked == ["zaab", "zc"]
-    expected = torch.zeros(2, 26)
-    expected[0, [0, 1, 25]] = torch.tensor([2.0, 1.0, 1.0]) / 6**0.5
-    expected[1, [2, 25]] = 1 / 2**0.5
-    assert torch.allclose(rows, expected)
-    assert not rows.requires_grad
-
-
 def test_row_is_mean_of_prompt_directions(letters):
     rows = letters.text_rows(["run", ["run", "jump", "aaa"]])
     each = F.normalize(letters.encode_text(["run", "jump", "aaa"]), dim=-1)
