@@ -63,7 +63,7 @@ def test_names_of_arrays_are_known(clips: Path):
     assert (MediaPath(path).reader.kind, MediaPath(path).is_image, MediaPath(path).is_media) == ("array", False, True)
     assert ".npy" in opening.media_suffixes()
     facts = stats_of_file(path)
-    assert (facts.fault, facts.frames, facts.seconds) == (None, 9, 9 / RATE)
+    assert facts.fault is None
     with open_timed(path) as media:
         found = [(seconds, take()) for seconds, take in media.in_order()]
     assert [seconds for seconds, _ in found] == [index / RATE for index in range(9)]
