@@ -46,7 +46,7 @@ def test_a_file_that_is_no_such_cache_is_one_line(tmp_path: Path, damage: Callab
     cache.put("a", [0.0] * 200, FRAMES, torch.ones(200, 512))
     cache.close()
     damage(cache.path)
-    with refuses(TextheadError, "key.4.sqlite: ", "TEXTHEAD_CACHE"):
+    with refuses(TextheadError, "key.5.sqlite: ", "TEXTHEAD_CACHE"):
         FeatureCache("key", tmp_path).get("a", FRAMES)
 
 
