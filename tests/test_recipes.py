@@ -95,7 +95,7 @@ def test_a_value_outside_its_rule(key, value):
 
 
 @pytest.mark.parametrize(
-    ("option", "known"), [("temporal", "token-conv"), ("loss", "cross-entropy"), ("augment", "rand-augment")]
+    ("option", "known"), [("temporal", "vjepa2"), ("loss", "cross-entropy"), ("augment", "rand-augment")]
 )
 def test_names_of_parts_are_checked(option, known):
     with refuses(RunError, f"`{option}`", known, "'transfomer'"):

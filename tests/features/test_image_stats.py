@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 
 from installed import Install
-from texthead.apps.doctor.file_stats import stats_of_file, stats_of_image
+from texthead.apps.doctor.file_stats import read_file_stats, stats_of_file
+from texthead.data.dataset import Dataset, Item
 from texthead.features.image_stats import ImageStats
 from texthead.media.paths import MediaPath
 
@@ -40,10 +41,10 @@ def test_a_still_gives_the_facts_of_its_picture(tmp_path: Path) -> None:
     PIL.Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif)
     with MediaPath(tmp_path / "a.jpg").open() as media:
         picture = dict(media.iter_frames({0}))[0]
-        stats = ImageStats.from_bytes(ImageStats.from_frame(picture, picture.shape[:2]).to_bytes())
+        stats = ImageStats.from_bytes(ImageStats.from_frame(picture).to_bytes())
     expected = stats_of_file(tmp_path / "a.jpg")
-    facts = stats_of_image(tmp_path / "a.jpg", expected.digest, stats)
-    assert (facts.width, facts.height) == (90, 120)
+    data = Dataset((Item(tmp_path / "a.jpg", ("noise",)),))
+    (facts,) = read_file_stats(data, workers=0, image_stats=[(expected.digest, stats)])
     for field in fields(facts):
         assert np.array_equal(getattr(facts, field.name), getattr(expected, field.name)), field.name
 

@@ -15,7 +15,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from made import SPEC, noise
 from messages import refuses
-from paper.temporal_conv import TemporalConv
+from paper.temporal_conv import FrameConv, TemporalConv, TokenConv
 from texthead.apps.checkpoints.temporal import JoinedFrames
 from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.spec import VisualSpec
@@ -23,11 +23,9 @@ from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import (
     AttentivePool,
-    FrameConv,
     MeanPool,
     Temporal,
     TemporalTransformer,
-    TokenConv,
     VJEPA2Pool,
 )
 
@@ -122,7 +120,7 @@ def test_the_config_rebuilds_the_module(module):
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "token-conv", "x": 1}],
+    [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "vjepa2", "x": 1}],
 )
 def test_a_config_of_no_module_is_refused(config):
     with pytest.raises(RunError, match=config.get("kind", "None")):
@@ -334,11 +332,6 @@ def test_an_encoder_of_another_build_is_refused():
         TemporalConv(tower("vit"))
     with refuses(RunError, "ModifiedResNet"):
         TokenConv(tower("resnet"))
-    with refuses(RunError, "shift", "identity", "'zero'"):
-        Temporal.from_config({"kind": "token-conv", "start": "zero"}, tower("vit"))
-    for pool in ("mean", 3, {"kind": "no"}, {"kind": "token-conv"}, {"kind": "conv"}):
-        with refuses(RunError):
-            Temporal.from_config({"kind": "token-conv", "pool": pool}, tower("vit"))
     visual = tower("vit")
     with refuses(RunError, "TokenConv", "temporal"):  # frames have no separate features there
         Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()

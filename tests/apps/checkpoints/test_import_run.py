@@ -145,9 +145,6 @@ def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> Tensors:
 # --- their programs, with open_clip's networks ------------------------------------------------------------------------
 
 
-Hook = Callable[[Tensor, int], Tensor] | None
-
-
 def loaded(w: Tensors, *, quick_gelu: bool = True) -> open_clip.CLIP:
     """Return a tiny model with the weights of one or both towers."""
     model = model_of(TINY, quick_gelu=quick_gelu)
@@ -155,18 +152,9 @@ def loaded(w: Tensors, *, quick_gelu: bool = True) -> open_clip.CLIP:
     return model
 
 
-def encode_image(w: Tensors, pixels: Tensor, on: Hook = None) -> Tensor:
-    """Return the features of frames; `on` changes the tokens before each half of a block."""
-    visual = loaded(w).visual
-
-    def hooked(block: torch.nn.Module, i: int, x: Tensor, **_: object) -> Tensor:
-        x = on(x, i)
-        x = on(x + block.attention(block.ln_1(x)), i)
-        return x + block.mlp(block.ln_2(x))
-
-    for i, block in enumerate(visual.transformer.resblocks if on else ()):
-        block.forward = partial(hooked, block, i)
-    return visual(pixels)
+def encode_image(w: Tensors, pixels: Tensor) -> Tensor:
+    """Return the features of frames."""
+    return loaded(w).visual(pixels)
 
 
 @cache
@@ -195,24 +183,6 @@ def transf_frames(w: Tensors, frames: Tensor, heads: int) -> Tensor:
     net = temporal_model(frames.shape[-1], heads)
     net.load_state_dict(below(w, "transformer."))
     return net(frames + w["frame_position_embeddings.weight"][: frames.shape[1]]) + frames
-
-
-def token_shift(x: Tensor, _: int) -> Tensor:
-    """Take a quarter of the class token's numbers from the next frame and a quarter from the previous one."""
-    token = x[:, 0].clone()
-    part = token.shape[1] // 4
-    token[:, :part] = F.pad(x[1:, 0, :part], (0, 0, 0, 1))
-    token[:, part : 2 * part] = F.pad(x[:-1, 0, part : 2 * part], (0, 0, 1, 0))
-    return torch.cat([token[:, None], x[:, 1:]], 1)
-
-
-KERNELS = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
-TOKEN_CONVS = {f"visual.transformer.resblocks.{i}.control_point.conv.weight": each for i, each in enumerate(KERNELS)}
-
-
-def token_conv(x: Tensor, i: int) -> Tensor:
-    token = F.conv1d(x[:, 0].T[None], KERNELS[i], padding=1, groups=64)[0].T
-    return torch.cat([token[:, None], x[:, 1:]], 1)
 
 
 def spotting(w: Tensors, frames: Tensor, prompts: list[str]) -> Tensor:
@@ -341,33 +311,22 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 @torch.no_grad()
 @pytest.mark.parametrize("transformer", [False, True])
-@pytest.mark.parametrize("inside", ["mean", "token-shift", "token-conv"])
-def test_text4vis_modules_with_and_without_a_transformer(
-    tmp_path: Path, base, import_file, refused_file, inside: str, transformer: bool
+def test_text4vis_with_and_without_a_transformer(
+    tmp_path: Path, base, import_file, refused_file, transformer: bool
 ) -> None:
-    """Mean and TokenShift have no weights, so only the user knows of them; the file of TokenT1D shows it."""
-    path, convs = tmp_path / "x.pt", TOKEN_CONVS if inside == "token-conv" else {}
-    head, encoder = fusion(TINY, 9) if transformer else {}, ("--encoder", base[0])
-    w = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **convs, **prefixed("fusion_model.", head)}
+    """TokenShift has no weights, so that no file shows it; TokenT1D has."""
+    path, encoder = tmp_path / "x.pt", ("--encoder", base[0])
+    head = fusion(TINY, 9) if transformer else {}
+    w = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **prefixed("fusion_model.", head)}
+    token_t1d = "visual.transformer.resblocks.0.control_point.conv.weight"
+    save_model(path, {**w, token_t1d: noise(64, 1, 3)})
+    refused_file((token_t1d,), path, *encoder)
     save_model(path, w)
-    if convs or transformer:
-        refused_file(("temporal", "mean"), path, *encoder, "--temporal", "mean")
-    if convs:
-        refused_file(("temporal", "token-shift"), path, *encoder, "--temporal", "token-shift")
-    elif not transformer:
-        refused_file(("x.pt", "temporal"), path, *encoder)
-    told = inside == "token-shift" or not (convs or transformer)
-    err = import_file(path, *encoder, *FOUR, *(("--temporal", inside) if told else ()))
-    assert ("--temporal token-shift" in err) == (transformer and inside == "mean")
-    clips, hooks = noise(2, 4, 3, 32, 32), {"token-shift": token_shift, "token-conv": token_conv}
-
-    def cosines(hook: Hook) -> Tensor:
-        frames = torch.stack([encode_image(w, clip, hook) for clip in clips])
-        return unit(transf(head, frames, 1) if transformer else frames.mean(1)) @ text_rows(base[1], PERSON).T
-
-    scores = load_run(tmp_path / "run").model(clips) / 100
-    assert torch.allclose(scores, cosines(hooks.get(inside)), atol=1e-5)
-    assert inside == "mean" or not torch.allclose(scores, cosines(None), atol=1e-3)
+    prints(import_file(path, *encoder, *FOUR), "TokenShift")
+    clips = noise(2, 4, 3, 32, 32)
+    frames = encode_image(w, clips.flatten(0, 1)).unflatten(0, (2, 4))
+    cosines = unit(transf(head, frames, 1) if transformer else frames.mean(1)) @ text_rows(base[1], PERSON).T
+    assert torch.allclose(load_run(tmp_path / "run").model(clips) / 100, cosines, atol=1e-5)
 
 
 @torch.no_grad()
@@ -484,9 +443,7 @@ def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> No
     model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
     save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
     base = ("--encoder", f"openclip:local-dir:{tmp_path / 'base'}")
-    refused_file(("temporal", "token-shift", "ViT"), tmp_path / "rn-f4.pt", *base, "--temporal", "token-shift")
-    err = import_file(tmp_path / "rn-f4.pt", *base)
-    assert "token-shift" not in err
+    assert "TokenShift" not in import_file(tmp_path / "rn-f4.pt", *base)
     run = load_run(tmp_path / "run")
     pixels = noise(4, 3, 64, 64)
     assert torch.allclose(run.model.visual(pixels), tower(pixels), atol=1e-5)

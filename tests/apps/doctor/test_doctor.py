@@ -80,10 +80,10 @@ def test_all_faults_in_lines_json_and_page(bad: Path, tmp_path: Path, doctor) ->
         ("v_001", "code instead of a name"),
     }
     assert content["serious"] == len(serious)
-    assert "too few frames" in {f["fault"] for f in content["findings"] if f["severity"] == "warning"}
+    assert "one training item" in {f["fault"] for f in content["findings"] if f["severity"] == "warning"}
     assert json.loads((tmp_path / "out" / "doctor.json").read_text()) == content
-    assert (content["items"], content["overview"]["unreadable"]) == (13, 5)
-    assert content["overview"]["classes"]["red"] == {"train": 5, "test": 2}
+    assert content["items"] == 13
+    assert content["counts"]["red"] == {"train": 5, "test": 2}
     html = (tmp_path / "out" / "doctor.html").read_text()
     page = Page(html)
     assert_self_contained(html, page)

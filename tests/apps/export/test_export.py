@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
-from paper.temporal_conv import TemporalConv
+from paper.temporal_conv import TemporalConv, TokenConv
 from run_folders import RECIPE, make_run, put
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
@@ -33,7 +33,7 @@ from texthead.evaluation.calibration import Calibration, Coverage, Threshold
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TrainableHead
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, TemporalTransformer, TokenConv
+from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run

@@ -1,13 +1,16 @@
 """`texthead timeline`: what is printed and written, and every user error in one line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from made import (
     calibrate_run,
+    colour_model,
     joined_colours,
     pictures,
     side_by_side,
@@ -15,8 +18,10 @@ from made import (
     write_image,
     write_several_run,
     write_timed,
+    write_untrained,
 )
 from messages import prints
+from texthead.models.multilabel_head import MultiLabelHead
 
 SHORT = ("--window", 0.5)
 
@@ -155,3 +160,12 @@ def test_events_of_several_labels_overlap(multilabel: Path, works, tmp_path: Pat
     assert (content["enter"], content["leave"], "thresholds" in content) == (0.99, 0.4, False)
     out, err = works("timeline", multilabel / "run", multilabel / "a.mkv", *SHORT, "--min-length", 5)
     prints(err, "no event", "min-length")
+
+
+def test_the_advice_for_several_labels_gives_an_event(multilabel: Path, works, tmp_path: Path) -> None:
+    """Below the thresholds of the classes, 0.7 or less of `enter` is no lower value."""
+    model = colour_model(scale=2.0)
+    head = MultiLabelHead(model.head, bias=torch.full((3,), -1.0), thresholds=torch.full((3,), 9.0))
+    command = ("timeline", write_untrained(tmp_path / "run", model.with_head(head)), multilabel / "a.mkv", *SHORT)
+    (share,) = re.findall(r"set --enter below (\d\.\d+)", no_event(works(*command)[1]))
+    assert "no event" not in works(*command, "--enter", float(share) - 0.001)[1]

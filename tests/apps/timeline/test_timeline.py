@@ -22,7 +22,7 @@ from made import (
     write_timed,
 )
 from media_files import sound_first
-from messages import refuses
+from messages import prints, refuses
 from paper.temporal_conv import TemporalConv
 from texthead.apps.timeline.events import Interval
 from texthead.apps.timeline.timeline import Sliding, find_events, intervals_of, open_timed
@@ -34,6 +34,7 @@ from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
 
@@ -124,8 +125,11 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
 def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> None:
     """Players count from the sound, so subtitles do, too; parts of the file count from its first picture."""
     film = joined_colours(tmp_path / "film.mp4", ("red", "blue"))
-    late, sliding = sound_first(film, tmp_path / f"late{suffix}", 3), Sliding(0.5, protocol=PROTOCOL)
-    own, events = (find_events(Run.from_model(colour_model()), path, sliding) for path in (film, late))
+    late, notes = sound_first(film, tmp_path / f"late{suffix}", 3), list[str]()
+    sliding, reporter = Sliding(0.5, protocol=PROTOCOL), Reporter(note=notes.append)
+    own, events = (
+        find_events(Run.from_model(colour_model()), path, sliding, reporter=reporter) for path in (film, late)
+    )
     assert [event.start for event in events] == pytest.approx([event.start for event in own], abs=0.01)
     assert (own.times.offset, events.times.offset) == (0, pytest.approx(3, abs=0.2))
     with av.open(str(late)) as container:  # As a player counts.
@@ -135,6 +139,8 @@ def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> Non
     (second,) = (line for line in events.subtitles().splitlines()[4:] if "-->" in line)
     assert float(second[6:12].replace(",", ".")) == pytest.approx(blue, abs=1 / 8)
     assert MediaPath(late).offset_seconds() == events.times.offset
+    (note,) = notes
+    prints(note, late.name, f"starts {events.times.offset:.2f} s", ".srt")
 
 
 def test_frame_counts_while_on_screen():

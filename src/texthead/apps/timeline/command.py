@@ -80,7 +80,8 @@ def _print(events: "Events", names: Sequence[str]) -> None:
     if not events and not console.prints_json():
         best = max(events.intervals, key=lambda each: (each.accepted, max(each.scores)))
         share = max(best.scores)
-        why = "lower `enter` or `min_length`" if best.accepted else "it is below the threshold of calibration.json"
+        enter = "lower `enter`" if events.rule.thresholds is None else f"set `enter` below {share:.3f}"
+        why = f"{enter}, or lower `min_length`" if best.accepted else "it is below the threshold of calibration.json"
         name = names[best.scores.index(share)]
         console.notes().print(
             f"no event: the best is {name!r} with probability {share:.3f} at {best.start:.2f} s; {why}"

@@ -250,6 +250,11 @@ def find_events(
             except DataError as error:  # Of time stamps.
                 raise MediaError(path, str(error)) from None
         times = VideoTimes(seconds, video.start_seconds, video.offset_seconds, video.num_frames / seconds)
+    if times.offset >= 0.1:
+        reporter.note(
+            f"{path}: its video stream starts {times.offset:.2f} s into the file: times count from the first frame, "
+            "those in .srt and .edl files from the start of the file"
+        )
     events = events_of(intervals, model.names, rule)
     return Events(
         events,
