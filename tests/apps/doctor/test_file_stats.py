@@ -67,6 +67,3 @@ def test_an_error_of_a_library_is_a_fact(tmp_path: Path, monkeypatch: pytest.Mon
 def test_black(tmp_path: Path) -> None:
     black = stats_of_file(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5))
     assert (black.brightest, black.contrast) == (8, 0)
-
-
-# ---- the shared folder
