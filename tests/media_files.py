@@ -9,6 +9,7 @@ import av
 import numpy as np
 
 import made
+from texthead.media import Media
 
 WIDTH, HEIGHT, RATE = 64, 48, 25
 X264 = "keyint=10:scenecut=0:bframes=3:log-level=none"
@@ -19,6 +20,13 @@ def scene(count: int, width: int = WIDTH, height: int = HEIGHT) -> list[np.ndarr
     coarse = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
     large = np.kron(coarse, np.ones((4, 4, 1), np.uint8))
     return [np.ascontiguousarray(np.roll(large, (3 * i, 5 * i), (0, 1))) for i in range(count)]
+
+
+def read_all(media: Media) -> int:
+    """Decode every frame and return their number."""
+    for _ in media.checked_frames(()):
+        pass
+    return media.num_frames
 
 
 def encode(

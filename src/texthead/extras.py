@@ -1,6 +1,6 @@
 """Extras: optional packages, and the one error for those that are not installed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -69,7 +69,7 @@ def version(package: str) -> str:
 
 
 @contextmanager
-def needs(extra: str, what: str, error: type[TextheadError] = RunError) -> Iterator[None]:
+def needs(extra: str, what: str, error: Callable[[str], TextheadError] = RunError) -> Iterator[None]:
     """Raise `error` for an import in the block that fails because a package of the extra is missing.
 
     >>> with needs("lora", "tune=lora"):

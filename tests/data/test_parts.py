@@ -49,12 +49,12 @@ def test_rows_with_times_are_parts(manifest, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("a.mkv,x,2,red", ("start", "'x'")),
-        ("a.mkv,3,2,red", ("end", "above start 3", "got 2")),
+        ("a.mkv,x,2,red", ("a.mkv", "'x'")),
+        ("a.mkv,3,2,red", ("start", "end above", "'3' and '2'")),
         ("a.png,0,2,red", ("a.png", "only videos")),
         ("frames,1,2,red", ("frames", "only videos")),
         ("a.mkv#t=1,,3,red", ("a.mkv#t=1", "start and end")),
-        ("a.mkv#t=x,,,red", ("#t=x", "start")),
+        ("a.mkv#t=x,,,red", ("#t=x", "'x'")),
         ("shard-000000.tar/000000000.avi,1,2,red", ("prepared",)),
     ],
 )
@@ -111,7 +111,7 @@ def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
             assert clip.times == pytest.approx(part.times, abs=1e-3)
             ours, theirs = (media.frames_at(range(part.num_frames)).float() for media in (part, clip))
             assert (ours - theirs).abs().mean() < 4
-    with refuses(MediaError, "prepared clip", "start and end"):
+    with refuses(MediaError, "prepared clip", "only videos have parts"):
         MediaPath(f"{dataset.items[0].path}#t=0,1").open()
     path = manifest("path,start,end,label", "a.mkv,8,9,red", "a.mkv,0,1,red", name="late.csv")
     with refuses(MediaError, "#t=8,9"):

@@ -76,7 +76,7 @@ def media_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]
     for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mpg", ".flv"):
         codec = {".avi": "mpeg4", ".mpg": "mpeg2video"}.get(suffix, "libx264")
         yield write_video(folder / f"a{suffix}", "red", codec=codec), read_media
-    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".avif", ".jp2"):
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".avif"):
         yield write_image(folder / f"b{suffix}", "blue"), read_media
     if is_installed("pi_heif"):
         yield heic(folder / "b.heic", pictures("blue", 1, 0)[0], box(b"irot", b"\1")), read_media

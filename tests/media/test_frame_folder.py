@@ -57,7 +57,7 @@ def test_every_image_of_a_folder_comes_in_natural_order(tmp_path):
     [
         ([], ["0 files"]),
         (["a.jpg", "img_1.jpg"], ["2 files"]),
-        (["img_02.jpg", "img_03.jpg"], ["img_02.jpg"]),
+        (["img_02.jpg", "img_03.jpg"], ["img_01.jpg", "img_03.jpg"]),
         (["img_01.jpg", "img_02.jpg", "img_05.jpg"], ["img_03.jpg", "img_05.jpg"]),
         (["img_00.jpg", "img_02.jpg"], ["img_01.jpg"]),
     ],

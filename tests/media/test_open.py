@@ -28,6 +28,7 @@ from media_files import (
     heic,
     lossless,
     packet_place,
+    read_all,
     remux,
     scene,
     truncate,
@@ -142,7 +143,7 @@ def test_random_access_is_exact(folder, monkeypatch, name, held):
     if not held:
         monkeypatch.setattr(videos, "_HELD_BYTES", 0)
     assert_random_access_is_exact(path, each=True)
-    assert MediaPath(path).open().check() == len(sequential(path))
+    assert read_all(MediaPath(path).open()) == len(sequential(path))
 
 
 def test_variable_rate_times_and_duration(folder):
@@ -250,7 +251,7 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
             assert catch(media.frames_at, [index]).fault == "damaged"
         # Other frames can still be read after an error.
         media.frames_at([0, 9, 20, 35])
-    error = catch(lambda: MediaPath(path).open().check())
+    error = catch(lambda: read_all(MediaPath(path).open()))
     assert error.fault == "damaged"
     assert "0.52 s" in error.problem
 
@@ -294,9 +295,8 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path):
         assert np.array_equal(pictures(media, [0, 0]), scene(1) * 2)
 
 
-@pytest.mark.parametrize("suffix", [".avif", ".jp2"])
-def test_avif_and_jpeg_2000_are_read_whatever_their_suffix(tmp_path, suffix):
-    path = save_picture(tmp_path / f"a{suffix}", scene(1)[0])
+def test_avif_is_read_whatever_its_suffix(tmp_path):
+    path = save_picture(tmp_path / "a.avif", scene(1)[0])
     with MediaPath(path.rename(path.with_suffix(".jpg"))).open() as media:
         assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
 
@@ -416,7 +416,7 @@ def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
 
 @pytest.mark.slow
 def test_real_files_are_whole(real_files):
-    counts = {path.name: MediaPath(path).open().check() for path in real_files}
+    counts = {path.name: read_all(MediaPath(path).open()) for path in real_files}
     assert len(counts) == 40
     # Intact with fewer frames than the header claims: dropped in recording, or hidden by an edit list.
     assert counts["zamba_cameratrap_4.avi"] == 60

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from made import encode, pictures, write_frames, write_image, write_timed
+from media_files import read_all
 from messages import refuses
 from platforms import symlink
 from texthead.errors import MediaError
@@ -43,7 +44,7 @@ def test_a_part_has_one_name_for_the_same_times(name: str, span: Span, same: str
     assert Span.read(*media.span.cells()) == span
 
 
-@pytest.mark.parametrize("times", ["", ",", "x", "1,2,3", "-1", "4,3", "3,3", "nan", "1,inf", "1_0,20"])
+@pytest.mark.parametrize("times", ["x", "1,2,3", "-1", "4,3", "3,3", "nan", "inf"])
 def test_times_that_break_a_rule(times: str) -> None:
     with refuses(MediaError, f"#t={times}", "#t=3,7.5"):
         _ = MediaPath(f"a.mp4#t={times}").span
@@ -61,7 +62,7 @@ def test_what_a_name_tells_of_a_part(video: Path) -> None:
     part.check()
     named_so = video.with_name("a#t=0,1.mp4")
     named_so.touch()
-    with refuses(MediaError, named_so, "rename"):
+    with refuses(MediaError, named_so, "#t=0,1.mp4"):
         MediaPath(named_so).open()
     assert MediaPath(video.with_name("b.mp4#t=1,2")).missing_locally()
     assert find_media([part.path]) == [str(part.path)]
@@ -107,7 +108,7 @@ def test_frames_of_a_part_are_the_files_own(video: Path, start: float, end: floa
         assert [seconds for seconds, _ in shown] == part.times
         assert np.array_equal([picture.transpose(2, 0, 1) for _, picture in shown], frames[first:stop])
         assert dict(part.checked_frames({2}))[2].shape == (48, 48, 3)
-    assert media.open().check() == stop - first
+    assert read_all(media.open()) == stop - first
 
 
 def test_only_what_a_part_needs_is_decoded(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_only_what_a_part_needs_is_decoded(video: Path, monkeypatch: pytest.Monk
             yield frame
 
     monkeypatch.setattr(Video, "_decode", counted)
-    assert MediaPath(video).part(Span(3.0, 3.2)).open().check() == 2
+    assert read_all(MediaPath(video).part(Span(3.0, 3.2)).open()) == 2
     assert len(decoded) <= 12, "one stretch between keyframes"
     del decoded[:]
     with MediaPath(video).part(Span(3.0, 3.2)).open() as part:
@@ -136,9 +137,9 @@ def test_damage_elsewhere_does_not_matter(video: Path, tmp_path: Path) -> None:
     content[at + 4 : at + 40] = bytes(36)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(content)
-    assert MediaPath(broken).part(Span(0, 2)).open().check() == 20
+    assert read_all(MediaPath(broken).part(Span(0, 2)).open()) == 20
     with pytest.raises(MediaError) as caught:
-        MediaPath(broken).part(Span(2, 4)).open().check()
+        read_all(MediaPath(broken).part(Span(2, 4)).open())
     assert caught.value.path == MediaPath(broken).part(Span(2, 4)).path
 
 
@@ -160,9 +161,6 @@ def test_what_has_no_parts(video: Path, tmp_path: Path) -> None:
     with refuses(MediaError, "gone.mp4#t=1,2", "no such file") as caught:
         MediaPath(missing).open()
     assert (caught.value.path, caught.value.fault) == (missing, "missing")
-    missing.touch()
-    with refuses(MediaError, "gone.mp4#t=1,2", "rename"):
-        MediaPath(missing).open()
 
 
 def test_digests_of_parts(video: Path, tmp_path: Path) -> None:
@@ -191,4 +189,4 @@ def test_parts_of_real_videos_in_many_formats(shared: Path, name: str) -> None:
         assert torch.equal(part.frames_at(range(part.num_frames)), frames[first:stop])
         pictures = [take() for _, take in part.in_order()]
     assert torch.equal(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), frames[first:stop])
-    assert MediaPath(part.path).open().check() == stop - first
+    assert read_all(MediaPath(part.path).open()) == stop - first

@@ -207,7 +207,7 @@ def test_a_package_adds_a_temporal_module(tmp_path: Path, install: Install, monk
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
     with refuses(RunError, "'last'", "package that you install"):
         load_run(folder)
-    with refuses(RunError, "`temporal`", "token-conv", "'last'"):
+    with refuses(RunError, "`temporal`", "attentive", "'last'"):
         make_temporal_for(replace(RECIPE, temporal="last"), tiny_visual())
     with refuses(RunError, "Last", "texthead.temporal"):
         put(tmp_path / "other", model)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from texthead.errors import DataError, listed
 from texthead.files import path_list
-from texthead.media.addresses import hint_on_path, local_copy
+from texthead.media.addresses import local_copy
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -99,10 +99,9 @@ def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = R
                 raise DataError(f"{path}: folder has no video or image; name files or another folder")
             names += inside
             others += skipped
-        elif media.exists():
-            names.append(str(path))
         else:
-            raise DataError(f"{path}: no such file or folder; {hint_on_path(media.file) or 'check the path'}")
+            media.check()
+            names.append(str(path))
     for line in skipped_note(others):
         reporter.note(line)
     return names

@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"\{:(?:0([1-9]\d?))?d\}")
 EVERY = "*"
 
 IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
 
 
@@ -56,9 +56,7 @@ def frame_files(path: Path) -> list[Path]:
         raise MediaError(
             path, f"its folder has several image suffixes ({kinds}); pass a template such as img_{{:05d}}.jpg"
         )
-    first, last = min(frames), max(frames)
-    if first > 1:
-        raise MediaError(path, f"its first frame is {frames[first]}; number frames from 0 or 1")
+    first, last = min(1, *frames), max(frames)
     missing = next((number for number in range(first, last) if number not in frames), None)
     if missing is not None:
         name = _NUMBER.sub(lambda match: f"{missing:0{match[1] or 1}d}", path.name)

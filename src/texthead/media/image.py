@@ -1,12 +1,11 @@
 """Images as clips: an image is a clip of one frame, a folder of images that match a template a clip of many."""
 
-import ctypes
 import io
 import math
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-from texthead.errors import Fault, MediaError, RunError, reason
+from texthead.errors import Fault, MediaError, reason
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import PIXELS_VARIABLE, check_file, check_size, max_pixels
@@ -25,9 +24,8 @@ from texthead.media.reader import Frame, Media
 # The formats that Pillow may open.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
-# The brands of HEIF files, of which some may also be AVIF, and the beginnings of JPEG 2000.
+# The brands of HEIF files, of which some may also be AVIF.
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
 class Image(Media):
@@ -87,7 +85,7 @@ class Image(Media):
             try:
                 image = PIL.Image.open(self._source(), formats=_FORMATS)
             except PIL.UnidentifiedImageError:
-                image = PIL.Image.open(self._source(), formats=_formats_of(self._source()))
+                image = PIL.Image.open(self._source(), formats=_formats_of(self.path, self._source()))
         check_size(self.path, *image.size)
         return image
 
@@ -135,11 +133,11 @@ class FrameFolder(Media):
             yield index, picture
 
 
-def _formats_of(source: Path | io.BytesIO) -> tuple[str, ...]:
+def _formats_of(path: Path, source: Path | io.BytesIO) -> tuple[str, ...]:
     """Return the formats that Pillow may try on a file, from its first bytes; each plugin takes time to load.
 
     Raises:
-        RunError: the format needs a package that is not installed.
+        MediaError: the format needs a package that is not installed.
     """
     with source.open("rb") if isinstance(source, Path) else source as file:
         content = file.read(64)
@@ -147,12 +145,12 @@ def _formats_of(source: Path | io.BytesIO) -> tuple[str, ...]:
     if brands & {b"avif", b"avis"}:
         return ("AVIF",)
     if brands & _HEIF:
-        with needs("heic", "HEIC"):
+        with needs("heic", "HEIC", partial(MediaError, path)):
             import pi_heif
 
         pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
         return ("HEIF",)
-    return ("JPEG2000",) if content.startswith(_JPEG_2000) else _FORMATS
+    return _FORMATS
 
 
 def _jpeg(image: PIL.Image.Image, scale: int) -> Frame | None:
@@ -174,8 +172,6 @@ def _jpeg(image: PIL.Image.Image, scale: int) -> Frame | None:
 
 def _rgb_picture(image: PIL.Image.Image) -> Frame:
     """Return the stored image in RGB."""
-    if image.format == "TIFF":
-        _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
@@ -186,13 +182,6 @@ def _rgb_picture(image: PIL.Image.Image) -> Frame:
     if image.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
         image = PIL.Image.fromarray(((np.asarray(image) >> shift) ^ flip).astype(np.uint8))
     return np.asarray(image.convert("RGB"))
-
-
-@cache
-def _silence_libtiff() -> None:
-    """Stop the libtiff in Pillow's wheels from printing errors, which Pillow raises anyway."""
-    for library in (Path(PIL.Image.__file__).parents[1] / "pillow.libs").glob("libtiff*.so*"):
-        ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
 def _orientation(image: PIL.Image.Image) -> int:
@@ -210,16 +199,12 @@ def _pillow_errors(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
-    except PIL.Image.DecompressionBombError as error:
-        limit = max_pixels()
-        problem = f"has over {2 * limit:,} pixels, the limit is {limit:,}; scale it down or set {PIXELS_VARIABLE}"
-        raise MediaError(path, problem) from error
     except MediaError:
         raise
-    except RunError as error:
-        raise MediaError(path, str(error)) from None
     except Exception as error:  # Pillow may raise anything on damaged files.
         # Only the message distinguishes a truncated file from one that never was an image.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"
         why = "its format is unknown" if isinstance(error, PIL.UnidentifiedImageError) else reason(error)
-        raise MediaError(path, f"cannot be read as an image ({why}); download or save it again", fault) from error
+        large = isinstance(error, PIL.Image.DecompressionBombError)
+        remedy = f"scale it down or set {PIXELS_VARIABLE}" if large else "download or save it again"
+        raise MediaError(path, f"cannot be read as an image ({why}); {remedy}", fault) from error

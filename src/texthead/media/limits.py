@@ -42,15 +42,11 @@ def check_file(path: Path) -> None:
     """Raise MediaError unless `path` is a regular, non-empty file."""
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise MediaError(path, f"no such file; {hint_on_path(path) or 'check the path'}", "missing") from None
     except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
-        problem = f"cannot be looked up ({reason(error)})"  # On Windows also an address with a question mark.
-        raise MediaError(path, f"{problem}; {hint_on_path(path) or 'check its name and rights'}", "missing") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise MediaError(path, "a folder, not a file; name a file in it")
+        problem = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be found ({reason(error)})"
+        raise MediaError(path, f"{problem}; {hint_on_path(path) or 'check the path'}", "missing") from None
     if not stat.S_ISREG(status.st_mode):
-        raise MediaError(path, "a pipe or a device, not a file; name a file", "missing")
+        raise MediaError(path, "a folder, a pipe or a device; name a file", "missing")
     if status.st_size == 0:
         raise MediaError(path, "the file is empty (0 bytes); download or copy it again", "empty")
 

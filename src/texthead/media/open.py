@@ -1,15 +1,13 @@
 """The table of readers, by suffix. All other packages reach the decoders through `MediaPath.open`."""
 
-import hashlib
 from pathlib import Path
 
-from texthead.errors import MediaError
 from texthead.extensions import find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, check_file, check_frames
 from texthead.media.reader import Media, reader_errors
-from texthead.media.shard import member, read_ranges
+from texthead.media.shard import check_digest, member, read_ranges
 from texthead.media.stored_clip import StoredClip
 from texthead.media.video import Video
 from texthead.parallel.loaders import end_after
@@ -54,9 +52,7 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
             if entry.table:
                 return StoredClip(path, entry)
             (data,) = read_ranges(path, [(entry.offset, entry.size)])
-            if hashlib.sha256(data).hexdigest() != entry.sha256:
-                problem = f"the shard is damaged: {len(data)} of {entry.size} bytes, wrong digest; copy it again"
-                raise MediaError(path, problem)
+            check_digest(path, "the clip", data, entry.sha256, entry.size)
             return reader(path, data)
         if reader.one_file:
             check_file(path)

@@ -48,11 +48,11 @@ class Span(NamedTuple):
         """Parse a span from two strings of seconds; an empty one is the start or end of the file.
 
         Raises:
-            ValueError: a string is not a number of at least 0, or the end is not above the start.
+            ValueError: a string is not a number, the start is below 0, or the end is not above the start.
         """
-        span = cls(_number("start", start) if start else 0.0, _number("end", end) if end else math.inf)
-        if span.end <= span.start:
-            raise ValueError(f"end must be above start {start or 0}, got {end}")
+        span = cls(round(float(start or 0), _DIGITS), round(float(end or "inf"), _DIGITS))
+        if not 0 <= span.start < span.end:
+            raise ValueError(f"start must be at least 0 and end above it, in seconds, got {start!r} and {end!r}")
         return span
 
     def cells(self) -> tuple[str, str]:
@@ -267,23 +267,15 @@ class MediaPath:
         start, _, end = self.times.removeprefix(_FRAGMENT).partition(",")
         problem = f"{self.times!r} is not a part of a file"
         with raising(partial(MediaError, self.path), problem, "write it as #t=3,7.5 in seconds"):
-            if not (start or end):
-                raise ValueError("no time")
             return Span.read(start, end)
 
     def check_part(self) -> None:
-        """Raise MediaError if a part's file cannot have parts, the times are invalid, or a file has the part's name."""
+        """Raise MediaError if a part's file cannot have parts, or the times are invalid."""
         if not self.is_part:
             return
-        if os.path.lexists(self.path):  # Unlike pathlib's `exists` it accepts names that are too long for a file.
-            problem = f"a file has this name, but {_FRAGMENT} marks a part of {self.file.name}; rename the file"
-            raise MediaError(self.path, problem)
-        reader = self.reader
-        if not reader.one_file or self.is_image:
-            problem = f"only videos have parts, and this is of kind {reader.kind!r}; remove the times"
-            raise MediaError(self.path, problem)
-        if self.is_member:
-            raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
+        if not self.reader.one_file or self.is_image or self.is_member:
+            kind = "prepared clip" if self.is_member else self.reader.kind
+            raise MediaError(self.path, f"only videos have parts, and this is of kind {kind!r}; remove the times")
         _ = self.span
 
     def offset_seconds(self) -> float:
@@ -398,17 +390,6 @@ def spans_by_file(paths: Iterable[MediaPath]) -> dict[Path, list[Span]]:
 def parts_by_times(paths: Iterable[Path | str]) -> dict[str, MediaPath]:
     """Return one path for each of the times in paths, "" for whole files."""
     return {media.times: media for media in map(MediaPath, paths)}
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        # `float` reads 1_0 as 10.
-        value = round(float(text), _DIGITS) if "_" not in text else math.nan
-    except (ValueError, OverflowError):
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number of seconds, at least 0, got {text!r}")
-    return value
 
 
 def _seconds(value: float | int) -> str:

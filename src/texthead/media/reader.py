@@ -166,15 +166,6 @@ class Media(AbstractContextManager["Media"]):
             if index in wanted:
                 yield index, frame
 
-    def check(self) -> int:
-        """Decode every frame, keeping none, and return their number.
-
-        Raises: MediaError for the first fault, even one that `frames_at` would not reach.
-        """
-        for _ in self.checked_frames(()):
-            pass
-        return self.num_frames
-
     def in_order(self) -> Iterator[tuple[float, Take]]:
         """Yield (seconds from the first, function that returns the frame) of every frame, in presentation order.
 

@@ -4,6 +4,7 @@ A shard is a tar in WebDataset's format. A JSON index beside it lists the offset
 image is read at once and its digest checked; a video follows a table of its frames (`texthead.media.stored_clip`).
 """
 
+import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texthead.errors import DataError, MediaError, raising
+from texthead.errors import MediaError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, read_value
 
 INDEX = "shards.json"
@@ -54,13 +55,12 @@ def member(path: Path) -> Member:
     """Return the position of a clip in its shard.
 
     Raises:
-        MediaError: the shard's index cannot be read, or does not list the clip.
+        MediaError: the shard's index is not valid, or does not list the clip.
     """
-    index = path.parent.with_suffix(".json")
-    with raising(partial(MediaError, path), "its shard's index cannot be read", "prepare it again"):
-        stat = index.stat()
-    # The stamp detects shards that are rewritten while this process runs.
-    first, rows = _members(str(path.parent), (stat.st_size, stat.st_mtime_ns))
+    with _valid(path):
+        stat = path.parent.with_suffix(".json").stat()
+        # The stamp detects shards that are rewritten while this process runs.
+        first, rows = _members(path.parent, (stat.st_size, stat.st_mtime_ns))
     at = int(path.stem) - first if path.stem.isdecimal() else -1
     if not 0 <= at < len(rows):
         raise MediaError(path, f"not one of the {len(rows)} clips in the shard's index; check the path")
@@ -71,7 +71,8 @@ def member(path: Path) -> Member:
 @lru_cache(maxsize=64)
 def source_names(shard: Path) -> dict[str, str]:
     """Return the name that the source of each clip in a shard had in its data, by the clip's file name."""
-    return {f"{clip['key']}{clip['suffix']}": clip["name"] for clip in _clips(shard)}
+    with _valid(shard):
+        return {f"{clip['key']}{clip['suffix']}": clip["name"] for clip in _clips(shard)}
 
 
 def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -87,6 +88,13 @@ def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes
             yield file.read(size)
 
 
+def check_digest(path: Path, what: str, data: bytes, sha256: str, size: int) -> None:
+    """Raise MediaError unless data of a clip, read from its shard, has its digest."""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        problem = f"the shard is damaged: {what}, {len(data)} of {size} bytes, has a wrong digest; copy it again"
+        raise MediaError(path, problem, "damaged")
+
+
 def padded(size: int) -> int:
     """Return the bytes that a file of `size` bytes occupies in a tar, without its header."""
     return -(-size // BLOCK) * BLOCK
@@ -98,15 +106,14 @@ def read_rows(source: str | Path) -> tuple[list[tuple], bool, list[str]]:
     A row is (path, labels, split, group, extra, name).
 
     Raises:
-        DataError: there are no shards, their format is unknown, or an index is invalid.
+        MediaError: there are no shards, their format is unknown, or an index is not valid.
     """
     root = Path(source)
     with _valid(root / INDEX):
         index = read_value(root / INDEX, most=MAX_BYTES_OF_LISTS)
         own = index.get("texthead", {})
         if own.get("format") != SHARD_FORMAT:
-            rule = f"not an index of shards of format {SHARD_FORMAT}; make them with `texthead prepare`"
-            raise DataError(f"{root / INDEX}: {rule}")
+            raise ValueError(f"its format is not {SHARD_FORMAT}")
         tars = [root / shard["url"] for shard in index["shardlist"]]
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]
         lost = int(own["unreadable"])
@@ -133,28 +140,21 @@ def _rows(tar: Path) -> list[tuple]:
 
 
 def _valid(path: Path) -> AbstractContextManager[None]:
-    """Raise DataError for an index that cannot be read, lacks a value, or has one of another type."""
+    """Raise MediaError for an index that cannot be read, lacks a value, or has one of another type."""
     kinds = AttributeError, KeyError, OverflowError, TypeError
-    return raising(DataError, f"{path}: not a valid index", "check the path, or prepare the shards again", *kinds)
+    return raising(partial(MediaError, path), "its index of shards is not valid", "prepare them again", *kinds)
 
 
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the clips in a shard's index; raise DataError if it cannot be read."""
-    path = tar.with_suffix(".json")
-    with _valid(path):
-        return read_value(path, most=MAX_BYTES_OF_LISTS)["clips"]
+    """Return the clips in a shard's index."""
+    return read_value(tar.with_suffix(".json"), most=MAX_BYTES_OF_LISTS)["clips"]
 
 
 @lru_cache(maxsize=_CACHED_INDICES)
-def _members(shard: str, stamp: tuple[int, int]) -> tuple[int, np.ndarray]:
+def _members(tar: Path, stamp: tuple[int, int]) -> tuple[int, np.ndarray]:
     """Return the first key of a shard and its members, which follow it, cached as long as its `stamp` is the same."""
-    tar = Path(shard)
-    try:
-        clips = _clips(tar)
-        with _valid(tar.with_suffix(".json")):
-            ranges = ((clip["offset"], clip["size"], clip["table"]) for clip in clips)
-            digests = ((bytes.fromhex(clip["sha256"]), bytes.fromhex(clip["print"])) for clip in clips)
-            rows = np.array([where + digest for where, digest in zip(ranges, digests, strict=True)], _ROW)
-    except DataError as error:
-        raise MediaError(tar, f"its index cannot be used ({error})") from None
+    clips = _clips(tar)
+    ranges = ((clip["offset"], clip["size"], clip["table"]) for clip in clips)
+    digests = ((bytes.fromhex(clip["sha256"]), bytes.fromhex(clip["print"])) for clip in clips)
+    rows = np.array([where + digest for where, digest in zip(ranges, digests, strict=True)], _ROW)
     return int(clips[0]["key"]) if clips else 0, rows

@@ -15,7 +15,7 @@ import simplejpeg
 
 from texthead.errors import MediaError, raising
 from texthead.media.reader import Frame, Media
-from texthead.media.shard import BLOCK, Member, padded, read_ranges
+from texthead.media.shard import BLOCK, Member, check_digest, padded, read_ranges
 
 TABLE_SUFFIX = ".frames.json"
 
@@ -40,9 +40,7 @@ class StoredClip(Media):
         with raising(make, problem, "prepare the shard again", KeyError, TypeError, RecursionError):
             # The table precedes the clip in the tar.
             (read,) = read_ranges(path, [(entry.offset - BLOCK - padded(entry.table), entry.table)])
-            if hashlib.sha256(read).hexdigest() != entry.sha256:
-                problem = "the shard is damaged: its frame table has a wrong digest; copy it again"
-                raise MediaError(path, problem, "damaged")
+            check_digest(path, "its frame table", read, entry.sha256, entry.table)
             table = json.loads(read)
             self._begins, self._sizes, self._digests = zip(*table["frames"], strict=True)
             self.num_frames = len(self._sizes)
@@ -59,10 +57,7 @@ class StoredClip(Media):
         order = sorted(wanted)
         ranges = [(self._clip + self._begins[index], self._sizes[index]) for index in order]
         for index, data in zip(order, read_ranges(self.path, ranges), strict=True):
-            if hashlib.sha256(data).hexdigest() != self._digests[index]:
-                size = f"{len(data)} of {self._sizes[index]} bytes"
-                problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
-                raise MediaError(self.path, problem, "damaged")
+            check_digest(self.path, f"frame {index}", data, self._digests[index], self._sizes[index])
             make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
             with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
                 picture = simplejpeg.decode_jpeg(data)

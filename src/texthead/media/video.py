@@ -55,11 +55,8 @@ class Video(Media):
             self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
             self.num_frames, self.offset_seconds = len(ticks), self._video.offset_seconds
             last = self._entries[self._order[-1] if self._order else -1].duration
-            if last and self._video.stream.time_base:
-                last_seconds = self._video.seconds(last)
-            else:
-                last_seconds = self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
-            self.duration_seconds = self.times[-1] + last_seconds
+            step = self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
+            self.duration_seconds = self.times[-1] + (self._video.seconds(last) if last else step)
         except BaseException:
             self.close()
             raise
@@ -146,10 +143,8 @@ class Video(Media):
             return mended
         self.has_times = False
         stream = self._video.stream
-        rate = stream.average_rate or stream.guessed_rate
-        if not rate or not stream.time_base:
-            raise MediaError(self.path, "has no presentation times and no frame rate; remux it as .mp4")
-        return [round(i / rate / stream.time_base) for i in range(len(times))]
+        rate = stream.average_rate or stream.guessed_rate or 25
+        return [round(i / rate / self._video.base) for i in range(len(times))]
 
     # ---- decoding
 
@@ -244,7 +239,7 @@ class _Entry:
 def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]:
     """Return an entry for every packet, and the packets themselves if they take at most `_HELD_BYTES`, else None.
 
-    Raises: MediaError for a stream that shows no frame, was cut short or has too many packets.
+    Raises: MediaError for a stream that was cut short or has too many packets.
     """
     entries: list[_Entry] = []
     held: list[Packet] | None = []
@@ -261,8 +256,6 @@ def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]
             held.append(packet)
         if size > _HELD_BYTES:
             held = None
-    if not any(entry.is_shown for entry in entries):
-        raise MediaError(video.path, "its video stream shows no frame; export it again")
     video.check_whole()
     return entries, held
 

@@ -52,6 +52,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
 
     Attributes:
         container, stream, context: PyAV's objects.
+        base: seconds of a tick.
         rgb: converts frames to pictures.
         count: number of packets read so far.
         end: the latest end of a packet so far, in ticks.
@@ -70,7 +71,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
         most = max_pixels() // 2  # Decoders hold several frames.
         try:
             self.stream = self._best_stream()
-            self._base = self.stream.time_base or Fraction(0)
+            self.base = self.stream.time_base or Fraction(1, 90_000)
             self.context = self.stream.codec_context
             if self.context.width or self.context.height:  # They may be unknown until the first frame.
                 check_size(path, self.context.width, self.context.height, most)
@@ -84,14 +85,12 @@ class VideoStream(AbstractContextManager["VideoStream"]):
     def _best_stream(self) -> av.VideoStream:
         with decoder_errors(self.path):
             stream = self.container.streams.best("video")
-        if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
-            fault: Fault = "sound only" if self.container.streams.audio else "unreadable"
-            content = fault if fault == "sound only" else "nothing to play"
-            problem = f"no video stream, it has {content}; remove the file or download it again"
-            raise MediaError(self.path, problem, fault)
-        if stream.codec_context is None:
-            raise MediaError(self.path, "this FFmpeg does not know its codec; encode it as h264")
-        return stream
+        usable = isinstance(stream, av.VideoStream) and not stream.disposition & Disposition.attached_pic
+        if usable and stream.codec_context is not None:  # It is None if FFmpeg does not know the codec.
+            return stream
+        fault: Fault = "sound only" if self.container.streams.audio else "unreadable"
+        problem = f"no video stream that can be decoded ({fault}); remove the file, or encode it as h264"
+        raise MediaError(self.path, problem, fault)
 
     def packets(self) -> Iterator[Packet]:
         """Yield the packets in stored order, except empty ones (frames dropped in recording, end of stream)."""
@@ -130,7 +129,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
     def seconds(self, ticks: int | float) -> float:
         """Return a time in ticks as seconds."""
         # Not `ticks * base`: Fraction arithmetic would take as long as demuxing the file.
-        return ticks * self._base.numerator / self._base.denominator
+        return ticks * self.base.numerator / self.base.denominator
 
     @property
     def offset_seconds(self) -> float:
@@ -140,7 +139,7 @@ class VideoStream(AbstractContextManager["VideoStream"]):
 
     def where(self, pts: int | None) -> str:
         """Return the time of a frame for a message."""
-        return "without a time" if pts is None or not self._base else f"at {self.seconds(pts):.2f} s"
+        return "without a time" if pts is None else f"at {self.seconds(pts):.2f} s"
 
     def check_whole(self) -> None:
         """Raise MediaError if the file was cut short, as the module's docstring defines it; after all packets."""

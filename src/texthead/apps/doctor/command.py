@@ -25,7 +25,7 @@ class Doctor:
     """
 
     JSON: ClassVar = (
-        "source, items, classes, notes, overview, serious, findings [severity, fault, about, detail, paths], "
+        "source, items, classes, notes, counts, serious, findings [severity, fault, about, detail, paths], "
         "left_out [path, why]"
     )
 
@@ -53,7 +53,7 @@ class Doctor:
         from texthead.parallel import pick_device
 
         fix = None if self.fix is None else Path(self.fix)
-        dataset = read_dataset(self.data, allow_empty=True)
+        dataset = read_dataset(self.data)
         console.say_notes(*dataset.notes)
         if fix:
             join_labels(dataset.classes)  # Raises an error for a name that a CSV would divide.

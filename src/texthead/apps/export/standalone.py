@@ -24,8 +24,8 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")
-IMAGES = {".avif", ".bmp", ".heic", ".heif", ".j2k", ".jfif", ".jp2"}
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+IMAGES = {".avif", ".bmp", ".heic", ".heif", ".jfif"}
 IMAGES |= {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 # Only containers: playlists and text files can make FFmpeg open other files, even over the network.
