@@ -15,7 +15,6 @@ $(VENV)/.installed: pyproject.toml paper/pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --editable ./paper
 	# pip would compile on one core. Packages hold some files for other versions of Python, which do not compile.
 	$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib > $(VENV)/compileall.log 2>&1 || true
-	$(BIN)/pip install --quiet --upgrade --target $(VENV)/check-jsonschema 'check-jsonschema>=0.37'
 	touch $@
 
 install: $(VENV)/.installed
