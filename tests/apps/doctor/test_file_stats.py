@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from made import sound, write_frames, write_image
-from media_files import damage, encode, lossless, scene, truncate, x264
+from media_files import damage, lossless, scene, truncate, x264
 from messages import prints
 from texthead.apps.doctor.file_stats import STOPPED, stats_of_file
 from texthead.media.paths import MediaPath
@@ -24,14 +24,6 @@ def test_a_whole_video(plain: Path) -> None:
     assert facts.digest == MediaPath(plain).digest()
     assert facts.brightest > 100
     assert facts.contrast > 30
-
-
-def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
-    facts = stats_of_file(write_image(tmp_path / "a.png", "red"))
-    assert facts.fault is None
-    for suffix, codec in ((".avi", "mpeg4"), (".mpg", "mpeg2video")):
-        facts = stats_of_file(encode(tmp_path / f"a{suffix}", codec))
-        assert facts.fault is None
 
 
 def test_a_fault_is_a_fact(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from markdown_it import MarkdownIt
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from paper.temporal_conv import TemporalConv, TokenConv
-from run_folders import RECIPE, make_run, put
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.apps.checkpoints.temporal import FrameTransformer
@@ -317,12 +316,6 @@ def test_a_run_of_several_labels(say, tmp_path):
     _, out, _ = say("predict", tmp_path / "run", paths[0], "--views", "2x3")
     done = subprocess.run([sys.executable, tmp_path / "out" / "predict.py", paths[0]], capture_output=True, text=True)
     assert done.stdout.split() == out.split()
-
-
-def test_the_card_names_the_temporal_module_of_the_model(tmp_path):
-    """The recipe's own is for clips: a run of images, or one without training, takes the mean."""
-    run = load_run(put(tmp_path / "run", make_run(tmp_path / "made").model, replace(RECIPE, temporal="transformer")))
-    assert "temporal module mean" in card_of(run)
 
 
 def test_mistakes_are_one_line(world, wrong, tmp_path):

@@ -90,8 +90,8 @@ QUESTION = {"file": "x", "names": "", "parts": []}
     "body",
     [
         *({**QUESTION, "file": file} for file in (None, "/etc/passwd")),
-        *({**QUESTION, "names": names} for names in (None, ["x"])),
-        *({**QUESTION, "parts": parts} for parts in ("when", ["no"], [[1]])),
+        {**QUESTION, "names": ["x"]},
+        *({**QUESTION, "parts": parts} for parts in ("when", ["no"])),
         {},
     ],
 )
