@@ -31,13 +31,6 @@ def test_what_the_published_logs_and_code_do():
     assert (recipe.schedule_every, paper().schedule_every) == (10, 1)
 
 
-@pytest.mark.parametrize("make", [paper, text4vis])
-def test_the_papers_recipes_test_on_224_pixels_of_256(make):
-    assert make().resize == 256
-    assert make(size=112).resize is None  # The encoder's default margin.
-    assert make(resize=224).resize == 224
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_name_command_and_changes(name):
     recipe = RECIPES[name]()

@@ -534,19 +534,6 @@ def view_clips(paths: list[Path], views: Views, frames: int = 4) -> ViewClips:
     return ViewClips(paths, Protocol(frames, PIXELS, views))
 
 
-def test_views_come_clip_by_clip_with_crops_inside(filmed):
-    clips = view_clips([filmed.items[2].path], Views(3, 3))
-    views = clips[0]
-    assert (views.shape, views.dtype) == ((9, 4, 3, 24, 24), torch.uint8)
-    # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
-    assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
-    # Left, right and center crops: x offsets 0, 24 and 12 in a width of 48.
-    assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
-    assert (views[:, :, 1, 0, 0] == 4).all()
-    image = view_clips([filmed.items[1].path], Views(2, 1))[0]
-    assert [read_numbers(view) for view in image] == [[5] * 4] * 2
-
-
 @pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
 def test_each_frame_is_decoded_once_for_all_views(tmp_path, monkeypatch, length):
     path, read, iter_frames = lossless(tmp_path / "a.mkv", [*map(picture, range(length))]), [], Video.iter_frames

@@ -352,6 +352,3 @@ def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch
     assert all(read_all(item.media.open()) for item in read_dataset(copy).items)
     monkeypatch.setattr(shard_files, "_clips", lambda *_: pytest.fail("read again"))
     assert member(path) == after
-
-
-# ---- the command

@@ -13,7 +13,7 @@ from messages import refuses
 from run_folders import put
 from texthead.commands.encoders import published_encoders
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import BUILT_IN, load_encoder, spec_of
+from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 
@@ -57,16 +57,6 @@ def test_packages_imported_on_use(install: Install):
     assert "grids" not in sys.modules
     spec_of("grid:1")
     assert "grids" in sys.modules
-
-
-@pytest.mark.parametrize("prefix", BUILT_IN)
-def test_a_built_in_prefix_stays_ours(install: Install, prefix: str):
-    install("grids", prefix)
-    assert (f"{prefix}:...", "package grids") not in published()
-    with pytest.raises(EncoderError):
-        load_encoder(f"{prefix}:2")
-    assert "grids" not in sys.modules
-    assert spec_of("mini").dim == 1280
 
 
 def test_a_module_without_the_functions(install: Install):

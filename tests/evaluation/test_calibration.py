@@ -326,15 +326,6 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert (levelled.unknown_accepted, levelled.known_rejected) == (None, None)
 
 
-def test_unknown_items_of_groups_are_counted_as_both():
-    """A bound that was set on 20 groups of 2 names the 40 items that a reader can count."""
-    groups = [i // 2 for i in range(len(UNKNOWN))]
-    made = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN, groups), false_accept=0.1)
-    assert replace(made, measured=calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)).unknown_text == (
-        "40 unknown items of 20 groups"
-    )
-
-
 MADE = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN))
 MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
 

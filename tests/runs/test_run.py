@@ -20,7 +20,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
-from texthead.runs.folder import describe, load_weights, save_model
+from texthead.runs.folder import load_weights, save_model
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run
 from texthead.training.checkpoints import load_state, restore, save_state
@@ -113,15 +113,6 @@ def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
     paths = [*(tmp_path / name for name in "abd"), Path("/a.mp4"), Path("/b.mp4"), tmp_path / "gone"]
     assert [again.split.was_trained_on(path) for path in paths] == [True, False, False, True, False, False]
     assert [again.split.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
-
-
-def test_a_head_of_another_class_is_refused() -> None:
-    class Means(FrozenHead):
-        pass
-
-    own = Means(noise(3, SPEC.dim), names=NAMES)
-    with refuses(RunError, "Means", "FrozenHead(rows, names="):
-        describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
 
 
 # --- invalid runs ---------------------------------------------------------------------------------------------------
