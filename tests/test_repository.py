@@ -45,7 +45,7 @@ def test_commands_of_workflows_are_targets_of_make() -> None:
 
 # ---- links between the records
 
-RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md", "SECURITY.md")
+RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 RECORDS += ("docs/archive/benchmarks.md", "docs/decisions.md")
 
 

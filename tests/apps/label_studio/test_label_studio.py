@@ -137,7 +137,7 @@ def test_predictions_and_guesses_become_predictions(files: Path, works, world) -
     ("columns", "rows", "names"),
     [
         ("guesses,probability", ["0.png,a; b,0.9", "1.png,,0.8"], ["a", "b"]),
-        ("rank,name,probability,chosen", ["0.png,1,a,0.9,yes", "0.png,2,b,0.6,yes", "1.png,1,c,0.1,no"], ["a"]),
+        ("rank,name,probability,chosen", ["0.png,1,a,0.9,yes", "0.png,2,b,0.6,yes", "1.png,1,c,0.1,no"], ["a", "b"]),
     ],
 )
 def test_files_that_may_have_several_labels(

@@ -158,12 +158,15 @@ def write_tasks(source: Path, out: Path, root: Path) -> str:
 
 
 def _read(source: Path) -> dict[MediaPath, dict[str, str]]:
-    """Return the rows of a CSV by absolute path; of the predictions of a file, the first: the best class."""
+    """Return the rows of a CSV by absolute path; of the predictions of a file, the best class, or all chosen ones."""
     rows = dict[MediaPath, dict[str, str]]()
     for row in manifest_rows(source, ("path",)):
         path = MediaPath(os.path.abspath(row.path()))  # noqa: PTH100 - keeps links
-        if rows.setdefault(path, row.cells) is not row.cells and row.cells.get("rank", "1") == "1":
+        first, own = rows.setdefault(path, row.cells), row.cells
+        if first is not own and own.get("rank", "1") == "1":
             raise DataError(f"{source}:{row.line}: {path} is listed twice; list it once")
+        if first is not own and own.get("chosen") == "yes":  # The least probable one comes last.
+            first |= {"name": f"{first['name']}; {own['name']}", "probability": own["probability"]}
     return rows
 
 
