@@ -76,9 +76,9 @@ def test_a_tree_in_the_file_or_in_another(tmp_path: Path) -> None:
         ("list: gone.csv", ["gone.csv", "no such file"]),
         ("list: list.csv\ncolumns: image_id", ["`columns`", "{path: image_id"]),
         ("list: list.csv\ncolumns: {file: image_id}", ["'file'", "path, label"]),
-        ("list: list.csv\ncolumns: {path: image_id}", ["no column 'image_id'"]),
+        ("list: list.csv\ncolumns: {path: image_id}", ["must name image_id and label"]),
         # A group that is not read would let training items leak into the test.
-        ("list: list.csv\ncolumns: {group: Site}", ["no column 'Site'", "name path and label and Site"]),
+        ("list: list.csv\ncolumns: {group: Site}", ["must name path and label and Site"]),
         ("list: list.csv\ncolumns: {label: label, group: label}", ["`columns`", "a separate column"]),
         ("list: list.csv\nlabels: {cat: a cat}", ["id 'dog'"]),
         ("test: list.csv", ["column split has train", "test"]),

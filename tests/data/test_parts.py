@@ -53,7 +53,6 @@ def test_rows_with_times_are_parts(manifest, tmp_path: Path) -> None:
         ("a.mkv,3,2,red", ("start", "end above", "'3' and '2'")),
         ("a.png,0,2,red", ("a.png", "only videos")),
         ("frames,1,2,red", ("frames", "only videos")),
-        ("a.mkv#t=1,,3,red", ("a.mkv#t=1", "start and end")),
         ("a.mkv#t=x,,,red", ("#t=x", "'x'")),
         ("shard-000000.tar/000000000.avi,1,2,red", ("prepared",)),
     ],
