@@ -29,7 +29,7 @@ def test_columns_root_and_suffix_of_a_table_of_other_people(tmp_path: Path) -> N
     table(tmp_path, "image_id,species,path,set", "a,0,x,train", "b,1,y,test")
     text = "list: list.csv\nroot: photos\nsuffix: .jpg\nlabels: {0: a kite, 1: crow}\n"
     text += "columns: {path: image_id, label: species, split: set}\n"
-    with refuses(DataError, tmp_path / "photos", "no such folder"):
+    with refuses(DataError, tmp_path / "photos", "no such file or folder"):
         described(tmp_path, text)
     (tmp_path / "photos").mkdir()
     data = described(tmp_path, text)

@@ -121,7 +121,7 @@ def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
     ("text", "parts"),
     [
         ("path,dog,cat\na.jpg,1,0\n", ["path and label", "path, dog, cat", "'labels'", "columns: {path"]),
-        ("path,labels\na.jpg,\n", ["none of its 1 files has a label"]),
+        ("path,labels\na.jpg,\n", ["none of its 1 files has a label", "path,label"]),
     ],
 )
 def test_what_a_manifest_of_several_labels_may_not_be(tmp_path: Path, text: str, parts: list[str]) -> None:

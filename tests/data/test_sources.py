@@ -82,7 +82,7 @@ def test_items_of_a_package_are_checked(install: Install) -> None:
     code = "import texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
     code += "def read(source):\n    data = th.Dataset((), source)\n    vars(data)['items'] = (3,)\n    return data"
     install("shop", GROUP, "shop = shop", code)
-    with refuses(DataError, "shop:photos", "3 is not an Item"):
+    with refuses(RunError, "'shop'", "not a Dataset of Items"):
         th.read_dataset("shop:photos")
     for name, value in (("split", "testing"), ("path", "a.png"), ("labels", None)):
         item = th.Item(Path("a.png"), ("a",))
