@@ -18,7 +18,7 @@ import texthead
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
 from texthead.cli.main import COMMANDS
-from tools import api, site, tree
+from tools import api, site
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -48,6 +48,8 @@ def log(data, step): assert data
 # Pages that are made when the site is built, and a text on each.
 GENERATED = {
     "reference/api/prediction.html": "texthead.load_run",
+    "explanation/modules.html": "text_only",
+    "how-to/extend.html": "BiasedHead",
     "reference/commands.html": "--held-out",
     "reference/dependencies.html": "safetensors",
     "llms.txt": "](reference/recipes.html)",
@@ -66,8 +68,8 @@ def commands(text: str) -> Iterator[list[str]]:
             if line.split("#")[0].strip():
                 yield ["bash", "-euo", "pipefail", "-c", line]
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    # Blocks that begin with a docstring are modules, which `test_examples.py` and `test_how_to.py` run.
-    if program := "\n".join(block for block in blocks if not block.startswith('"""')):
+    # Blocks that begin with a docstring, or include a file of examples/, are modules: test_examples.py and test_how_to.py.
+    if program := "\n".join(block for block in blocks if not block.startswith(('"""', "--8<--"))):
         yield ["python", "-c", program]
 
 
@@ -144,7 +146,6 @@ def write_lists(folder: Path) -> None:
                 path = folder / "imagenet" / split / synset / f"{synset}_{split}{seed}.JPEG"
                 write_image(path.with_suffix(".jpg"), colour, seed=seed).rename(path)
         (folder / f"{split}_rgb_split_1.txt").write_text("".join(lines))
-    write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.nightly(name)) for name in PAGES])
@@ -238,8 +239,3 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
         html = built.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=\"?(https?:[^\" >]+)", html)
         assert not loaded, built.name
-
-
-def test_the_tree_of_packages_is_as_it_is():
-    """`python -m tools.tree` writes the page."""
-    assert tree.page() == tree.PAGE.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Pages of the site that are made when it is built: commands, the Python API, dependencies, and texts for assistants.
+"""Pages of the site that are made when it is built: commands, API, modules, dependencies, and texts for assistants.
 
 mkdocs loads this file by its path (`hooks` in mkdocs.yml) and calls `on_files`.
 """
@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
-from tools import api, commands, licences  # noqa: E402
+from tools import api, commands, licences, tree  # noqa: E402
 
 _ASSISTANTS = """# For assistants
 
@@ -59,6 +59,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/commands.md": commands.page(),
         "reference/assistants.md": assistants(),
+        "explanation/modules.md": tree.page(),
         "reference/dependencies.md": licences.page(licences.closure("texthead")),
         **{f"reference/api/{name.rpartition('.')[2]}.md": api.page(name) for name in api.PAGES},
     }

@@ -199,9 +199,6 @@ def test_views_parse_and_print():
             Views.parse(text)
 
 
-# ---- errors
-
-
 def test_values_out_of_range():
     for name, value in (("clips", 0), ("clips", 2.0), ("crops", 2), ("stride", -1), ("origin", "last")):
         views = Views()
