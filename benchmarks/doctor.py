@@ -39,6 +39,7 @@ from texthead.cli import main as cli
 from texthead.data.dataset import Item
 from texthead.encoders.encoder import Encoder
 from texthead.media.paths import MediaPath
+from texthead.text import clean_names
 
 CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}
@@ -185,7 +186,7 @@ def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tupl
     """Swap each pair of classes in turn; return (swaps reported on true names, swaps found, other reported pairs)."""
     names = sorted(set(labels))
     true = np.array([names.index(label) for label in labels])
-    rows = encoder_findings.rows_of(encoder, encoder_findings.prompts_of(dict.fromkeys(names), "{}", clean=True))
+    rows = encoder_findings.rows_of(encoder, clean_names(names))
     groups = [item.group_key for item in whole.items]
 
     def swaps_of(targets: np.ndarray) -> list[encoder_findings.Swap]:

@@ -159,31 +159,29 @@ class World:
             known += STRATEGIES[strategy](State(x, probabilities[: len(x)], known, rng))
 
 
-LABELS, MORE = (20, 40, 60), 10
+LABELS = (20, 40, 60)
 
 
 def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
     """Return the estimates of the page of `texthead label` and the true values, after each of some numbers of labels.
 
-    (cross-validated top-1; top-1 of the files without a label, estimated and true; the gain of ten more labels in
-    points, estimated and true on the test files)
+    (cross-validated top-1; top-1 of the files without a label, estimated and true)
     """
-    rng, (x, y), (tests, truth) = np.random.default_rng([draw, 7]), world.train, world.test
+    rng, (x, y) = np.random.default_rng([draw, 7]), world.train
     sample = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
     x, y, known, rows, classes = x[sample], y[sample], list[int](), world.rows, len(world.rows)
-    every, coverage, scores, points = torch.cat([x, tests]), Similarities(x), {}, []
-    for count in range(LABELS[-1] + MORE + 1):
-        probabilities = class_probabilities(rows, every, known, y[known], classes=classes)
-        scores[count] = 100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean())
+    coverage, points = Similarities(x), []
+    for count in range(LABELS[-1] + 1):
+        probabilities = class_probabilities(rows, x, known, y[known], classes=classes)
         if count in LABELS:
-            curve = learning_curve(rows, x[known], y[known], classes=classes, more=MORE)
+            curve = learning_curve(rows, x[known], y[known], classes=classes)
             assert curve is not None
             left = np.setdiff1d(np.arange(len(x)), known)
             others = 100 * float(curve.calibrated(probabilities[left]).amax(-1).mean())
             right = 100 * float((probabilities[left].argmax(1) == y[left]).float().mean())
-            points.append((curve.top1, others, right, curve.gain))
-        known += coverage.suggest(probabilities[: len(x)], known, 1)
-    return [(*own, scores[n + MORE] - scores[n]) for n, own in zip(LABELS, points, strict=True)]
+            points.append((curve.top1, others, right))
+        known += coverage.suggest(probabilities, known, 1)
+    return points
 
 
 def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 300) -> dict[str, list[float]]:
@@ -241,14 +239,13 @@ def main() -> None:
     if options.page:
         for name, seconds in speed().items():
             print(f"{name}: median {np.median(seconds):.3f} s, at most {max(seconds):.3f} s, of {len(seconds)}")
-        columns = ("set", "labels", "cross-validated", "others, estimate", "true", "ten more, estimate", "true")
+        columns = ("set", "labels", "cross-validated", "others, estimate", "true")
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         for name in options.sets:
             world = World.read(options.data / SETS[name])
             draws = np.array([estimated_and_true(world, draw) for draw in range(options.draws)], float).mean(0)
-            for count, (own, estimate, true, gain, real) in zip(LABELS, draws, strict=True):
-                cells = (f"{own:.1f}", f"{estimate:.1f}", f"{true:.1f}", f"{gain:+.1f}", f"{real:+.1f}")
-                print(f"| {name} | {count} | {' | '.join(cells)} |", flush=True)
+            for count, (own, estimate, true) in zip(LABELS, draws, strict=True):
+                print(f"| {name} | {count} | {own:.1f} | {estimate:.1f} | {true:.1f} |", flush=True)
         return
     at = [n // STEP for n in (0, 10, 20, 50) if n <= options.labels]
     ranks: dict[str, list[int]] = {name: [] for name in STRATEGIES}

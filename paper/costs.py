@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import texthead as th
+from paper.temporal_conv import EncoderConv
 from texthead.encoders import build_visual, spec_of
-from texthead.models import EncoderConv, Temporal
+from texthead.models import Temporal
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ recipes                                  functions that return all hyper-paramet
 EncoderOptions                           an encoder with its template and device, for compare, train, label_pool ...
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
 text_weights, lda_weights                rows of a head
-MeanPool, TemporalTransformer, AttentivePool, TokenConv
+MeanPool, TemporalTransformer, AttentivePool
 Protocol, Views, ReadOptions             how items are looked at, and how files are read
 FrozenEncoder                            features of files, for heads of your own
 

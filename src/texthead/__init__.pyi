@@ -35,7 +35,6 @@ from .models.recognizer import Recognizer as Recognizer
 from .models.temporal import AttentivePool as AttentivePool
 from .models.temporal import MeanPool as MeanPool
 from .models.temporal import TemporalTransformer as TemporalTransformer
-from .models.temporal import TokenConv as TokenConv
 from .parallel.progress import Reporter as Reporter
 from .prediction.load import load_run as load_run
 from .prediction.load import zero_shot as zero_shot

@@ -32,7 +32,6 @@ TEMPORALS = {
     "transformer": "texthead.models.temporal:TemporalTransformer",
     "attentive": "texthead.models.temporal:AttentivePool",
     "vjepa2": "texthead.models.temporal:VJEPA2Pool",
-    "token-conv": "texthead.models.temporal:TokenConv",
 }
 # What may follow the name of a temporal module, as in "transformer:layers=2,width=256".
 SIZES = {"transformer": ("layers", "width"), "attentive": ("width",), "vjepa2": ("layers",)}
@@ -185,10 +184,9 @@ class Recipe:
         scale: logit scale: the encoder's at first, then trained ("learned"), a number that stays, or None for the
             encoder's. For multi-label data, the scale that suits the training items is in place of the encoder's.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
-        temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
-            a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which
-            has self-attention before it, "token-conv" is for the class tokens of a ViT, or what an installed package
-            has under this name; images (one frame) always use "mean". Sizes follow a colon:
+        temporal: module between frames and head; "attentive" is a learned query over the frames, or over the grid of a
+            video encoder, "vjepa2" the probe of V-JEPA 2, which has self-attention before it, or what an installed
+            package has under this name; images (one frame) always use "mean". Sizes follow a colon:
             "transformer:layers=6,width=512" (blocks, and their width instead of the feature's), "attentive:width=512",
             "vjepa2:layers=3" (self-attention layers).
         template: prompt for the class names, with one {} for the name, or several of them (on the command line, a .txt

@@ -150,6 +150,18 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train(data, tmp_path / "new", method="probe", fine_tune=True)
 
 
+def test_an_encoder_that_is_given_is_not_trained(coloured: Path, tmp_path: Path) -> None:
+    """So a second run starts where the first did."""
+    encoder, data = colour_encoder(), read_dataset(coloured)
+    before = {name: tensor.clone() for name, tensor in encoder.visual.state_dict().items()}
+    for name in ("first", "second"):
+        values = {"epochs": 1, "size": 32, "resize": 32}
+        run = th.train(data, tmp_path / name, encoder, fine_tune=True, overrides=values)
+        assert not torch.equal(run.model.visual.state_dict()["net.conv_stem.weight"], before["net.conv_stem.weight"])
+        after = encoder.visual.state_dict()
+        assert [name for name, tensor in before.items() if not torch.equal(tensor, after[name])] == []
+
+
 @pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])
 def test_no_workers_are_not_those_of_the_reading(
     workers: int | None, reading: int, used: int, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -119,14 +119,6 @@ def test_other_pictures_under_the_same_fingerprint_are_read(tmp_path, own_cache)
     assert after == (tmp_path / "blue.bmp").read_bytes()
 
 
-def test_the_name_of_another_type_is_not_believed(tmp_path):
-    given = [Path(path).read_bytes() for path in images(tmp_path, "a.png", "b.jpg")]
-    columns = {"image": [{"bytes": given[0], "path": "x.mp4"}, {"bytes": given[1], "path": "x.gif"}], "label": [0, 1]}
-    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
-    assert [item.path.suffix for item in dataset.items] == [".png", ".png"]
-    assert [read_all(item.media.open()) for item in dataset.items] == [1, 1]
-
-
 # ---- splits
 
 

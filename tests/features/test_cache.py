@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import texthead
-from installed import Install
+from installed import Install, example
 from made import tiny_visual, write_image
 from messages import refuses
 from texthead.encoders.encoder import Encoder, VisualEncoder
 from texthead.encoders.lazy import weights_digest, weights_key
+from texthead.encoders.load import load_encoder
 from texthead.errors import TextheadError
 from texthead.extensions import code_of_packages
 from texthead.extras import version
@@ -45,7 +46,7 @@ def test_a_file_that_is_no_such_cache_is_one_line(tmp_path: Path, damage: Callab
     cache.put("a", [0.0] * 200, FRAMES, torch.ones(200, 512))
     cache.close()
     damage(cache.path)
-    with refuses(TextheadError, "key.4.sqlite: ", "TEXTHEAD_CACHE"):
+    with refuses(TextheadError, "key.5.sqlite: ", "TEXTHEAD_CACHE"):
         FeatureCache("key", tmp_path).get("a", FRAMES)
 
 
@@ -141,3 +142,17 @@ def test_what_only_its_code_tells_is_never_taken_for_another(kind: str, tmp_path
         one, other = map(digest, models)
         assert one != other
         assert one == digest(models[0].frozen_copy())
+
+
+def test_a_network_that_the_source_tells_is_not_taken_for_another(tmp_path: Path, install: Install) -> None:
+    code = example("encoder").replace('architecture=f"grid:{rest}"', 'architecture="grid"').replace("int(rest)", "2")
+    code = code.replace(
+        'torch.nn.AdaptiveAvgPool2d(int(spec.architecture.removeprefix("grid:")))',
+        'getattr(torch.nn, f"Adaptive{spec.source[5:]}Pool2d")(2)',
+    )
+    install("grids", "texthead.encoders", "grid = grids", code)
+    picture = write_image(tmp_path / "a.png", "red")
+    for encoder in map(load_encoder, ("grid:Avg", "grid:Max")):
+        cached, own = ReadOptions(cache=tmp_path / "cache"), ReadOptions()
+        one, other = (FrozenEncoder(encoder, reading=each).files(picture).features for each in (cached, own))
+        assert torch.equal(one, other)

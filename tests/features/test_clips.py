@@ -250,7 +250,7 @@ def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
     """SQLite's switch to write-ahead logging fails at once, despite the timeout, while another process writes."""
-    other = sqlite3.connect(tmp_path / "key.4.sqlite", isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(tmp_path / "key.5.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs(x)")
     other.execute("BEGIN IMMEDIATE")
     later = threading.Timer(0.3, other.execute, ["COMMIT"])

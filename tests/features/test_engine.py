@@ -8,6 +8,7 @@ from torch import nn
 
 from made import write_image
 from messages import prints, refuses
+from paper.temporal_conv import TokenConv
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.lazy import weights_digest
@@ -22,7 +23,6 @@ from texthead.features.reading import ReadOptions, engines_text
 from texthead.features.views import item_features
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import TokenConv
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 

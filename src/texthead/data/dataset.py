@@ -78,7 +78,7 @@ class Dataset:
     """Labelled files from one source.
 
     `notes` are messages for the user. With `multilabel`, a file has any number of labels, each a question of its own;
-    else it has one. `tree` has the names above the classes. `empty` are class folders without a file.
+    else it has one. `tree` has the names above the classes.
     """
 
     items: tuple[Item, ...]
@@ -86,7 +86,6 @@ class Dataset:
     notes: tuple[str, ...] = field(default=(), compare=False)
     multilabel: bool = False
     tree: ClassTree | None = None
-    empty: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.multilabel:

@@ -43,7 +43,6 @@ def read_dataset(
     suffix: str | None = None,
     columns: Mapping[str, str] | None = None,
     tree: str | Path | ClassTree | None = None,
-    allow_empty: bool = False,
 ) -> Dataset:
     """Read a dataset from any kind of source that `sources.py` lists, or that an installed package reads.
 
@@ -65,7 +64,6 @@ def read_dataset(
         tree: the broader names above the classes, or a YAML file of them (see `read_tree`), or "folders": each folder
             with files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` are
             read as a tree.
-        allow_empty: whether class folders without a file are listed in `empty`, in place of an error.
 
     Raises:
         DataError: the path does not exist, holds no labelled file or an empty class folder, a manifest, list or label
@@ -101,8 +99,6 @@ def read_dataset(
         dataset = module.read(str(source), **{name: options[name] for name in used})
     if not (isinstance(dataset, Dataset) and all(isinstance(item, Item) for item in dataset.items)):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset of Items"))
-    if dataset.empty and not allow_empty:
-        raise DataError(f"{listed(dataset.empty)}: class has no video or image; add one or remove the folder")
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
@@ -218,7 +214,9 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if nested and not tree:
         belong = f"{len(nested)} files in folders below class folders belong to these classes (the first: {nested[0]})"
         notes.append(f"{root}: {belong}; `tree={FOLDERS}` makes each folder a class")
-    return Dataset(tuple(items), str(root), tuple(notes), empty=tuple(empty))
+    if empty:
+        raise DataError(f"{listed(empty)}: class has no video or image; add one or remove the folder")
+    return Dataset(tuple(items), str(root), tuple(notes))
 
 
 def _folders(folder: Path) -> list[Path]:

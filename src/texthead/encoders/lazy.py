@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder
+from texthead.encoders.encoder import BUILT_IN, Encoder, TextEncoder, VisualEncoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.files import cache_dir, read_json, replacing, write_json
@@ -165,7 +165,9 @@ def weights_digest(visual: VisualEncoder) -> str:
 
 
 def _spec_text(spec: VisualSpec) -> str:
-    return repr(replace(spec, source=""))
+    """Return what of a spec tells the network: of our own architectures all but the source."""
+    ours = spec.architecture.partition(":")[0] in BUILT_IN  # The code of a package may read the source.
+    return repr(replace(spec, source="") if ours else spec)
 
 
 def store_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:

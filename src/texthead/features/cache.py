@@ -27,7 +27,7 @@ from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 
 # The end of the files' names, with the number of the tables' form.
-_SUFFIX = ".4.sqlite"
+_SUFFIX = ".5.sqlite"
 
 # Raise it if the same files and weights give other features, since decoding or resizing changed.
 _FEATURES_FORMAT = 2

@@ -250,9 +250,7 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
         def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
             nonlocal stats
             if with_stats and media.kind == "image":
-                picture = frames[0].permute(1, 2, 0).numpy()
-                size = media.shape or picture.shape[:2]
-                stats = ImageStats.from_frame(picture, size).to_bytes()
+                stats = ImageStats.from_frame(frames[0].permute(1, 2, 0).numpy()).to_bytes()
             return view_crops(frames, pixels, views.crops, views.along)
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))

@@ -1,6 +1,5 @@
 """What a picture looks like in a few numbers, kept beside its features, so that it is decoded once for both."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,33 +7,30 @@ import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
 # The attributes of `ImageStats`, as stored.
-_ROW = np.dtype("u4, u4, f8, f8, (256,)f2, (16, 16, 3)u1")
+_ROW = np.dtype("f8, f8, (256,)f2, (16, 16, 3)u1")
 
 
 class ImageStats(NamedTuple):
     """What a picture looks like, in grey levels from 0 to 255.
 
     Attributes:
-        width, height: of the upright picture, in pixels.
         brightest: 95th percentile.
         contrast: standard deviation.
         edges: `edges_of` the picture.
         colours: `colours_of` the picture.
     """
 
-    width: int
-    height: int
     brightest: float
     contrast: float
     edges: Float16[np.ndarray, "256"]
     colours: UInt8[np.ndarray, "16 16 3"]
 
     @classmethod
-    def from_frame(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int]) -> "ImageStats":
-        """Return the statistics of an upright picture, which is (height, width) = `size` if it was not reduced."""
-        (height, width), grey = size, cls.grey_of(picture)
+    def from_frame(cls, picture: UInt8[np.ndarray, "height width 3"]) -> "ImageStats":
+        """Return the statistics of an upright picture."""
+        grey = cls.grey_of(picture)
         brightest, contrast = float(np.percentile(grey, 95)), float(grey.std())
-        return cls(width, height, brightest, contrast, cls.edges_of(grey), cls.colours_of(picture))
+        return cls(brightest, contrast, cls.edges_of(grey), cls.colours_of(picture))
 
     def to_bytes(self) -> bytes:
         """Return the statistics as stored."""
@@ -61,7 +57,7 @@ class ImageStats(NamedTuple):
         """Return how much brighter each cell of a 16x16 grid is than the one to its left: a square root with its sign.
 
         Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
-        edges, so that different things before plain backgrounds agree (LOG.md).
+        edges, so that different things before plain backgrounds agree (docs/decisions.md).
         """
         shrunk = PIL.Image.fromarray(grey).resize((17, 16), PIL.Image.Resampling.BOX)
         steps = np.diff(np.asarray(shrunk), axis=1).ravel()

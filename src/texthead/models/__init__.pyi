@@ -8,5 +8,4 @@ from .head_table import as_head as as_head
 from .heads import CosineHead as CosineHead
 from .heads import Head as Head
 from .heads import ProbeHead as ProbeHead
-from .temporal import EncoderConv as EncoderConv
 from .temporal import Temporal as Temporal

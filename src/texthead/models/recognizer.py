@@ -14,7 +14,6 @@ from texthead.encoders.encoder import VisualEncoder, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, RunError
-from texthead.models.temporal import EncoderConv
 
 
 class Recognizer(nn.Module):
@@ -90,8 +89,7 @@ class Recognizer(nn.Module):
         """
         if self.takes_clips:
             return self.temporal(clip_features(self.visual_encoder, clips))
-        temporal = self.temporal
-        with temporal.over(clips.shape[1]) if isinstance(temporal, EncoderConv) else nullcontext():
+        with self.temporal.over(clips.shape[1]) if self._mixes_frames else nullcontext():  # pyright: ignore[reportCallIssue]
             frames = self.visual(clips.flatten(0, 1))
         return self.temporal(frames.unflatten(0, clips.shape[:2]))
 
@@ -125,9 +123,14 @@ class Recognizer(nn.Module):
         return isinstance(self.visual, VisualEncoder) and self.visual.spec.unit == "clip"
 
     @property
+    def _mixes_frames(self) -> bool:
+        """Whether the temporal module works inside the encoder."""
+        return getattr(self.temporal, "inside_encoder", False)
+
+    @property
     def encodes_frames_independently(self) -> bool:
         """Whether a frame's feature is the same in every clip, so that it can be cached."""
-        return not (isinstance(self.temporal, EncoderConv) or self.takes_clips)
+        return not (self._mixes_frames or self.takes_clips)
 
     def features_digest(self) -> str:
         """Return a digest of the weights that features depend on, and not the head's; a lazy encoder is not built."""
@@ -139,7 +142,7 @@ class Recognizer(nn.Module):
         Raises:
             RunError: the temporal module works inside the encoder, so features cannot be cached.
         """
-        if isinstance(self.temporal, EncoderConv):
+        if self._mixes_frames:
             raise RunError(
                 f"{type(self.temporal).__name__} works inside the encoder, so a frame's feature depends on its "
                 "neighbours; use another `tune` than none, or `temporal=mean` or `temporal=transformer`"

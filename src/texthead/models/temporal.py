@@ -3,14 +3,12 @@
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -26,15 +24,22 @@ class Temporal(nn.Module):
     Attributes:
         kind: the module's name in `recipe.json`.
         options: the arguments that rebuild the module, as JSON values.
+        inside_encoder: whether it works inside the encoder, so that a frame's feature depends on its neighbours. Then
+            it is made as `cls(visual, **options)`, and has `over`.
     """
 
     kind: ClassVar[str]
+    inside_encoder: ClassVar[bool] = False
     options: Mapping[str, object] = MappingProxyType({})
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         return cls()
+
+    def over(self, frames: int | torch.SymInt) -> AbstractContextManager[None]:
+        """Return a context in which the encoder's input is clips of `frames` frames; symbolic during export."""
+        return nullcontext()
 
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module."""
@@ -54,10 +59,9 @@ class Temporal(nn.Module):
                 f"temporal module must be one of {', '.join(NAMED['temporal'][1])}, or from a package that you "
                 f"install, got {config.get('kind')!r}"
             )
-        inside = issubclass(module, EncoderConv)
         kinds = TypeError, RuntimeError, AssertionError, ArithmeticError
         with raising(RunError, f"temporal module {config} cannot be made", "restore the file", *kinds):
-            return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            return module(visual, **options) if module.inside_encoder else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 class MeanPool(Temporal):
@@ -203,7 +207,8 @@ class TemporalTransformer(Temporal):
         """Initialise the parameters: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output.
 
         After the projection of a narrow module, features have a magnitude of about 0.7 and would swamp positions of
-        0.02, so there positions are drawn from N(0, 0.3). (Drawn videos, 36 classes: 50 -> 61 % top-1; LOG.md.)
+        0.02, so there positions are drawn from N(0, 0.3). (Drawn videos, 36 classes: 50 -> 61 % top-1;
+        docs/decisions.md.)
         """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -361,162 +366,10 @@ class VJEPA2Pool(Temporal):
         return self.cross_attention_layer(self.query_tokens.repeat(features.shape[0], 1, 1), features)[0][:, 0]
 
 
-# --- convolutions over frames inside the encoder
-
-Start = Literal["shift", "identity"]
-
-# An int, or a symbolic int during export.
-Count = int | torch.SymInt
-
-
-class FrameConv(nn.Module):
-    """A depthwise convolution over the frames of a clip: kernel 3, zero padding, no bias.
-
-    Initialised by `from_recipe`. "shift": the first quarter of the channels comes from the next frame, the second
-    quarter from the previous frame, the rest is unchanged. "identity": all channels are unchanged.
-    """
-
-    def __init__(self, channels: int, start: Start):
-        super().__init__()
-        kernel = torch.zeros(channels, 1, 3)
-        quarter = channels // 4 if start == "shift" else 0
-        kernel[:quarter, 0, 2] = 1
-        kernel[quarter : 2 * quarter, 0, 0] = 1
-        kernel[2 * quarter :, 0, 1] = 1
-        self.weight = nn.Parameter(kernel)
-
-    def forward(self, x: Float[Tensor, "all_frames channels *grid"], frames: Count) -> Tensor:
-        """Return the same shape; each run of `frames` entries along the first axis is a clip."""
-        clips = x.reshape(-1, frames, x.shape[1], x.shape[2:].numel())
-        kernel = self.weight.unsqueeze(-1)
-        mixed = F.conv2d(clips.transpose(1, 2), kernel, padding=(1, 0), groups=len(kernel))
-        return mixed.transpose(1, 2).reshape(x.shape)
-
-
-class EncoderConv(Temporal):
-    """Convolutions over frames, hooked into an encoder, then another temporal module over its features.
-
-    The encoder's own weights and their names are unchanged. The hooks are active only within `over`. If gradient
-    checkpointing reruns blocks in the backward pass, the hooks use the clip length of the last forward pass that
-    recorded gradients.
-
-    Attributes:
-        pool: the module that follows; the mean over frames, unless `pool` is the config of another one.
-    """
-
-    def __init__(self, widths: Sequence[int], start: Start, pool: dict | None = None):
-        super().__init__()
-        self.pool: Temporal = MeanPool() if pool is None else Temporal.from_config({**pool}, nn.Identity())
-        self.options = {"start": start}
-        self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
-        self._frames: Count | None = None
-        self._recorded: Count | None = None
-        self._tokens: dict[int, Tensor] = {}
-
-    @classmethod
-    def from_recipe(cls, recipe: Recipe, visual: nn.Module) -> Temporal:
-        """Return the convolutions before training, which shift a quarter of the channels each way."""
-        return Temporal.from_config({"kind": cls.kind}, visual)
-
-    @contextmanager
-    def over(self, frames: Count) -> Iterator[None]:
-        """Treat the encoder's input as clips of `frames` frames within this context."""
-        before, self._frames = self._frames, frames
-        if torch.is_grad_enabled():
-            self._recorded = frames
-        try:
-            yield
-        finally:
-            self._frames = before
-            self._tokens.clear()
-
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module on its encoder."""
-        return super().config() | ({} if type(self.pool) is MeanPool else {"pool": self.pool.config()})
-
-    def _clip_length(self) -> Count | None:
-        if self._frames is not None:
-            return self._frames
-        if torch._C._current_graph_task_id() == -1:
-            # Not in a backward pass, so this is a forward pass of the plain encoder, and so will be its rerun.
-            self._recorded = None
-        return self._recorded
-
-    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
-        """Return one feature per clip."""
-        return self.pool(features)
-
-
-class TokenConv(EncoderConv):
-    """Convolutions over the class tokens of a clip's frames, before attention and before the MLP of every block.
-
-    They act on the residual stream; a block uses one kernel for both. Works for any number of frames.
-
-    Args:
-        visual: a ViT with a class token, from open_clip or timm.
-        start: "shift" or "identity"; the latter initially equals the plain encoder.
-        pool: config of the module over the frames' features; None for their mean.
-
-    Source: Table 2, TokenT1D; positions, kernel and initialisation as in the published code.
-
-    Raises:
-        RunError: the encoder has another architecture.
-    """
-
-    kind = "token-conv"
-
-    def __init__(self, visual: nn.Module, start: Start = "shift", pool: dict | None = None):
-        blocks = _token_blocks(visual)
-        super().__init__([width for _, _, width in blocks], start, pool)
-        for index, (block, branch, _) in enumerate(blocks):
-            block.register_forward_pre_hook(partial(self._before_attention, index))
-            branch.register_forward_hook(partial(self._before_mlp, index))
-
-    def _before_attention(self, index: int, _: nn.Module, args: tuple) -> tuple | None:
-        frames = self._clip_length()
-        if frames is None:
-            return None
-        x, *others = args
-        token = self._tokens[index] = self.convs[index](x[:, 0], frames)
-        return _with_token(x, token), *others
-
-    def _before_mlp(self, index: int, _: nn.Module, __: object, y: Tensor) -> Tensor | None:
-        """Change what attention adds to the stream, so that the class token becomes the convolution of the sum."""
-        frames = self._clip_length()
-        if frames is None:
-            return None
-        token = self._tokens.pop(index)
-        return _with_token(y, self.convs[index](token + y[:, 0], frames) - token)
-
-
-def _with_token(x: Float[Tensor, "frames tokens width"], token: Float[Tensor, "frames width"]) -> Tensor:
-    return torch.cat([token[:, None], x[:, 1:]], dim=1)
-
-
 def network(visual: nn.Module) -> Any:
     """Return the network inside our wrapper, and inside open_clip's wrapper around timm; Any, as its type varies."""
     net = getattr(visual, "net", visual)
     return getattr(net, "trunk", net)
-
-
-def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
-    """Return (block, last module of its attention branch, width) for every block of a ViT with a class token."""
-    net = network(visual)
-    if getattr(net, "class_embedding", None) is not None and getattr(getattr(net, "transformer", 0), "batch_first", 0):
-        return [(block, block.ls_1, len(block.ln_1.weight)) for block in net.transformer.resblocks]
-    from timm.models.beit import Beit
-    from timm.models.eva import Eva
-    from timm.models.vision_transformer import VisionTransformer
-
-    # Other timm networks have blocks too, but without a class token or with pooled tokens.
-    with_token = isinstance(net, VisionTransformer | Beit | Eva) and net.cls_token is not None
-    blocks: Any = net.blocks if with_token else []
-    if len(blocks) and all(hasattr(block, "drop_path1") for block in blocks):
-        return [(block, block.drop_path1, net.embed_dim) for block in blocks]
-    raise RunError(
-        f"`temporal=token-conv` needs blocks with a class token, which {type(net).__name__} lacks; use a ViT, or "
-        "`temporal=transformer` or `temporal=mean`"
-    )
 
 
 def _module(kind: str) -> type[Temporal] | None:

@@ -1,5 +1,6 @@
 """An experiment: divided items, a frozen encoder, class names and a recipe; heads are fitted and scored on it."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -190,7 +191,7 @@ def load_experiment(
         reporter: gets progress and messages.
         make: returns the recipe of an encoder that will be trained. None: the encoder stays frozen, and the recipe is
             `small` at its own input size: at 128 pixels videos lose 2 to 7 points, while more frames gain nothing
-            (LOG.md).
+            (docs/decisions.md).
 
     Raises:
         DataError: the class names do not fit the labels.
@@ -210,6 +211,9 @@ def load_experiment(
             fixed["frames"] = QUICK_FRAMES
         make, overrides = small, {**fixed, **overrides, "tune": "none"}
     recipe, changes = adapt_recipe(make, overrides, train, spec)
+    if isinstance(options.source, Encoder) and not recipe.frozen:  # The caller's stays as it is.
+        encoder = copy.copy(encoder)
+        encoder.visual = copy.deepcopy(encoder.visual)
     engines = set[str]()
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, replace(reporter, used=engines.add))
     for note in (*division.notes, *notes):

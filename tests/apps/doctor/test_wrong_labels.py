@@ -11,7 +11,7 @@ from torch import Tensor
 from made import noise
 from texthead import Dataset, Item
 from texthead.apps.doctor import suspicious_labels
-from texthead.apps.doctor.findings import Finding, label_findings, questioned
+from texthead.apps.doctor.findings import label_findings
 from texthead.apps.doctor.wrong_labels import PENALTY, JudgedLabels, SuspiciousLabel, _scores_by_others
 
 CLASSES, EACH, DIM = 5, 48, 32
@@ -90,8 +90,7 @@ def test_a_label_is_questioned_once_and_named_to_check_if_none_is_listed() -> No
     items = tuple(Item(Path(name), (label,)) for name, label in (("gone", "x"), ("a", "x"), ("b", "y")))
     ranked = (SuspiciousLabel(1, 1, np.array([0.2, 0.8])), SuspiciousLabel(2, 0, np.array([0.7, 0.3])))
     judged = JudgedLabels(ranked, agreement=0.9)
-    known = questioned([Finding("serious", "one file, two labels", "b", "", (2,))])
-    (finding,), note = label_findings(Dataset(items), replace(judged, listed=ranked), known)
+    (finding,), note = label_findings(Dataset(items), replace(judged, listed=ranked), {2})
     assert (finding.severity, finding.about, finding.items, note) == ("warning", "a", (1,), "")
     assert "labelled x, but fits y better (80 % against 20 %)" in finding.detail
 

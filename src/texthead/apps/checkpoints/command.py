@@ -26,7 +26,6 @@ class Import:
         kind: project that published the file, if its keys leave it open
         activation: activation of CLIP's towers, if the file leaves it open
         interaction: of BIKE: dp (mean frame) or vcs (frames weighted by words)
-        temporal: temporal module without weights, of a Text4Vis file
         encoder: encoder it was fine-tuned from (default: OpenAI's)
         frames: frames per clip (default: from the file name, 8 from f8)
         set: override a test setting, e.g. pooling=logits; repeatable
@@ -42,7 +41,6 @@ class Import:
     kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = option(None, "NAME")
     activation: Literal["quick-gelu", "gelu"] | None = option(None, "NAME")
     interaction: Literal["dp", "vcs"] | None = option(None, "NAME")
-    temporal: Literal["mean", "token-shift"] | None = option(None, "NAME")
     encoder: str | None = option(None, "NAME")
     frames: PositiveInt | None = option(None, "N")
     set: list[str] = option(list, "KEY=VALUE", repeated=True)
@@ -79,7 +77,7 @@ class Import:
         labels, changes = read_names(self.classes), _settings(self.set)
         if self.interaction is not None:
             changes["interaction"] = self.interaction
-        hints = {name: getattr(self, name) for name in ("encoder", "frames", "temporal", "activation")}
+        hints = {name: getattr(self, name) for name in ("encoder", "frames", "activation")}
         checkpoint = read_published(Path(self.file), self.kind)
         made = import_published(checkpoint, Path(self.out), labels, changes, **hints)
         console.notes().print(made.title)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from texthead import Encoder, LinearHead, Recognizer, TokenConv, VisualEncoder, load_encoder, text_head
+from texthead import Encoder, LinearHead, Recognizer, load_encoder, text_head
 from texthead.apps.checkpoints import published
-from texthead.apps.checkpoints.published import Checkpoint, Convention, Pooled
+from texthead.apps.checkpoints.published import Checkpoint, Convention
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
@@ -59,7 +59,6 @@ def import_published(
     *,
     encoder: str | None = None,
     frames: int | None = None,
-    temporal: Pooled | None = None,
     activation: Activation | None = None,
 ) -> Imported:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
@@ -71,7 +70,6 @@ def import_published(
         changes: values that replace those of the kind's `Convention`.
         encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
         frames: frames per clip, if the file name does not tell.
-        temporal: the temporal module without weights that a Text4Vis file was trained with.
         activation: the activation of CLIP's towers, if the file does not tell.
 
     Raises:
@@ -91,7 +89,9 @@ def import_published(
     spec = ClipModel(texts.source, config, preprocess).spec
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    over_frames, module = _temporal(checkpoint, visual, config, temporal, convention, notes)
+    over_frames, module = _temporal(checkpoint, config, convention)
+    if checkpoint.kind in ("text4vis", "text4vis-nce") and "visual.proj" in checkpoint.clip:
+        notes.append("a file trained with TokenShift, which has no weights, looks the same; it is read as without")
     recipe = Recipe(
         name=f"imported, {checkpoint.kind}",
         frames=frames,
@@ -118,8 +118,6 @@ def import_published(
             saved.save(out / ENCODER)
         write_run(out, Recognizer(visual, module, head).eval(), recipe, pixels, labels, split, imported=file)
     over = "transformer" if checkpoint.temporal else "frames" if convention.interaction == "vcs" else "mean of frames"
-    if over_frames == "token-conv":
-        over += " over TokenT1D" if checkpoint.token_convs else " over TokenShift"
     details = filter(None, [over, convention.interaction, "quick-gelu" if quick_gelu else "gelu"])
     tower = (published.original(config) or "image tower").removeprefix("openclip:").removesuffix("-quickgelu/openai")
     sizes = f"{config['vision_cfg']['image_size']} pixels, {config['embed_dim']}-d features"
@@ -222,55 +220,23 @@ def _encoder(
 
 
 def _temporal(
-    checkpoint: Checkpoint,
-    visual: VisualEncoder,
-    config: dict,
-    pooled: Pooled | None,
-    convention: Convention,
-    notes: list[str],
-) -> tuple[Literal["mean", "transformer", "token-conv"], Temporal]:
-    """Return the recipe's name of the temporal module, the one inside the encoder if there are two, and the module.
+    checkpoint: Checkpoint, config: dict, convention: Convention
+) -> tuple[Literal["mean", "transformer"], Temporal]:
+    """Return the recipe's name of the temporal module, and the module with the file's weights.
 
-    It has the file's weights. It gives the features of all frames instead of their mean if BIKE weights frames.
-
-    Args:
-        pooled: the module without weights, which the file does not show.
+    It gives the features of all frames instead of their mean if BIKE weights frames.
 
     Raises:
-        DataError: `pooled` is needed for a Text4Vis file and missing, or is given although the file determines it.
-        EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
+        EncoderError: the weights do not fit a temporal transformer.
     """
-    path, transformer, is_vit = checkpoint.path, bool(checkpoint.temporal), "visual.proj" in checkpoint.clip
-    if pooled == "token-shift" and (checkpoint.kind in ("openai", "actionclip", "vifi-clip") or not is_vit):
-        raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; remove `temporal`")
-    if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
-        raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; remove `temporal`")
-    # Text4Vis has no TokenShift for ResNets.
-    unknown = is_vit and pooled is None and not checkpoint.token_convs
-    if unknown and checkpoint.kind in ("text4vis", "text4vis-nce"):
-        if not transformer:
-            raise DataError(
-                f"{path}: mean pooling and TokenShift have no weights, so the file does not show which it was trained "
-                "with: pass `temporal=mean` or `temporal=token-shift`"
-            )
-        notes.append(
-            "TokenShift has no weights, so a file trained with TokenShift below its transformer looks the same: pass "
-            "`temporal=token-shift` if this one was"
-        )
-    name, frames = "transformer" if transformer else "mean", convention.interaction == "vcs"
-    pool = Temporal.from_config({"kind": "frames" if frames else "mean"}, visual)
-    if transformer:
-        layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
-        shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
-        pool = Temporal.from_config({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
-        fill(pool, checkpoint.temporal, str(path))
-    if pooled != "token-shift" and not checkpoint.token_convs:
-        return name, pool
-    convs = TokenConv(visual)
-    if checkpoint.token_convs:
-        fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, str(path))
-    convs.pool = pool
-    return "token-conv", convs
+    frames = convention.interaction == "vcs"
+    if not checkpoint.temporal:
+        return "mean", Temporal.from_config({"kind": "frames" if frames else "mean"}, nn.Identity())
+    layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
+    shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
+    module = Temporal.from_config({"kind": "frame-transformer" if frames else "transformer", **shape}, nn.Identity())
+    fill(module, checkpoint.temporal, str(checkpoint.path))
+    return "transformer", module
 
 
 # ---- video classifiers of transformers

@@ -1,6 +1,5 @@
 """Published checkpoints: read their weights under open_clip's names; the conventions behind their published results."""
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,9 +13,6 @@ from texthead.recipes import Along, Origin, Pooling
 from texthead.text import read_template
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
-
-# Temporal modules without weights, which a checkpoint may have been trained with.
-Pooled = Literal["mean", "token-shift"]
 
 # The prompts that ActionCLIP trains and tests with.
 ACTIONCLIP_TEMPLATES = read_template(str(Path(__file__).with_name("actionclip.txt")))
@@ -93,7 +89,6 @@ class Checkpoint:
         kind: which code wrote it.
         clip: image tower (`visual.*`), text tower if present, and `logit_scale`, under open_clip's names.
         temporal: weights of a temporal transformer under our names; empty for mean pooling.
-        token_convs: kernels of the convolutions of the class token, block by block; empty if there are none.
         from_openai: whether the towers are known to be OpenAI's or fine-tuned from them, and so to have QuickGELU.
     """
 
@@ -101,7 +96,6 @@ class Checkpoint:
     kind: Kind
     clip: dict[str, Tensor]
     temporal: dict[str, Tensor]
-    token_convs: list[Tensor]
     from_openai: bool
 
     @property
@@ -140,13 +134,12 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; remove `kind`")
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
-    clip = {k: v.float() for k, v in tensors.items() if not (k.startswith(prefix) or _TOKEN_CONV.fullmatch(k))}
+    clip = {key: value.float() for key, value in tensors.items() if not key.startswith(prefix)}
     unknown = [key for key in clip if not key.startswith(_CLIP) or any(name in key for name in _ACROSS)]
     if unknown := sorted([*unknown, *(key for key in fusion if not key.startswith(_FUSION))]):
         raise EncoderError(
             f"{path}: has weights of unsupported modules ({listed(unknown, 3)}); use a model with "
-            "mean pooling, the temporal transformer, TokenShift or TokenT1D"
+            "mean pooling or the temporal transformer"
         )
     scale = clip.get("logit_scale")
     if scale is None or scale.numel() != 1:
@@ -159,12 +152,9 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         kind,
         clip,
         {key: value.float() for key, value in fusion.items()},
-        [convs[index].float() for index in sorted(convs)],
         kind != "openai" or with_settings or "openai" in path.name.lower(),
     )
 
-
-_TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\.conv\.weight")
 
 # Prefixes of CLIP's own weights.
 _CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
@@ -174,7 +164,7 @@ _CLIP += ("logit_scale",)
 _FUSION = ("frame_position_embeddings.weight", "transformer.resblocks.")
 
 # Parts of keys of towers that mix frames in ways that texthead does not support.
-_ACROSS = (".net.", "visual.time_embedding", "VPT")
+_ACROSS = (".net.", ".control_point.", "visual.time_embedding", "VPT")
 
 
 def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tensor], dict[str, Tensor]]:

@@ -6,7 +6,6 @@ examine           everything, in one call; the findings as JSON and HTML
 file_stats        properties of one file, without a model
 findings          findings about files, splits and class names; lists without bad items
 near_duplicates   pairs of files that look alike
-overview          statistics of each class, and example files
 wrong_labels      labels that look wrong
 """
 

@@ -11,11 +11,10 @@ from jaxtyping import Float, Int
 
 from texthead import Encoder, Item
 from texthead.apps.doctor.findings import Finding
-from texthead.errors import EncoderError
 from texthead.evaluation import standard_error
-from texthead.text import class_prompts, clean_name, flat, imagenet_texts
+from texthead.text import imagenet_texts
 
-# Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
+# Chosen on ImageNet names and pairs of synonyms: docs/decisions.md, 2026-11-25.
 ROWS_ALIKE = 0.7
 
 # Every fiftieth ImageNet name: the mean row of such different things is what all rows have in common.
@@ -29,12 +28,6 @@ ERRORS = 3.0
 OwnSentences = Mapping[str, tuple[str, ...] | None]
 
 Rows = Float[np.ndarray, "items dim"]
-
-
-def prompts_of(sentences: OwnSentences, template: str | Sequence[str], *, clean: bool) -> list[str | tuple[str, ...]]:
-    """Return the prompts of each class; a label that cleaning would leave empty is used unchanged."""
-    names = [clean_name(label) or label if clean else label for label in sentences]
-    return class_prompts(template, names, list(sentences.values()))
 
 
 @torch.inference_mode()
@@ -116,21 +109,12 @@ def class_findings(
     items: Sequence[Item],
     seen: Sequence[Float[np.ndarray, " dim"]],
 ) -> Iterator[Finding]:
-    """Yield class names that are too long, near-synonymous or swapped.
+    """Yield class names that are near-synonymous or swapped.
 
     Args:
         seen: mean feature of each item.
     """
-    text, encoded = encoder.text, dict[str, str | Sequence[str]]()
-    for name, strings in zip(sentences, class_prompts, strict=True):
-        try:
-            text.tokenize(flat([strings]))
-            encoded[name] = strings
-        except EncoderError as error:
-            yield Finding("serious", "name too long", name, str(error))
-    if not encoded:
-        return
-    labels, rows = list(encoded), rows_of(encoder, list(encoded.values()))
+    labels, rows = list(sentences), rows_of(encoder, class_prompts)
     alike = rows @ rows.T
     pairs = [(float(alike[i, j]), i, j) for i in range(len(labels)) for j in range(i) if alike[i, j] > ROWS_ALIKE]
     for cosine, i, j in sorted(pairs, reverse=True):

@@ -1,11 +1,12 @@
 """Find what is wrong with a dataset, with or without an encoder, and write it as JSON, as an HTML page or as a list."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from texthead.apps.doctor import encoder_findings, findings, near_duplicates
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
-from texthead.apps.doctor.overview import overview
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
@@ -24,6 +24,7 @@ from texthead.files import write_json, write_records
 from texthead.media import MediaPath
 from texthead.recipes import small
 from texthead.report import render, write_html
+from texthead.text import class_prompts, clean_name
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
 _ENCODED_FRAMES = 4
@@ -40,7 +41,6 @@ class Diagnosis:
     """The content and the problems of a dataset.
 
     Attributes:
-        overview: how much it holds, see `overview.overview`.
         findings: worst first, then by fault.
         left_out: the reason why a cleaned list omits an item, by position.
         encoder: the encoder of the findings; None if no finding needed one.
@@ -48,7 +48,6 @@ class Diagnosis:
     """
 
     dataset: Dataset
-    overview: dict[str, Any]
     findings: Sequence[Finding]
     left_out: dict[int, str]
     encoder: str | None = None
@@ -56,17 +55,6 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         return f"Diagnosis({self.dataset.source!r}: {self.headline()})"
-
-    @property
-    def is_serious(self) -> bool:
-        """Whether there is a serious finding."""
-        return any(finding.severity == "serious" for finding in self.findings)
-
-    @property
-    def by_hand(self) -> list[str]:
-        """The serious findings that leaving out items does not mend, in words."""
-        left = [each for each in self.findings if each.severity == "serious" and not {*each.items} & {*self.left_out}]
-        return list(dict.fromkeys(f"{each.fault} ({each.about})" for each in left))
 
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
@@ -90,6 +78,14 @@ class Diagnosis:
         """Group the findings, which are in this order, by severity and fault."""
         return {kind: [*own] for kind, own in groupby(self.findings, key=lambda each: (each.severity, each.fault))}
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of items of each class, the largest first, in "train", "val", "test" and "none"."""
+        counts = defaultdict[str, Counter[str]](Counter)
+        for item in self.dataset.items:
+            for name in item.labels:
+                counts[name][item.split or "none"] += 1
+        return {name: {**own} for name, own in sorted(counts.items(), key=lambda each: (-each[1].total(), each[0]))}
+
     def to_json(self) -> dict[str, object]:
         """Return the content of `doctor.json`."""
         paths, columns = [str(item.path) for item in self.dataset.items], ("severity", "fault", "about", "detail")
@@ -98,7 +94,7 @@ class Diagnosis:
             "items": len(paths),
             "classes": self.dataset.classes,
             "notes": [*self.dataset.notes, *self.lines],
-            "overview": self.overview,
+            "counts": self.counts(),
             "serious": sum(finding.severity == "serious" for finding in self.findings),
             "findings": [
                 {**{key: getattr(each, key) for key in columns}, "paths": [paths[index] for index in each.items]}
@@ -119,6 +115,7 @@ class Diagnosis:
             diagnosis=self,
             findings=[(*kind, [(each.about, each.detail) for each in group]) for kind, group in self.groups().items()],
             left_out=[(self.dataset.items[index].path, reason) for index, reason in self.left_out.items()],
+            splits=Counter(item.split or "none" for item in self.dataset.items),
             most=_ROWS,
         )
         write_html(page, content)
@@ -169,21 +166,29 @@ def diagnose(
     labelled = [replace(item, labels=(name,)) for item in items for name in item.labels]
     options = EncoderOptions.from_encoder(encoder)
     reading = replace(reading, workers=max(1, reading.workers))
-    prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
+    # A label that cleaning would leave empty is used unchanged.
+    names = [clean_name(label) or label if options.clean else label for label in classes]
+    prompts = class_prompts(options.template or "{}", names, list(classes.values()))
     # First, since it may be missing.
-    frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
-    image_stats: Sequence[tuple[str, ImageStats] | None] = ()
-    with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
-        image_stats = frozen.image_stats([item.path for item in items]) if frozen else image_stats
+    frozen, image_stats = None, list[tuple[str, ImageStats] | None]()
+    if not quick:
+        encoder = options.load(prompts, lazy=False)
+        encoder.keep_text = True
+        encoder.visual.eval()
+        spec = encoder.visual.spec
+        protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
+        protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
+        frozen = FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
+        with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
+            image_stats = frozen.image_stats([item.path for item in items])
     facts = read_file_stats(dataset, workers=reading.workers, image_stats=image_stats, reporter=reporter)
     result = [
-        *findings.file_findings(facts, frames=_RECIPE.frames),
+        *findings.file_findings(facts),
         *findings.copies(items, facts),
         *findings.overlaps(items),
         *findings.group_leaks(items),
-        *([] if dataset.multilabel else findings.folder_findings(items)),
-        *findings.count_findings(labelled, dataset.empty),
-        *findings.name_findings(list(classes), dataset.classes),
+        *findings.count_findings(labelled),
+        *findings.name_findings(classes),
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
@@ -208,7 +213,7 @@ def diagnose(
         else:
             targets = some.targets(dataset.classes)
             judged = suspicious_labels(seen.features, targets, some.groups, seen.positions)
-        known = findings.questioned(result)
+        known = {position for each in result if each.fault == "one file, two labels" for position in each.items}
         found, check_first = findings.label_findings(dataset, judged, known)
         result += found
         notes += filter(None, [judged.unjudged, check_first])
@@ -217,7 +222,7 @@ def diagnose(
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
     left_out = findings.left_out(items, result)
-    if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
+    if len(left_out) < len(items):
         try:  # Does `train` refuse what is left?
             left = dataset.select([position for position in range(len(items)) if position not in left_out])
             divide(left, seed=0, held_out=None, k=None)
@@ -225,14 +230,4 @@ def diagnose(
             detail = str(error).removeprefix(f"{dataset.source}: ")
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
-    return Diagnosis(dataset, overview(items, facts), result, left_out, source, tuple(notes))
-
-
-def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:
-    """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
-    encoder.keep_text = True
-    encoder.visual.eval()
-    spec = encoder.visual.spec
-    protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
-    protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
-    return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
+    return Diagnosis(dataset, result, left_out, source, tuple(notes))

@@ -1,9 +1,8 @@
-"""Properties of one file that need no model: faults, frames, times, brightness, motion, and edges.
+"""Properties of one file that need no model: faults, brightness, contrast and edges.
 
 Every frame is decoded once; 16 evenly spaced ones are analysed.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -40,12 +39,8 @@ class FileStats:
         digest: SHA-256 of the bytes (and times, for a part of a video); "" if the file cannot be opened.
         fault: kind of problem that prevents reading the whole file, or None.
         problem: the fault in words.
-        frames: frames that a player shows.
-        seconds: duration of a video; 0 for an image.
-        width, height: of the upright picture, in pixels.
         brightest: 95th percentile of the brightest analysed frame.
         contrast: largest standard deviation within a frame.
-        motion: largest mean difference between consecutive analysed frames; 0 for one frame.
         edges: `ImageStats.edges_of` four frames.
         colours: 16x16 pixels of a frame from the middle.
     """
@@ -54,13 +49,8 @@ class FileStats:
     digest: str = ""
     fault: str | None = None
     problem: str = ""
-    frames: int = 0
-    seconds: float = 0.0
-    width: int = 0
-    height: int = 0
     brightest: float = 0.0
     contrast: float = 0.0
-    motion: float = 0.0
     edges: Float16[np.ndarray, " edges"] = field(default_factory=partial(np.empty, 0, np.float16))
     colours: UInt8[np.ndarray, "side side 3"] = field(default_factory=partial(np.empty, (0, 0, 3), np.uint8))
 
@@ -72,23 +62,19 @@ def stats_of_file(path: Path) -> FileStats:
         with MediaPath(path).open() as media:
             media.min_short_side = _SHORT_SIDE
             # Only once the file is open: a folder has no bytes, and a device never ends.
-            digest = MediaPath(path).digest()
-            facts = replace(facts, digest=digest, frames=media.num_frames, seconds=media.duration_seconds)
+            facts = replace(facts, digest=MediaPath(path).digest())
             indices = evenly(media.num_frames, _ANALYSED_FRAMES)
             greys: list[Float[np.ndarray, "64 64"]] = []
             colours = np.zeros((SIDE, SIDE, 3), np.uint8)
             for index, picture in media.checked_frames(indices):
-                height, width = media.shape or picture.shape[:2]
                 if index == indices[len(indices) // 2]:
                     colours = ImageStats.colours_of(picture)
                 greys.append(ImageStats.grey_of(picture))
-                facts = replace(facts, width=width, height=height)
             (spread,) = Views(origin="center").frame_indices(len(greys), COMPARED_FRAMES)
             return replace(
                 facts,
                 brightest=max(float(np.percentile(grey, 95)) for grey in greys),
                 contrast=max(float(grey.std()) for grey in greys),
-                motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
                 edges=np.concatenate([ImageStats.edges_of(greys[index]) for index in spread]),
                 colours=colours,
             )
@@ -101,13 +87,6 @@ def stats_of_file(path: Path) -> FileStats:
     except Exception as error:  # Libraries may raise anything; the finding says what.
         problem = f"stopped its reader ({line_of(error, kind=True)}); encode it again, or remove the file"
         return replace(facts, fault=STOPPED, problem=problem)
-
-
-def stats_of_image(path: Path, digest: str, stats: ImageStats) -> FileStats:
-    """Return the properties of an image that was decoded for its features."""
-    same = ("width", "height", "brightest", "contrast", "colours")
-    edges = np.tile(stats.edges, COMPARED_FRAMES)
-    return FileStats(path, digest, frames=1, edges=edges, **{name: getattr(stats, name) for name in same})
 
 
 def read_file_stats(
@@ -130,8 +109,12 @@ def read_file_stats(
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
-    known = zip(paths, image_stats or [None] * len(paths), strict=True)
-    result = [stats_of_image(path, *stats) if stats else FileStats(path) for path, stats in known]
+    result = [FileStats(path) for path in paths]
+    for position, stats in enumerate(image_stats):
+        if stats:  # Decoded for its features.
+            digest, still = stats
+            edges = np.tile(still.edges, COMPARED_FRAMES)
+            result[position] = FileStats(paths[position], digest, None, "", *still[:2], edges, still.colours)
     left = [position for position, facts in enumerate(result) if not facts.digest]
     read = read_each(FileDataset(stats_of_file, [paths[position] for position in left]), workers)
     with reporter.bar("read", "files") as progress:

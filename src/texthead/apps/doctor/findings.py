@@ -14,18 +14,14 @@ from texthead.apps.doctor.file_stats import STOPPED, FileStats
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import MIN_AGREEMENT, JudgedLabels
 from texthead.errors import Fault, listed, plural
-from texthead.media import MediaPath
 from texthead.text import clean_name
 
 Severity = Literal["serious", "warning"]
 
 UNREADABLE = frozenset((*get_args(Fault), STOPPED))
 
-# Thresholds for brightness, contrast and motion, in grey levels from 0 to 255.
-_BLACK, _PLAIN, _STILL = 32.0, 0.5, 0.1
-
-# Shortest side in pixels, and largest aspect ratio.
-_TINY, _LONG = 32, 4.0
+# Least brightness and contrast, in grey levels from 0 to 255.
+_BLACK, _PLAIN = 32.0, 0.5
 
 # Largest ratio of class sizes.
 _IMBALANCE = 10.0
@@ -60,39 +56,16 @@ class Finding:
 # ---- single files
 
 
-def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Finding]:
-    """Yield problems of single files.
-
-    Args:
-        frames: frames per clip; shorter videos repeat frames.
-    """
+def file_findings(facts: Sequence[FileStats]) -> Iterator[Finding]:
+    """Yield problems of single files."""
     for position, fact in enumerate(facts):
         if fact.fault:
             detail = fact.problem.removeprefix(f"{fact.fault}: ")
             yield Finding("serious", fact.fault, str(fact.path), detail, (position,))
-            continue
-        for fault, detail in _warnings(fact, frames):
-            yield Finding("warning", fault, str(fact.path), detail, (position,))
-
-
-def _warnings(fact: FileStats, frames: int) -> Iterator[tuple[str, str]]:
-    """Yield (fault, detail) of what makes a readable file useless or worse."""
-    if not MediaPath(fact.path).is_image and fact.frames < frames:
-        few = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"
-        yield "too few frames", f"{few}: some repeat; remove the file or use fewer frames"
-    size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
-    if short < _TINY:
-        yield "odd size", f"{size}: a side below {_TINY} pixels; remove the file if nothing can be recognised"
-    elif long > _LONG * short:
-        yield "odd size", f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
-    remedy = "check the file, and remove it if it shows nothing"
-    if fact.brightest < _BLACK:
-        yield "near black", f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
-    elif fact.contrast < _PLAIN:
-        yield "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}"
-    if fact.frames > 1 and fact.motion < _STILL:
-        still = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
-        yield "frozen", f"{still}; remove the file if its class is a motion"
+        elif fact.brightest < _BLACK or fact.contrast < _PLAIN:
+            levels = f"hardly any pixel is above {fact.brightest:.0f} of 255, grey levels differ by {fact.contrast:.1f}"
+            detail = f"{levels}; remove the file if it shows nothing"
+            yield Finding("warning", "black or one colour", str(fact.path), detail, (position,))
 
 
 # ---- pairs and groups of files
@@ -165,67 +138,48 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
 
 
 def overlaps(items: Sequence[Item]) -> Iterator[Finding]:
-    """Yield files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
+    """Yield files with overlapping parts in two splits, one finding per file."""
     if not any(item.media.is_part for item in items):
         return
     by_file = defaultdict[Path, list[int]](list)
     for position, item in enumerate(items):
         by_file[item.media.resolved().file].append(position)
-    kinds: tuple[tuple[str, Severity, str, str], ...] = (
-        ("split", "serious", "in", "they share frames; change their times"),
-        ("label", "warning", "labelled", "change their times, unless both really happen at once"),
-    )
     for positions in by_file.values():
         pairs: list[tuple[int, int]] = []  # With overlapping times, the earlier part first.
         on: list[int] = []
         spans = {position: items[position].media.span for position in positions}
         for position in sorted(positions, key=spans.__getitem__):
             on = [other for other in on if spans[other].end > spans[position].start]
-            pairs += [(other, position) for other in on]
+            pairs += [(other, position) for other in on if items[other].split != items[position].split]
             on.append(position)
-        for key, severity, verb, remedy in kinds:
-            apart = [pair for pair in pairs if len({getattr(items[position], key) for position in pair}) > 1]
-            if apart:
-                texts = [f"{items[i].media.span} is {verb} {getattr(items[i], key)}" for i in apart[0]]
-                count = f" ({len(apart):,} such pairs)" if len(apart) > 1 else ""
-                members = tuple(sorted({position for pair in apart for position in pair}))
-                about, detail = str(items[positions[0]].media.file), f"{', '.join(texts)}{count}: {remedy}"
-                yield Finding(severity, f"parts overlap, two {key}s", about, detail, members)
+        if pairs:
+            texts = [f"{items[i].media.span} is in {items[i].split}" for i in pairs[0]]
+            count = f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
+            detail = f"{', '.join(texts)}{count}: they share frames; change their times"
+            members = tuple(sorted({position for pair in pairs for position in pair}))
+            yield Finding("serious", "parts overlap, two splits", str(items[positions[0]].media.file), detail, members)
 
 
 def group_leaks(items: Sequence[Item]) -> Iterator[Finding]:
-    """Yield groups in more than one split; the parts of a file form a group if the data names none."""
-    splits = defaultdict[tuple[bool, str], set[str]](set)
+    """Yield groups in more than one split."""
+    splits = defaultdict[str, set[str]](set)
     for item in items:
-        if item.split and (item.group or item.media.is_part):
-            splits[item.group is not None, item.group_key].add(item.split)
-    for (named, group), group_splits in splits.items():
-        where = " and ".join(sorted(group_splits))
-        if len(group_splits) > 1 and named:
-            yield Finding("serious", "group in two splits", group, f"has items in {where}; put all in one split")
-        elif len(group_splits) > 1:
-            detail = f"has parts in {where}, which may look alike; put all in one split"
-            yield Finding("warning", "parts in two splits", group, detail)
+        if item.split and item.group:
+            splits[item.group].add(item.split)
+    for group, own in splits.items():
+        if len(own) > 1:
+            detail = f"has items in {' and '.join(sorted(own))}; put all in one split"
+            yield Finding("serious", "group in two splits", group, detail)
 
 
 # ---- classes
 
 
-def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> Iterator[Finding]:
-    """Yield classes with no or few training items. Items without a split count as training items.
-
-    Args:
-        empty: class folders without a file.
-    """
+def count_findings(items: Sequence[Item]) -> Iterator[Finding]:
+    """Yield classes with few training items. Items without a split count as training items."""
     train = Counter(item.label for item in items if item.split in (None, "train"))
-    remedy = "has no video or image; add one or remove the folder"
-    yield from (Finding("serious", "empty class folder", folder, remedy) for folder in empty)
-    for label in sorted({item.label for item in items}):
-        count = train[label]
-        if not count:
-            detail = "all its items are held out; move some to the training split"
-            yield Finding("serious", "no training item", label, detail)
-        elif count == 1:
+    for label, count in sorted(train.items()):
+        if count == 1:
             yield Finding("warning", "one training item", label, "none is left to hold out; add some")
         elif max(train.values()) > _IMBALANCE * count:
             largest = train.most_common(1)[0]
@@ -233,41 +187,16 @@ def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> Iterator
             yield Finding("warning", "imbalance", label, detail)
 
 
-def name_findings(classes: Sequence[str], labels: Sequence[str] = ()) -> Iterator[Finding]:
-    """Yield problems of class names; `labels` are those of the data."""
-    same = defaultdict[str, list[str]](list)
+def name_findings(classes: Iterable[str]) -> Iterator[Finding]:
+    """Yield problems of class names."""
     for label in classes:
-        cleaned = clean_name(label)
-        same[cleaned.casefold()].append(label)
         # `n01440764`, `v_001`, `class 12` and `7`, but not `A` and `TV`.
         has_digit = any(character.isdigit() for character in label)
-        if has_digit and {word.lower() for word in _WORDS.findall(cleaned)} <= _EMPTY_WORDS:
+        if has_digit and {word.lower() for word in _WORDS.findall(clean_name(label))} <= _EMPTY_WORDS:
             yield Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name")
         if any(character.isalpha() and ord(character) > _LAST_LATIN for character in label):
             remedy = "most text encoders know only Latin letters; translate it"
             yield Finding("warning", "non-Latin letters", label, remedy)
-    for first, *others in same.values():
-        if others:
-            yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
-    for label in sorted({*labels} - {*classes}):
-        remedy = "is not among the classes; add it there or remove its items"
-        yield Finding("serious", "unknown label", label, remedy)
-
-
-def folder_findings(items: Sequence[Item]) -> Iterator[Finding]:
-    """Yield items whose folder has the name of another class."""
-    names = {clean_name(item.label).casefold() for item in items}
-    for position, item in enumerate(items):
-        folder = clean_name(item.path.parent.name).casefold()
-        if folder in names and folder != clean_name(item.label).casefold():
-            detail = f"is labelled {item.label} but is in folder {item.path.parent.name}; check which is right"
-            yield Finding("serious", "folder of another class", str(item.path), detail, (position,))
-
-
-def questioned(findings: Iterable[Finding]) -> set[int]:
-    """Return the positions of the items whose label a finding already questions."""
-    two = ("one file, two labels", "folder of another class")
-    return {position for finding in findings if finding.fault in two for position in finding.items}
 
 
 def label_findings(dataset: Dataset, judged: JudgedLabels, known: set[int]) -> tuple[list[Finding], str]:

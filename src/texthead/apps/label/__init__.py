@@ -6,5 +6,5 @@ app             the page of `texthead label`, with label.html, label.js and labe
 label_file      labels in a CSV, and a list of unusable files beside it
 labelling       unlabelled files and windows of long videos, their features, and the labels so far
 selection       choose the files to label next
-learning_curve  estimate accuracy and the gain of more labels
+learning_curve  estimate accuracy from few labels
 """

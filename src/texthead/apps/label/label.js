@@ -8,7 +8,7 @@ const CALM = 350;
 // Backspace undoes nothing for so many milliseconds after it has emptied the field.
 const CLEARED = 1000;
 
-// With fewer labels, the estimates for unlabelled files and for more labels are too inaccurate to show.
+// With fewer labels, the estimate for unlabelled files is too inaccurate to show.
 const ENOUGH = 20;
 
 let item = null;
@@ -302,21 +302,18 @@ const rename = (old) => {
   if (wanted && wanted.trim() && wanted !== old) act("rename", { old, new: wanted }, `${old}: renamed to ${wanted}`);
 };
 
-const showAccuracy = ({ curve, gain, others }) => {
+const showAccuracy = ({ curve, others }) => {
   const last = curve.at(-1);
   $("curve").toggleAttribute("hidden", !last);  // An SVG element has no property `hidden`.
   if (!last) {
     $("accuracy").textContent = "At least ten labels of two classes are needed.";
-    $("others").textContent = $("gain").textContent = "";
+    $("others").textContent = "";
     return;
   }
   const round = (value) => value.toFixed(0);
   $("others").textContent = others === null || last.labels < ENOUGH ? "" : `Unlabelled files: about ${round(others)} % correct.`;
   $("accuracy").textContent = `${round(last.top1)} % (95 % CI ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
     + "labelled files, cross-validated. These were chosen because they are hard.";
-  const signed = (value) => `+${value.toFixed(1)}`;
-  $("gain").textContent = gain && last.labels >= ENOUGH ? `${gain.more} more labels: about ${signed(gain.points)} `
-    + `points (${signed(gain.low)} to ${signed(gain.high)}).` : "";
   draw(curve);
 };
 

@@ -257,10 +257,7 @@ class LabelSession:
     def state(self) -> dict[str, Any]:
         """Return counts, accuracy and remaining work as JSON values."""
         labels, curves = self._read(), self._measured.curves
-        counts, gain, others = labels.counts, None, None
-        if curves and curves[-1].items == len(labels.of):
-            last = curves[-1]
-            gain = {"more": last.more, "points": last.gain, "low": last.least_gain, "high": last.most_gain}
+        counts, others = labels.counts, None
         done = {*labels.of, *labels.bad}
         unlabelled = [position for position in range(len(self.pool.files)) if position not in done]
         if curves and unlabelled:  # The mean calibrated confidence estimates the accuracy.
@@ -274,7 +271,6 @@ class LabelSession:
             "curve": [
                 {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high} for curve in curves
             ],
-            "gain": gain,
             "others": others,
             "review": len(self._to_review(labels)),
             "undo": bool(self._done),
