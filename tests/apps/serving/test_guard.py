@@ -14,7 +14,7 @@ from served_pages import Served, ask, opened, post, serving
 from texthead.apps.serving.files import ShownFiles, Uploads
 from texthead.apps.serving.server import json_body, page_app
 
-ACT, STYLE = "/act", "/base.css"
+ACT, STYLE = "/act", "/style.css"
 
 
 @pytest.fixture(scope="module")
@@ -141,4 +141,4 @@ def test_a_body_that_is_no_json_object_is_one_line(served: Served, body: bytes) 
 
 def test_the_own_folder_of_a_page_is_not_served(served: Served) -> None:
     for path in Path(page_app.__code__.co_filename).parent.iterdir():
-        assert ask(served, f"GET /{path.name}").status == (200 if path.name == "base.css" else 404)
+        assert ask(served, f"GET /{path.name}").status == (200 if path.name == "style.css" else 404)

@@ -26,7 +26,7 @@ from texthead.encoders import zero_shot_note
 from texthead.evaluation import Evaluation, evaluate
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
-from texthead.report import item_strip, mistake_strips, plot_confusion, render, write_html
+from texthead.report import example_of, examples_of, render, square, write_html
 from texthead.training import RunInfo
 from texthead.transfer import Experiment
 
@@ -219,9 +219,10 @@ def _report(bench: Bench, outcome: Outcome, out: Path) -> None:
         subtitle="Frozen text rows as the classifier, on generated videos",
         summary=outcome.summary(),
         outcome=outcome,
-        examples=[(item_strip(result, 0, protocol), kind) for kind, result in outcome.examples.items()],
-        mistakes=mistake_strips(outcome.unseen, protocol, hits=0),
-        confusion=plot_confusion(seen.confusion(), seen.names),
+        examples=[(example_of(result, 0, protocol), kind) for kind, result in outcome.examples.items()],
+        mistakes=examples_of(outcome.unseen, protocol, hits=0),
+        confusion=square(seen.confusion()),
+        names=seen.names,
         unseen=len(bench.unseen_test.classes),
         rows=[
             [title, *("-" if rate is None else f"{rate:.1f}" for rate in row)] for title, row in outcome.rows.items()

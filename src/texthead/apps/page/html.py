@@ -1,13 +1,11 @@
 """Answers as HTML, from templates/. All text is escaped; pictures are embedded."""
 
-import io
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.serving import Uploads
@@ -71,13 +69,5 @@ def _ticks(seconds: float) -> list[float]:
 
 def saliency_html(answer: Saliency) -> str:
     """Return the original frames and the frames with saliency."""
-    pairs = (
-        (_jpeg(frame), _jpeg(overlay_heat(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True)
-    )
+    pairs = ((frame, overlay_heat(frame, heat)) for frame, heat in zip(answer.frames, answer.heat, strict=True))
     return _render("saliency", answer=answer, pairs=pairs)
-
-
-def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> tuple[str, bytes]:
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, "JPEG", quality=85)
-    return "image/jpeg", data.getvalue()
