@@ -57,7 +57,7 @@ INPUTS = {
     "prepared kB": Input(367, "kB of the same in a shard, 32 frames", VIDEOS),
     "cached kB": Input(67.3, "kB of a clip's features in the cache's file, 16 frames x 512", ITEMS),
     "put ms": Input(0.287, "CPU ms to write them", ITEMS),
-    "features": Input(250 * 64 / 9, "clips a second, temporal module on features, two threads", "measured: LOG.md"),
+    "features": Input(250 * 64 / 9, "clips a second, temporal module on features, two threads", "measured"),
     "item B": Input(719, "bytes of memory per item of an index of shards", ITEMS),
     "worker B": Input(155, "bytes of memory per item in each loader worker", ITEMS),
     "order B": Input(40, "bytes per item in the order of an epoch", ITEMS),

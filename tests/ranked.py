@@ -27,14 +27,12 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import (
     all_gather_list,
-    broadcast_tensors,
     check_same,
     raise_on_all_ranks,
     rank,
     world_size,
 )
 from texthead.parallel.progress import Reporter
-from texthead.recipes import Recipe
 from texthead.training.optimizer import begin_step
 from texthead.training.step import ModelWithLoss
 from texthead.training.train import fine_tune
@@ -105,23 +103,6 @@ def weights(*modules: nn.Module) -> dict[str, Tensor]:
 
 
 # --- matching
-
-
-def trained_matching(
-    source: str,
-    data: Dataset,
-    val: Dataset | None,
-    recipe: Recipe,
-    out: Path,
-    online: bool,
-    settings: dict,
-    options: dict | None = None,
-) -> tuple[list[dict], dict[str, Tensor]]:
-    """Train with this objective and return (records, weights); `options` are those of `train`."""
-    model, encoder = pair(source)
-    objective = objective_for(encoder, online=online, **settings)
-    records = fine_tune(model, data, val, recipe, out=out, objective=objective, **(options or {}))
-    return records, weights(model, objective)
 
 
 # --- training and evaluation
@@ -230,13 +211,6 @@ def gathered(counts: tuple[int, ...]) -> dict[str, object]:
     (joined * (1 + rank()) * torch.arange(1.0, len(joined) + 1)[:, None]).sum().backward()
     numbers = gather_rows(torch.full((len(own),), rank()))
     return {"list": all_gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
-
-
-def first_values() -> list[Tensor]:
-    kernel = (rank() + torch.arange(24.0).view(1, 2, 3, 4)).contiguous(memory_format=torch.channels_last)
-    tensors = [torch.full((2, 3), float(rank() + 7)), torch.tensor(rank() + 3), kernel]
-    broadcast_tensors(tensors)
-    return tensors
 
 
 def message_of(job: Callable, *args: object) -> str:

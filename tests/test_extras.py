@@ -70,17 +70,6 @@ def test_training_without_plots_leaves_out_the_page_alone(world, tmp_path) -> No
     assert not (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.slow
-def test_a_module_of_an_extra_that_no_check_foresees_is_one_line(tmp_path) -> None:
-    code = WITHOUT.replace("from texthead.cli.main import main", "import texthead.commands.encoders as command\n"
-        "def fail(self): import matplotlib\ncommand.Encoders.__call__ = fail\nfrom texthead.cli.main import main")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code, "matplotlib", "encoders"], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == (
-        'texthead: this command needs matplotlib, which is not installed: pip install "texthead[plots]"\n'
-    )
-
-
 def test_every_extra_of_users_is_in_all_and_has_its_modules() -> None:
     (own,) = (Requirement(line) for line in EXTRAS["all"])
     assert own.extras == set(MODULES)

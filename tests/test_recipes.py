@@ -31,13 +31,6 @@ def test_what_the_published_logs_and_code_do():
     assert (recipe.schedule_every, paper().schedule_every) == (10, 1)
 
 
-@pytest.mark.parametrize("make", [paper, text4vis])
-def test_the_papers_recipes_test_on_224_pixels_of_256(make):
-    assert make().resize == 256
-    assert make(size=112).resize is None  # The encoder's default margin.
-    assert make(resize=224).resize == 224
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_name_command_and_changes(name):
     recipe = RECIPES[name]()
@@ -78,7 +71,6 @@ def test_warmup_of_recipes():
         ("accumulate", 129),  # of a batch of 128
         ("flip", 1.1),
         ("warmup", 30.0),  # of 30 epochs
-        ("epochs", 30.0),
         *(("scale", scale) for scale in (0.0, float("inf"))),
         ("clip_norm", float("inf")),
         ("frames", 1025),

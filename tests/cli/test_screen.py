@@ -102,11 +102,6 @@ def test_help_lists_every_command_in_its_group(say, word: str) -> None:
     assert [line[:-1] for line in out.splitlines() if re.fullmatch(r"[a-z ]+:", line)] == [*cli.GROUPS, "options"]
 
 
-# --- a plain success fits on a small terminal, and its first line is the result --------------------------------------
-
-WIDTH, LINES = 80, 8
-
-
 def test_verbose_adds_the_table_the_prompts_and_the_settings(world, works) -> None:
     short, _ = works("eval", world.run, "--workers", 0)
     out, err = works("eval", world.run, "--workers", 0, "--verbose")

@@ -1,4 +1,4 @@
-"""The command line fits in a head: few options, each help on one screen, the same words for the same option."""
+"""The command line fits in a head: few options, each help on one screen."""
 
 import pytest
 
@@ -8,19 +8,6 @@ from texthead.cli.parser import options_of, parser_of
 # What a person must know of a command; a switch that prints and exits, like --help, is no option of it.
 MAX_OPTIONS, MAX_OF_ALL, MAX_LINES = 20, 200, 40
 PRINTS = {"--print-recipe"}
-
-# These read the same wherever they stand.
-SHARED = [
-    "--device",
-    "--skip-unreadable",
-    "--quiet",
-    "--verbose",
-    "--json",
-    "--port",
-    "--views",
-    "--text",
-    "--at-least",
-]
 
 
 def flags_of(name: str) -> list[str]:
@@ -40,13 +27,3 @@ def test_each_help_is_a_screen(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     lines = parser_of(command_of(name)).format_help().splitlines()
     assert len(lines) <= MAX_LINES
     assert max(map(len, lines)) <= 80
-
-
-def test_an_option_reads_the_same_everywhere() -> None:
-    texts: dict[str, set[tuple[str, str | None]]] = {}
-    for name in COMMANDS:
-        for each in options_of(command_of(name)):
-            assert each.text, (name, each.label)
-            if each.label in SHARED:
-                texts.setdefault(each.label, set()).add((each.text, each.metavar))
-    assert {label: found for label, found in texts.items() if len(found) > 1} == {}

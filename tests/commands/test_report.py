@@ -115,19 +115,6 @@ def test_report_of_other_data_without_curves(tmp_path, refused, works):
 
 
 @pytest.mark.slow
-def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
-    works("classes", run, "rename", "green", "grass", "--out", tmp_path / "renamed")
-    works("classes", tmp_path / "renamed", "remove", "blue", "--out", tmp_path / "cut")
-    _, err = works("report", tmp_path / "cut", *QUICK, "--verbose")
-    prints(err, "note: ", 2)
-    prints(err, 4, "2 classes")
-    _, page = page_of(tmp_path / "cut" / "report.html")
-    assert "removed 'blue'" in " ".join(page.strings)
-    assert any(row[0] == "grass" and row[1] == "2" for row in page.rows)
-    assert not any(row[0] == "blue" for row in page.rows)
-
-
-@pytest.mark.slow
 def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused):
     split = json.loads((run / "split.json").read_text())
     gone = tmp_path / "gone.png"

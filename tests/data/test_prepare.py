@@ -340,8 +340,11 @@ def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
 
 def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = member(read_dataset(copy).items[0].path)
+    assert all(item.media.original == item.name for item in read_dataset(copy).items)
     shutil.rmtree(copy)
-    prepare(source, copy, replace(FEW, quality=30))
+    other = replace(source, items=tuple(replace(item, name=f"new/{item.name}") for item in source.items))
+    prepare(other, copy, replace(FEW, quality=30))
+    assert all(item.media.original == item.name for item in read_dataset(copy).items)
     path = read_dataset(copy).items[0].path
     after = member(path)
     assert after.sha256 != before.sha256
@@ -349,6 +352,3 @@ def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch
     assert all(read_all(item.media.open()) for item in read_dataset(copy).items)
     monkeypatch.setattr(shard_files, "_clips", lambda *_: pytest.fail("read again"))
     assert member(path) == after
-
-
-# ---- the command

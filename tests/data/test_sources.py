@@ -12,7 +12,7 @@ from installed import Install, example
 from made import write_image
 from messages import refuses
 from texthead.data.sources import check_source
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError
 
 GROUP = "texthead.sources"
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -47,25 +47,6 @@ def test_a_package_reads_data_in_its_own_form(listed: Path, tmp_path: Path, inst
     listed.write_text("{}")
     with refuses(DataError, f"{listed}:1", "'{}'"):
         th.read_dataset(listed)
-
-
-@pytest.mark.parametrize(
-    ("code", "parts"),
-    [
-        ("import no_such_module", ["cannot be imported", "no_such_module"]),
-        ("accepts = 3", ["accepts or read"]),
-        ("def accepts(source): return source.suffix\ndef read(source): ...", ["failed", "AttributeError"]),
-        ("def accepts(source): return True\ndef read(source): return source[99999]", ["failed", "IndexError"]),
-        ("def accepts(source): return True\ndef read(source): ...", ["NoneType", "Dataset"]),
-    ],
-)
-def test_broken_package_is_one_line(listed: Path, install: Install, code: str, parts: list[str]) -> None:
-    install("broken", GROUP, "broken = broken", code)
-    write_image(listed.parent / "a" / "0.png", "red")
-    assert len(th.read_dataset(listed.parent)) == 1
-    with refuses(RunError, "source 'broken'", "package broken", *parts) as caught:
-        th.read_dataset(listed)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:

@@ -116,9 +116,6 @@ def test_items_are_drawn_equally_often_and_classes_apart():
     assert len({position // 7 for position in k_shot(LABELS, 1, seed=0)}) > 3
 
 
-# ---- K-shot drawn by each process: the published defect
-
-
 # ---- fractions
 
 

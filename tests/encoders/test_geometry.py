@@ -1,5 +1,6 @@
 """What an image processor or timm does to a picture is what an encoder's spec does."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,17 +9,20 @@ import timm
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from made import smooth
+from made import frames, smooth
 from messages import refuses
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders import spec_of
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
+from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
+from texthead.models.heads import text_head
 
 # A processor and its changed values. Some crop from `size / crop_pct`, some squash, from a size on or always.
 PROCESSORS: list[tuple[str, dict[str, Any]]] = [
@@ -95,3 +99,23 @@ def test_other_interpolations_of_timm_are_refused(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("timm.data.config.resolve_data_config", lambda *_, config=config, **__: config)
         with refuses(EncoderError, "timm:test_vit", way):
             spec_of("timm:test_vit")
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "test_convnext", "resnet10t"])
+def test_features_are_timm_s_own(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    save_file(model.state_dict(), tmp_path / "a.safetensors")
+    encoder = load_encoder(f"timm:{name}/{tmp_path / 'a.safetensors'}")
+    spec = encoder.visual.spec
+    data = timm.data.resolve_model_data_config(model)
+    assert (spec.mean, spec.std, spec.size) == (data["mean"], data["std"], data["input_size"][1])
+    inputs = frames(2, spec.size)
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    with torch.no_grad():
+        expected = model.forward_head(model.forward_features((inputs / 255 - mean) / std), pre_logits=True)
+        result = encoder.visual(inputs)
+    assert result.shape == (2, encoder.dim)
+    assert torch.allclose(result, expected, atol=1e-5)
+    with refuses(EncoderError, encoder.source):
+        text_head(encoder, ["a", "b"])

@@ -8,7 +8,7 @@ import torch
 from made import drawn_scores
 from messages import refuses
 from texthead.errors import DataError
-from texthead.evaluation.broader_names import answer_rows, answers, best_wrong, members, name_probabilities, steps_up
+from texthead.evaluation.broader_names import answer_rows, answers, best_wrong, members
 from texthead.evaluation.calibration import Calibration, Level, Unknown, calibrate, with_level
 
 # pug, beagle, siamese, kite.
@@ -24,13 +24,6 @@ def test_the_most_specific_name_that_reaches_the_level_answers():
     assert answers(PROBABILITIES, BROADER, 0.3).tolist() == [0, 0, 2, 3]
     assert answers(PROBABILITIES, {}, 0.9).tolist() == [0, -1, -1, -1]
     assert answers(PROBABILITIES, BROADER, 0.96, 0.9).tolist() == [5, 5, 4, -1]
-
-
-def test_probabilities_add_up_the_tree():
-    assert name_probabilities(PROBABILITIES, BROADER)[:, 4:].tolist() == [
-        pytest.approx(row) for row in ([0.99, 0.98], [0.96, 0.92], [0.92, 0.5], [0.5, 0.4])
-    ]
-    assert steps_up(members(BROADER, 4)).tolist() == [0, 0, 0, 0, 2, 1]
 
 
 @pytest.mark.parametrize("level", [0.05, 0.3, 0.45, 0.6])

@@ -230,13 +230,6 @@ def test_items_are_scored_in_parts(monkeypatch):
     torch.testing.assert_close(result[0], result[1], rtol=0, atol=1e-4)
 
 
-def test_the_calibration_error_is_of_the_best_probability():
-    # Two items of 0.75 with one right: 25 points.
-    scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
-    result = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
-    assert result.calibration_error == pytest.approx(25, abs=1e-4)
-
-
 def test_scores_that_are_no_numbers_are_an_error() -> None:
     features = noise(3, 1, SPEC.dim)
     features[1] = torch.nan

@@ -68,14 +68,6 @@ def test_a_perfect_class_is_as_sure_as_its_positives() -> None:
     assert high == -low == pytest.approx(paired_interval(0, 0, 2**2 / (1 + 1 / 5))[1])
 
 
-def test_intervals_at_the_ends() -> None:
-    value, low, high = evaluation(60, signal=50).rate
-    assert (value, high) == (100, 100)
-    assert 90 < low < 97
-    (_, wide_low, wide_high), (_, low, high) = (evaluation(items).rate for items in (30, 600))
-    assert high - low < (wide_high - wide_low) / 2
-
-
 def test_copies_in_groups_leave_the_interval_as_wide() -> None:
     once = evaluation(40)
     many = {"paths": once.paths * 5, "targets": once.targets.repeat(5, 1), "scores": once.scores.repeat(5, 1)}

@@ -1,7 +1,6 @@
 """What pictures look like is found while they are decoded for their features: each file is decoded once in all."""
 
 import itertools
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import PIL.Image
 import pytest
 
 from installed import Install
-from texthead.apps.doctor.file_stats import STOPPED, read_file_stats, stats_of_file
+from texthead.apps.doctor.file_stats import read_file_stats, stats_of_file
 from texthead.data.dataset import Dataset, Item
 from texthead.features.image_stats import ImageStats
 from texthead.media.paths import MediaPath
@@ -91,12 +90,3 @@ def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, deco
     for name in others:
         assert sum(decoded(*commands[name]).values()) <= pictures[name], name
     assert not decoded(*commands["doctor"], "--out", tmp_path / "page")
-
-
-@pytest.mark.slow
-def test_a_crashing_reader_is_named_and_the_others_go_on(tmp_path: Path, decoded, say) -> None:
-    # Other bytes than the photo's, whose features would be those of this file too.
-    (tmp_path / "photos/hat/crash.photo").write_bytes((tmp_path / "photos/hat/0.photo").read_bytes() + b"0")
-    decoded("doctor", tmp_path / "photos", "--workers", 1, "--out", tmp_path / "page")
-    report = json.loads((tmp_path / "page/doctor.json").read_text())
-    assert [f["fault"] for f in report["findings"] if f["severity"] == "serious"] == [STOPPED]

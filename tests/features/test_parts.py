@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from made import PIXELS, pictures, write_image
+from made import PIXELS, pictures
 from made import encode as encode_video
-from messages import prints
 from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import VisualEncoder
-from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
 from texthead.features.clips import encode
 from texthead.features.reading import ReadOptions
@@ -83,19 +81,3 @@ def test_parts_make_their_file_free(
     assert torch.equal(whole, torch.cat(halves))
     (overlap,) = read(visual, [Path(f"{video}#t=0.8,1.2")], cache)
     assert torch.equal(overlap, whole[8:12])
-
-
-@pytest.mark.slow
-def test_a_part_that_cannot_be_read_is_a_value(
-    visual: VisualEncoder, video: Path, cache: FeatureCache, tmp_path: Path
-) -> None:
-    image = write_image(tmp_path / "a.png", "red")
-    names = [f"{video}#t=9", f"{tmp_path / 'gone.mp4'}#t=1,2", f"{image}#t=0,1", f"{video}#t=3,2", f"{video}#t=,1"]
-    for kept in (cache, None):
-        reading = ReadOptions(cache=kept.path.parent if kept else False)
-        *errors, part = encode(visual, list(map(Path, names)), PROTOCOL, reading, choose=every)
-        assert isinstance(part, torch.Tensor)
-        for error, name in zip(errors, names, strict=False):
-            assert isinstance(error, MediaError)
-            assert error.path == Path(name)
-            prints(str(error), name)

@@ -13,7 +13,7 @@ from messages import refuses
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
 from texthead.models.head_rows import lda_weights
-from texthead.models.heads import CosineHead, FrozenHead, LinearHead, TrainableHead, text_head
+from texthead.models.heads import FrozenHead, LinearHead, TrainableHead, text_head
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -138,20 +138,6 @@ def test_a_center_is_taken_off_the_features():
     assert centered.center.abs().sum() > 0
 
 
-def test_the_rows_of_a_frozen_head_are_no_parameter():
-    frozen, trainable = (make(noise(4, 8), names=names(4)) for make in (FrozenHead, TrainableHead))
-    assert [name for name, _ in frozen.named_parameters()] == ["log_scale"]
-    assert [name for name, _ in frozen.named_buffers()] == ["weight"]
-    assert {name for name, _ in trainable.named_parameters()} == {"log_scale", "weight"}
-    assert set(frozen.state_dict()) == set(trainable.state_dict())
-    assert isinstance(frozen, CosineHead)
-    assert isinstance(trainable, CosineHead)
-    assert not isinstance(frozen, TrainableHead)
-    weight = noise(3, 8).requires_grad_()
-    FrozenHead(weight, names=names(3))(noise(2, 8)).sum().backward()
-    assert weight.grad is None
-
-
 @pytest.mark.parametrize(
     ("weight", "options", "parts"),
     [
@@ -211,16 +197,6 @@ class Letters(Encoder):
 @pytest.fixture
 def letters():
     return Letters()
-
-
-def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
-    rows = text_head(letters, ["aab", "c"], template="z{}").weight
-    assert letters.asked == ["zaab", "zc"]
-    expected = torch.zeros(2, 26)
-    expected[0, [0, 1, 25]] = torch.tensor([2.0, 1.0, 1.0]) / 6**0.5
-    expected[1, [2, 25]] = 1 / 2**0.5
-    assert torch.allclose(rows, expected)
-    assert not rows.requires_grad
 
 
 def test_row_is_mean_of_prompt_directions(letters):

@@ -43,23 +43,6 @@ def model(request) -> Recognizer:
     return Recognizer(FrameStatistics(), temporal, head()).eval()
 
 
-def test_frames_are_encoded_in_one_call_and_stay_in_order(model):
-    inputs = clips()
-    features = model.visual(inputs.reshape(10, 3, 8, 12)).reshape(2, 5, DIM)
-    model.visual.calls.clear()
-    logits = model(inputs)
-    assert model.visual.calls == [10]
-    assert torch.allclose(logits, model.head(model.temporal(features)), atol=1e-5)
-    assert torch.allclose(model.features(inputs), model.temporal(features), atol=1e-6)
-
-
-def test_a_clip_does_not_see_its_neighbours(model):
-    inputs = clips(4)
-    together = model(inputs)
-    for i in range(4):
-        assert torch.allclose(model(inputs[i : i + 1]), together[i : i + 1], atol=1e-4)
-
-
 def test_with_head_shares_everything_but_the_head(model):
     other = head(7, seed=1)
     swapped = model.with_head(other)

@@ -38,15 +38,6 @@ def moved(module: nn.Module, seed: int = 5, by: float = 0.3) -> nn.Module:
     return module
 
 
-def test_mean_pool_is_the_mean_in_any_order():
-    features = noise(3, 5, 8)
-    pooled = MeanPool()(features)
-    assert torch.allclose(pooled, features.sum(1) / 5)
-    assert torch.allclose(MeanPool()(features[:, [4, 2, 0, 1, 3]]), pooled, atol=1e-6)
-    assert torch.equal(MeanPool()(features[:, :1]), features[:, 0])
-    assert not list(MeanPool().parameters())
-
-
 def test_narrow_transformer_starts_as_mean():
     features = noise(4, 8, 96)
     for module in (TemporalTransformer(96, 2, 32, heads=2), TemporalTransformer(96, 2, 128)):
@@ -55,29 +46,6 @@ def test_narrow_transformer_starts_as_mean():
         assert torch.equal(module(features), MeanPool()(features))
         module(features).square().sum().backward()
         assert module.project_out.weight.grad.abs().max() > 0, "it can leave its start"
-
-
-def test_keys_are_the_published_ones():
-    module = TemporalTransformer(64, 2)
-    block = ["attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight", "attn.out_proj.bias"]
-    block += [f"{layer}.{kind}" for layer in ("ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj") for kind in ("weight", "bias")]
-    expected = {f"transformer.resblocks.{i}.{key}" for i in range(2) for key in block}
-    assert set(module.state_dict()) == {"frame_position_embeddings.weight", *expected}
-    assert module.state_dict()["frame_position_embeddings.weight"].shape == (77, 64)
-    assert module.state_dict()["transformer.resblocks.0.mlp.c_fc.weight"].shape == (256, 64)
-    assert module.state_dict()["transformer.resblocks.0.attn.in_proj_weight"].shape == (192, 64)
-
-
-@pytest.mark.parametrize(
-    ("dim", "heads", "millions"), [(512, 8, 18.95), (512, None, 18.95), (768, 12, 42.59), (1024, 8, 75.66)]
-)
-def test_sizes_are_the_published_ones(dim, heads, millions):
-    with torch.device("meta"):
-        module = TemporalTransformer(dim, heads=heads)
-    count = sum(parameter.numel() for parameter in module.parameters())
-    assert round(count / 1e6, 2) == millions
-    # Positions, and a block's 12 d^2 weights and 13 d biases and norms.
-    assert count == 77 * dim + 6 * (12 * dim**2 + 13 * dim)
 
 
 def test_frames_fit_the_positions_and_heads_the_width():
@@ -136,15 +104,6 @@ def test_the_config_rebuilds_the_module(module):
     assert again.config() == module.config()
     again.load_state_dict(module.state_dict())
     assert torch.equal(again(noise(2, 6, 64)), module.eval()(noise(2, 6, 64)))
-
-
-@pytest.mark.parametrize(
-    "config",
-    [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "vjepa2", "x": 1}],
-)
-def test_a_config_of_no_module_is_refused(config):
-    with pytest.raises(RunError, match=config.get("kind", "None")):
-        Temporal.from_config(config, tower("resnet"))
 
 
 # --- convolutions over frames inside the encoder

@@ -35,13 +35,6 @@ def test_seen_and_unseen_pairs_are_disjoint_and_balanced(seed: int):
     assert set(shapes.unseen_pairs(seed + 1)) != set(unseen)
 
 
-def test_videos_show_unseen_pairs():
-    pairs = shapes.video_pairs(8)
-    assert set(pairs) <= set(shapes.unseen_pairs())
-    assert len({pair.colour for pair in pairs}) == len({pair.shape for pair in pairs}) == 8
-    assert len(set(shapes.video_names())) == 48
-
-
 def test_twins_differ_in_what_their_captions_name():
     motions = Counter()
     for seed in range(60):
@@ -69,10 +62,3 @@ def test_videos_are_listed_with_their_classes(tmp_path: Path):
         with MediaPath(tmp_path / "draw" / row["path"]).open() as clip:
             assert clip.frames_at(range(clip.num_frames)).shape == (3, 3, 48, 48)
     assert len({row["path"] for row in rows}) == len(rows) == len(list(tmp_path.rglob("*.mp4")))
-
-
-def test_larger_draw_extends_smaller(tmp_path: Path):
-    shapes.draw_shape_videos(tmp_path / "few", **SMALL)
-    shapes.draw_shape_videos(tmp_path / "more", **{**SMALL, "train": 3, "pairs": 3})
-    for path in (tmp_path / "few").rglob("*.mp4"):
-        assert path.read_bytes() == (tmp_path / "more" / path.relative_to(tmp_path / "few")).read_bytes()

@@ -69,13 +69,6 @@ def test_gather_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) 
         assert torch.equal(each["grad"], expected)
 
 
-def test_values_of_the_first_process_go_to_all(two: Two) -> None:
-    for matrix, number, kernel in two(ranked.first_values):
-        assert matrix.tolist() == [[7, 7, 7], [7, 7, 7]]
-        assert number.item() == 3
-        assert torch.equal(kernel, torch.arange(24.0).view(1, 2, 3, 4))
-
-
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_error_in_one_process_is_one_in_all(two: Two, number: int) -> None:
     messages = two(ranked.message_of, ranked.fails_in, number)

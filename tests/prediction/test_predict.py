@@ -191,14 +191,6 @@ def test_a_run_of_class_names_predicts_as_from_its_folder(tree: Path, tmp_path: 
     assert dict(second.top) == pytest.approx(dict(first.top), abs=1e-6)
 
 
-def test_pooling_is_passed_on(tree: Path) -> None:
-    protocol = Protocol(4, views=Views(2, 3, "center"))
-    (by_feature,) = make_run(4).predict([tree / "b.mp4"], protocol)
-    (by_probability,) = make_run(4).predict([tree / "b.mp4"], replace(protocol, pooling="probabilities"))
-    assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
-    assert dict(by_probability.top) != pytest.approx(dict(by_feature.top), abs=1e-6)
-
-
 def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     names = [f"{i:02}.png" for i in range(11)]
     for i, name in enumerate(names):

@@ -17,16 +17,6 @@ def test_the_published_rates(epoch, rate):
     assert recipe.lr * factor == pytest.approx(rate / 10, rel=1e-4, abs=1e-12)
 
 
-def test_linear_warmup_and_decay_to_zero():
-    factors = [lr_factor(i / 10, epochs=30.0, warmup=5.0) for i in range(301)]
-    assert factors[:51] == pytest.approx([i / 50 for i in range(51)])
-    assert all(a > b for a, b in zip(factors[50:], factors[51:], strict=False))
-    assert max(factors) == 1
-    # Half a cosine is symmetric about its middle.
-    assert [a + b for a, b in zip(factors[50:], reversed(factors[50:]), strict=True)] == pytest.approx([1] * 251)
-    assert lr_factor(0.0, epochs=10.0, warmup=0.0) == 1
-
-
 def test_every_step_has_the_rate_of_its_middle():
     epochs = [step_epoch(step, steps_per_epoch=4, schedule_every=1) for step in range(8)]
     assert epochs == [0.125, 0.375, 0.625, 0.875, 1.125, 1.375, 1.625, 1.875]
@@ -35,12 +25,3 @@ def test_every_step_has_the_rate_of_its_middle():
     assert lr_factor(first, epochs=2.0, warmup=1.0) > 0
     assert lr_factor(last, epochs=2.0, warmup=1.0) > 0
     assert lr_factor(step_epoch(0, steps_per_epoch=1, schedule_every=1), epochs=1.0, warmup=0.0) > 0
-
-
-def test_published_schedule_steps():
-    epochs = [step_epoch(step, steps_per_epoch=25, schedule_every=10) for step in range(50)]
-    one = [0.0] * 9 + [9 / 25] * 10 + [19 / 25] * 6
-    assert epochs == pytest.approx([*one, *(1 + at for at in one)])
-    # "the first 9 updates are no-ops"
-    factors = [lr_factor(at, epochs=30.0, warmup=5.0) for at in epochs]
-    assert [step for step, factor in enumerate(factors) if factor == 0] == list(range(9))

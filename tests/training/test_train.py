@@ -466,6 +466,13 @@ SPOILED: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize("damage", SPOILED.values(), ids=SPOILED)
+def test_a_damaged_checkpoint_is_refused(data: Dataset, again: Path, damage: Callable[[Path], object]) -> None:
+    damage(again / "state" / "last.safetensors")
+    with refuses(RunError, again / "state" / "last.safetensors"):
+        train_short(data, again, resume=True)
+
+
 # --- batches, rates, groups -----------------------------------------------------------------------------------------
 
 

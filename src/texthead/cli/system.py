@@ -69,8 +69,8 @@ def limit_openmp_spinning() -> None:
     """Let OpenMP threads spin only shortly while they wait for each other, unless the environment says otherwise.
 
     By default libgomp spins for milliseconds. If another program needs the core, each small operation then waits for
-    that program: on two busy cores a transformer layer took up to 90 ms in place of 0.3 (LOG.md). libgomp reads this
-    when torch is imported.
+    that program: on two busy cores a transformer layer took up to 90 ms in place of 0.3 (docs/decisions.md). libgomp
+    reads this when torch is imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -315,7 +315,7 @@ def motion_jpeg(pictures: Sequence[bytes], rate: Fraction, *, height: int, width
 
 
 def jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
-    """Encode a frame as a JPEG without chroma subsampling, which would cost accuracy (LOG.md).
+    """Encode a frame as a JPEG without chroma subsampling, which would cost accuracy (docs/decisions.md).
 
     Optimised Huffman tables make the file 2.5 % smaller and faster to decode.
     """

@@ -60,7 +60,7 @@ VIEWS = ("names", "definitions")
 # The factor of squared distances in the bridge's kernel, and its ridge per view; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
 
-# Length of the bridge's output from which a name counts as known, and width of the step. LOG.md, 2026-11-29.
+# Length of the bridge's output from which a name counts as known, and width of the step. docs/decisions.md, 2026-11-29.
 _KNOWN, _STEP = 0.35, 0.01
 
 

@@ -57,7 +57,7 @@ class ImageStats(NamedTuple):
         """Return how much brighter each cell of a 16x16 grid is than the one to its left: a square root with its sign.
 
         Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
-        edges, so that different things before plain backgrounds agree (LOG.md).
+        edges, so that different things before plain backgrounds agree (docs/decisions.md).
         """
         shrunk = PIL.Image.fromarray(grey).resize((17, 16), PIL.Image.Resampling.BOX)
         steps = np.diff(np.asarray(shrunk), axis=1).ravel()

@@ -310,7 +310,7 @@ class LinearHead(Head):
 TEXT_AND_ITEMS = "text and items"
 
 # Length of new text rows relative to fitted ones: 38 to 52 % of the new classes' photos and 20 to 28 % of their clips
-# are recognised, at a cost of 0 to 4 points for the other classes (LOG.md).
+# are recognised, at a cost of 0 to 4 points for the other classes (docs/decisions.md).
 LONGER = 1.25
 
 

@@ -207,7 +207,8 @@ class TemporalTransformer(Temporal):
         """Initialise the parameters: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output.
 
         After the projection of a narrow module, features have a magnitude of about 0.7 and would swamp positions of
-        0.02, so there positions are drawn from N(0, 0.3). (Drawn videos, 36 classes: 50 -> 61 % top-1; LOG.md.)
+        0.02, so there positions are drawn from N(0, 0.3). (Drawn videos, 36 classes: 50 -> 61 % top-1;
+        docs/decisions.md.)
         """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):

@@ -42,7 +42,7 @@ def keep_freed_memory(most: int = 1 << 30) -> bool:
     """Make malloc keep up to `most` bytes of freed memory; return whether it can (it needs glibc).
 
     Every step frees and allocates the activations of a batch; allocating fresh pages for them costs a tenth to a third
-    of a step's time on a CPU (LOG.md). Results and peak memory stay the same. Programs call this before they compute;
-    a library should not decide it for its process.
+    of a step's time on a CPU (docs/decisions.md). Results and peak memory stay the same. Programs call this before they
+    compute; a library should not decide it for its process.
     """
     return all(set_malloc(option, most) for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

@@ -544,7 +544,7 @@ class Run:
             if new is not raw:
                 left = new.count if new else 0
                 rest = f"what follows is of the other {left}" if new else "use other items to test it"
-                seen = f"{raw.count - left} of these {raw.count} items, for which its ECE is too low"
+                seen = f"{raw.count - left} of these {raw.count} items, for which the calibration error is too low"
                 lines.insert(0, f"the calibration was fitted to {seen}: {rest}")
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"

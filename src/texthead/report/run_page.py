@@ -127,7 +127,7 @@ def _similar(correlation: Float[np.ndarray, "classes classes"], names: Sequence[
         return [[(*cell, "") for cell in zip(*pair, strict=True)] for pair in zip(texts, clipped, strict=True)]
     first, second = np.triu_indices(len(names), 1)
     order = np.argsort(-correlation[first, second], kind="stable")[:_MAX_PAIRS]
-    pairs = ((first[index], second[index]) for index in order)
+    pairs = zip(first[order].tolist(), second[order].tolist(), strict=True)
     return [(names[y], names[x], f"{correlation[y, x]:.2f}") for y, x in pairs]
 
 

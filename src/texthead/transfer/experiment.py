@@ -191,7 +191,7 @@ def load_experiment(
         reporter: gets progress and messages.
         make: returns the recipe of an encoder that will be trained. None: the encoder stays frozen, and the recipe is
             `small` at its own input size: at 128 pixels videos lose 2 to 7 points, while more frames gain nothing
-            (LOG.md).
+            (docs/decisions.md).
 
     Raises:
         DataError: the class names do not fit the labels.

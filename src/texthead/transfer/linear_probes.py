@@ -16,8 +16,8 @@ from torch import Tensor
 from texthead.evaluation.classes import class_weights
 from texthead.models.heads import TEXT_AND_ITEMS, ProbeHead
 
-# Inverse penalty of a logistic regression on unit features, as scikit-learn's C. LOG.md, 2026-11-27, has the grid
-# searches behind these constants.
+# Inverse penalty of a logistic regression on unit features, as scikit-learn's C. docs/decisions.md, 2026-11-27, has
+# the choice of these constants.
 STRENGTH = 10.0
 
 # Penalty of the least-squares fit on unit features.

@@ -25,7 +25,7 @@ from texthead.transfer.multilabel import multilabel_folds
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
 
-# Items per class from which a weaker penalty is tried, and its factor. LOG.md, 2026-11-29.
+# Items per class from which a weaker penalty is tried, and its factor. docs/decisions.md, 2026-11-29.
 MANY_ITEMS, WEAKER = 8, 0.1
 
 # Familiarity (0-1) below which a name is listed as unknown.

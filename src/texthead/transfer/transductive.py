@@ -16,7 +16,7 @@ from torch import Tensor
 
 from texthead.models.heads import ProbeHead
 
-# LOG.md, 2026-11-29, has the searches behind these constants.
+# docs/decisions.md, 2026-11-29, has the searches behind these constants.
 EM_STEPS = 5
 
 # Spread of the scores before the softmax of the assignments, which makes these nearly hard.
@@ -86,8 +86,8 @@ def refine(
 
     Source: the Gaussians of TransCLIP (NeurIPS 2024), with the statistical anchor of StatA (CVPR 2025).
     Differs: these multiply densities as they are, in which each of a thousand dependent numbers counts in full;
-        TransCLIP adds agreement with the three nearest neighbours, which gained nothing here (LOG.md). StatA anchors
-        the covariance too, and does not estimate shares.
+        TransCLIP adds agreement with the three nearest neighbours, which gained nothing here (docs/decisions.md). StatA
+        anchors the covariance too, and does not estimate shares.
     """
     finite = scores.isfinite().all(0)
     head, x, rows = scores[:, finite].double(), features.double(), rows[finite].double()

@@ -1,7 +1,6 @@
 """Imported checkpoints give a video the probabilities that their programs give it, written with open_clip's networks."""
 
 import json
-import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -432,23 +431,6 @@ def test_the_architecture_of_an_open_clip_vit_is_read_from_its_weights(name: str
     assert heads[0] == heads[1]
 
 
-@torch.no_grad()
-def test_wide_vits_have_16_heads_and_tokenizers_are_checked(tmp_path: Path, import_file, refused_file) -> None:
-    """Neither shows in the keys: ViT-H-14's heads are 80 wide, where CLIP's are 64."""
-    torch.manual_seed(0)
-    vision = {"image_size": 28, "patch_size": 14, "width": 1280, "head_width": 80, "layers": 1}
-    text, path = {"width": 64, "heads": 1, "layers": 1}, tmp_path / "h.pt"
-    towers = open_clip.CLIP(64, vision, text).eval()
-    torch.save({"state_dict": towers.state_dict()}, path)
-    import_file(path, "--activation", "gelu", "--frames", 4)
-    images = noise(2, 3, 28, 28)
-    assert torch.allclose(load_run(tmp_path / "run").model.visual(images), towers.encode_image(images), atol=1e-5)
-    shutil.rmtree(tmp_path / "run")
-    small = open_clip.CLIP(64, {**vision, "width": 64, "head_width": 64}, {**text, "vocab_size": 32_000})
-    torch.save({"state_dict": small.state_dict()}, path)
-    refused_file(("32,000", "49,408"), path, "--activation", "gelu")
-
-
 @pytest.mark.slow
 @torch.no_grad()
 def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> None:
@@ -495,7 +477,6 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_fi
     assert torch.allclose(with_own_names(moved, video), before, atol=1e-5)
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
         write_video(tmp_path / "data" / name / "a.mp4", colour)
-    assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
     # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
     out, _ = works("eval", moved, tmp_path / "data", "--classes", ",".join(NAMES), "--workers", 0)
     prints(out, "videos are correct", "new text head")
@@ -573,12 +554,11 @@ def test_files_of_another_kind_and_options_are_errors(tmp_path: Path, refused_fi
     for odd in ({1: torch.ones(3)}, {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": [1]}):
         torch.save(odd, path)
         refused_file("x.pt", path)
+    tokens = open_clip.CLIP(64, {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1}, {"vocab_size": 32_000})
+    torch.save({"state_dict": tokens.state_dict()}, path)
+    refused_file(("32,000", "49,408"), path, "--activation", "gelu")
     refused_file("none.pt", tmp_path / "none.pt")
     refused_file(str(tmp_path), tmp_path)
     actionclip(path, TINY)
-    refused_file(("scale", "got 'inf'"), path, "--set", "test_scale=inf")
-    refused_file("'no place'", path, "--set", "template=no place")
-    refused_file(("resize", "31", "32"), path, "--set", "resize=31")
-    refused_file(("pooling", "probabilities", "mean"), path, "--set", "pooling=mean")
     refused_file(("pool=mean", "pooling"), path, "--set", "pool=mean")
     refused_file("frames", path, frames=None)

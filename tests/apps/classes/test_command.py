@@ -28,11 +28,6 @@ def edit(works: Callable[..., tuple[str, str]], tmp_path: Path, monkeypatch: pyt
     return make
 
 
-def odds(found: dict[str, float], a: str, b: str) -> float:
-    """Return the difference of two logits, which other classes do not change."""
-    return float(np.log(found[a] / found[b]))
-
-
 @pytest.mark.slow
 def test_every_edit_from_start_to_end(world, works: Callable, edit: Edit) -> None:
     def predicted(run: Path) -> dict[str, float]:
@@ -43,26 +38,21 @@ def test_every_edit_from_start_to_end(world, works: Callable, edit: Edit) -> Non
     new, out, err = edit(world.run, "add", "archery", "a_kite", "1")
     prints(out, "'archery', 'a_kite', '1'", 5)
     prints(err, "a_kite -> a kite")
-    added = predicted(new)
-    assert set(added) == {"blue", "red", "archery", "a_kite", "1"}
-    assert odds(added, "red", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
-    # The second prediction uses the cached graph, whose last bits differ.
-    assert predicted(world.run) == pytest.approx(before, abs=1e-6), "the run that was edited is as it was"
     sentences = ("--sentence", "a person shooting a bow", "--sentence", "an archer")
     new, _, err = edit(new, "add", "bow", *sentences, "--verbose")
     prints(err, "bow: 'a person shooting a bow', 'an archer'")
     new, out, _ = edit(new, "rename", "red", "crimson")
     prints(out, "'red'", "'crimson'", 6)
-    assert odds(predicted(new), "crimson", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
     encoded, out, _ = edit(new, "rename", "archery", "shooting", "--sentence", "a photo of shooting")
     prints(out, "'archery'", "'shooting'", "'a photo of shooting'")
     new, out, _ = edit(encoded, "remove", "bow", "1")
     prints(out, "'bow', '1'", 4)
-    assert set(predicted(new)) == {"blue", "crimson", "shooting", "a_kite"}
-
+    after = predicted(new)
+    assert set(after) == {"blue", "crimson", "shooting", "a_kite"}
+    # The difference of two logits, which other classes do not change.
+    odds = [np.log(before["red"] / before["blue"]), np.log(after["crimson"] / after["blue"])]
+    assert odds[0] == pytest.approx(odds[1], abs=1e-3)
     out, _ = works("classes", new, "list")
-    rows = [line.split("│")[2].strip() for line in out.splitlines() if line.startswith("│")]
-    assert rows == ["blue", "crimson", "shooting", "a_kite"]
     assert all(str(value) in out for value in ("a photo of shooting", "'bow'", encoded))
     listed = json.loads(works("classes", new, "list", "--json")[0])
     names = [("blue", "blue"), ("crimson", "red"), ("shooting", "shooting"), ("a_kite", "a kite")]
@@ -83,14 +73,11 @@ def test_a_trained_head_takes_a_text_row_with_a_note(world, works: Callable, edi
     ("arguments", "parts"),
     [
         ([], "RUN"),
-        (["RUN"], "ACTION"),
         (["RUN", "lst"], "list, add, rename or remove"),
         (["RUN", "list", "--jsn"], "--json"),
-        (["RUN", "list", "red"], "NAME"),
         (["RUN", "remove", "red"], "--out"),
         (["RUN", "remove", "red", "--out", "RUN"], "already exists"),
         (["DATA", "list"], "recipe.json"),
-        (["RUN", "add", "--out", "NEW"], "NAME"),
         (["RUN", "add", "x", "y", "--sentence", "z", "--out", "NEW"], "--sentence"),
         (["RUN", "remove", "red", "--sentence", "z", "--out", "NEW"], "--sentence"),
         (["RUN", "add", "x, y", "--out", "NEW"], "comma"),

@@ -17,8 +17,7 @@ from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
 from platforms import symlink
-from texthead import ReadOptions, read_dataset
-from texthead.apps.doctor.examine import diagnose
+from texthead import read_dataset
 
 
 @pytest.fixture
@@ -145,11 +144,6 @@ def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works
 # ---- with `mini`, on real files
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.mark.slow
 def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: Path, findings) -> None:
     data = read_dataset(shared / "image" / "clothing" / "images.csv").split("train")
@@ -166,28 +160,3 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
     result = findings(write_manifest(tmp_path / "items.csv", rows))
     leaks = [{Path(path).name for path in f["paths"]} for f in result if f["fault"] == "near leak"]
     assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
-
-
-@pytest.mark.slow
-def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Path) -> None:
-    data = read_dataset(shared / "image" / "objects" / "images.csv").split("train").k_shot(8, seed=0)
-    names, rows, wrong = data.classes, [], {f"{number}.jpg" for number in range(5, 160, 20)}
-    for number, item in enumerate(data.items):
-        symlink(tmp_path / f"{number}.jpg", item.path)
-        false = names[names.index(item.label) - 1]
-        rows.append([f"{number}.jpg", false if f"{number}.jpg" in wrong else item.label])
-    with PIL.Image.open(data.items[45].path) as photo:
-        photo.convert("RGB").save(tmp_path / "again.jpg", quality=60)
-    rows.append(["again.jpg", data.items[45].label])
-    dataset = read_dataset(write_manifest(tmp_path / "items.csv", rows, "path,label"))
-    reading = ReadOptions(cache=cache, skip_unreadable=True)
-    diagnosis = diagnose(dataset, reading=reading)
-    accused = [Path(each.about).name for each in diagnosis.findings if each.fault == "label may be wrong"]
-    assert len({*accused} & wrong) >= 5
-    assert len({*accused} - wrong) <= len(accused) / 3
-    assert "45.jpg" in accused
-    alike = [each.fault for each in diagnosis.findings if Path(each.about).name == "45.jpg"]
-    assert sorted(alike) == ["label may be wrong", "near duplicate"]
-    quick = diagnose(dataset, quick=True)
-    assert "labels are not judged" in quick.lines[0]
-    assert quick.lines[0] in str(quick.to_json()["notes"])

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from made import sound, write_frames, write_image
-from media_files import damage, encode, lossless, scene, truncate, x264
+from media_files import damage, lossless, scene, truncate, x264
 from messages import prints
 from texthead.apps.doctor.file_stats import STOPPED, stats_of_file
 from texthead.media.paths import MediaPath
@@ -24,14 +24,6 @@ def test_a_whole_video(plain: Path) -> None:
     assert facts.digest == MediaPath(plain).digest()
     assert facts.brightest > 100
     assert facts.contrast > 30
-
-
-def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
-    facts = stats_of_file(write_image(tmp_path / "a.png", "red"))
-    assert facts.fault is None
-    for suffix, codec in ((".avi", "mpeg4"), (".mpg", "mpeg2video")):
-        facts = stats_of_file(encode(tmp_path / f"a{suffix}", codec))
-        assert facts.fault is None
 
 
 def test_a_fault_is_a_fact(tmp_path: Path) -> None:
@@ -67,6 +59,3 @@ def test_an_error_of_a_library_is_a_fact(tmp_path: Path, monkeypatch: pytest.Mon
 def test_black(tmp_path: Path) -> None:
     black = stats_of_file(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5))
     assert (black.brightest, black.contrast) == (8, 0)
-
-
-# ---- the shared folder

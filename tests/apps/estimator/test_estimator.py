@@ -7,14 +7,12 @@ from typing import get_args
 import joblib
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.model_selection import cross_val_predict
 
 from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
 from texthead import TextHeadClassifier
 from texthead.errors import DataError, MediaError
-from texthead.media.paths import MediaPath
-from texthead.media.reader import Media
 from texthead.recipes import MethodName
 from training_runs import assert_same_weights
 
@@ -79,29 +77,6 @@ def test_labels_that_scikit_learn_has_numbered_are_no_names(files, cache):
         classifier(cache, "probe").fit(paths, [*map(len, labels)])
 
 
-@pytest.mark.slow
-def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
-    opened: list[Path] = []
-    opening = MediaPath.open
-
-    def counted(media: MediaPath, **options: bool) -> Media:
-        opened.append(media.path)
-        return opening(media, **options)
-
-    monkeypatch.setattr(MediaPath, "open", counted)
-    scores = cross_val_score(classifier(tmp_path, "probe"), *files, cv=3, error_score="raise")
-    assert scores.tolist() == [1.0, 1.0, 1.0]
-    assert sorted(map(str, opened)) == sorted(files[0])
-
-
-@pytest.mark.slow
-def test_grid_search_over_methods_and_templates(files, cache):
-    grid = {"method": ["text-probe", "probe"], "template": ["{}", "a {} picture"]}
-    search = GridSearchCV(classifier(cache), grid, cv=2, error_score="raise", scoring="neg_log_loss").fit(*files)
-    assert (search.predict(files[0]) == np.array(files[1])).all()
-    assert len(set(np.round(search.cv_results_["mean_test_score"], 6))) > 2, "the parameters change nothing"
-
-
 def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
     made = classifier(cache).fit(*files)
     joblib.dump(made, tmp_path / "made.joblib")
@@ -120,9 +95,6 @@ def test_tables_and_columns(files, cache):
 def test_wrong_arguments(files, cache, tmp_path):
     paths, labels = files
     for bad_paths, bad_labels, *parts in (
-        (paths[0], labels, "1 paths", "(18,)"),
-        ([], [], "(0,)"),
-        ([1, 2], ["a", "b"], "files", "int"),
         (paths, labels[:-1], 18, "(17,)"),
         (paths, ["a"] * 18, "labels", "'a'", 2),
         (paths, [None, *labels[1:]], "1 of 18"),
@@ -134,7 +106,6 @@ def test_wrong_arguments(files, cache, tmp_path):
     for name, value, part in (
         ("method", "x", "'x'"),
         ("class_names", {"red": "a", "green": "b"}, "'blue'"),
-        ("class_shares", "estimate", "'estimate'"),
     ):
         with refuses(DataError, name, part):
             classifier(cache).set_params(**{name: value}).fit(paths, labels)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,6 @@ from markdown_it import MarkdownIt
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from paper.temporal_conv import TemporalConv, TokenConv
-from run_folders import RECIPE, make_run, put
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.apps.checkpoints.temporal import FrameTransformer
@@ -260,6 +260,30 @@ def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_damaged_folder_and_scores_that_do_not_fit_its_classes_are_one_line(exported, tmp_path, monkeypatch, capfd):
+    folder, image = Path(shutil.copytree(exported / "out", tmp_path / "out")), write_image(tmp_path / "a.png", "red")
+    classes = folder / "classes.json"
+
+    def fails() -> str:
+        assert standalone.main([str(image), "--model", str(folder)]) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        return prints(err.strip(), folder, "export it again")
+
+    for scores in (np.full((1, 3), np.nan), np.ones((7, 3)), np.ones(3)):
+        with monkeypatch.context() as patch:
+            patch.setattr(standalone, "load_model", lambda _, scores=scores: lambda clips: scores)
+            fails()
+    monkeypatch.setattr(standalone, "load_model", lambda _: lambda clips: np.array([[1.0, -np.inf, 2.0]]))
+    assert standalone.Predictor(folder).predict(image, 3)["top"][-1] == {"name": "green", "probability": 0.0}
+    content = json.loads(classes.read_text())
+    classes.write_text(json.dumps({**content, "classes": content["classes"][:2]}))
+    assert "2 classes" in fails()
+    monkeypatch.undo()
+    (folder / "model.onnx").write_bytes(b"no file of an export")
+    fails()
+
+
 def test_a_run_of_several_labels(say, tmp_path):
     paths = [write_image(tmp_path / f"{name}.png", name) for name in NAMES]
     paths.append(write_video(tmp_path / "a.mp4", "red", frames=9))
@@ -294,21 +318,13 @@ def test_a_run_of_several_labels(say, tmp_path):
     assert done.stdout.split() == out.split()
 
 
-def test_the_card_names_the_temporal_module_of_the_model(tmp_path):
-    """The recipe's own is for clips: a run of images, or one without training, takes the mean."""
-    run = load_run(put(tmp_path / "run", make_run(tmp_path / "made").model, replace(RECIPE, temporal="transformer")))
-    assert "temporal module mean" in card_of(run)
-
-
-def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
+def test_mistakes_are_one_line(world, wrong, tmp_path):
     new = tmp_path / "new"
     assert str(tmp_path) in wrong("export", world.run, "--out", tmp_path)
     assert str(tmp_path) in wrong("export", tmp_path, "--out", new)
     assert "template" in wrong("export", world.run, "--out", new, "--template", "a {}.")
     assert "--out" in wrong("export", world.run)
     assert "hub:ORG/NAME" in wrong("export", world.run, "--to", "onnx")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "texthead[onnx]" in wrong("export", world.run, "--out", new)
     assert not new.exists()
 
 

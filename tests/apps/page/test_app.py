@@ -1,9 +1,7 @@
 """From a request to the parts of the page: their order, user errors, a process that ends, requests by hand."""
 
 import json
-import os
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -92,8 +90,8 @@ QUESTION = {"file": "x", "names": "", "parts": []}
     "body",
     [
         *({**QUESTION, "file": file} for file in (None, "/etc/passwd")),
-        *({**QUESTION, "names": names} for names in (None, ["x"])),
-        *({**QUESTION, "parts": parts} for parts in ("when", ["no"], [[1]])),
+        {**QUESTION, "names": ["x"]},
+        *({**QUESTION, "parts": parts} for parts in ("when", ["no"])),
         {},
     ],
 )
@@ -103,30 +101,3 @@ def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
         answer = client.post("/ask", content=json.dumps(body))
     assert answer.status_code == 400
     assert [*answer.json()] == ["error"]
-
-
-def _slow_where() -> Callable[..., object]:
-    """Return a model of two classes that is slow to answer "where"."""
-    answer = Answerer(os.environ["SLOW_RUN"], None, "cpu")
-
-    def wait(question):
-        if question and question.asked == "where":
-            time.sleep(60)
-        return answer(question)
-
-    return wait
-
-
-@pytest.mark.slow
-def test_finished_parts_stay_after_timeout(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
-    video = write_video(tmp_path / "clip.mp4", "red", frames=20)
-    with StatefulWorker(_slow_where) as late:
-        late.run(None, 60.0)
-        began = time.monotonic()
-        named, when, last = show(late, video, ["when", "where"], limit=8.0)
-        assert 7 < time.monotonic() - began < 40
-    prints(last["error"], "clip.mp4", "8 s")
-    assert [*last] == ["error"]
-    assert "named" in named
-    assert 'class="lanes"' in when["when"]

@@ -137,8 +137,3 @@ def test_a_body_that_is_no_json_object_is_one_line(served: Served, body: bytes) 
     answer = post(served, ACT, body)
     assert (answer.status, answer.text) == (400, '{"error":"the page sent no JSON object; reload it"}')
     assert served.log == []
-
-
-def test_the_own_folder_of_a_page_is_not_served(served: Served) -> None:
-    for path in Path(page_app.__code__.co_filename).parent.iterdir():
-        assert ask(served, f"GET /{path.name}").status == (200 if path.name == "style.css" else 404)

@@ -14,7 +14,7 @@ from texthead.apps.doctor.findings import Finding
 from texthead.evaluation import standard_error
 from texthead.text import imagenet_texts
 
-# Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
+# Chosen on ImageNet names and pairs of synonyms: docs/decisions.md, 2026-11-25.
 ROWS_ALIKE = 0.7
 
 # Every fiftieth ImageNet name: the mean row of such different things is what all rows have in common.

@@ -14,12 +14,13 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from texthead.apps.doctor.file_stats import EDGES, FileStats
 
-# Chosen on re-saved photos and on real datasets without copies: LOG.md, 2026-11-29. SURE is also for the colours.
+# Chosen on re-saved photos and on real datasets without copies: docs/decisions.md, 2026-11-29. SURE also holds for
+# the colours.
 EDGES_ALIKE, SURE = 0.9, 0.95
 
 FEATURES_ALIKE = 0.9
 
-# 90 % of the pairs of drawn shapes whose edges agree only by shading are below this cosine: LOG.md, 2026-11-27.
+# 90 % of the pairs of drawn shapes whose edges agree only by shading are below this cosine (docs/decisions.md).
 NOT_CONTRADICTED = 0.5
 
 # Contrast in grey levels below which pictures (a clear sky) all look alike and are not compared.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from texthead.transfer import class_center
 
-# Penalty of the least-squares fit on unit features. LOG.md, 2026-11-29, has the choice of these constants.
+# Penalty of the least-squares fit on unit features. docs/decisions.md, 2026-11-29, has the choice of these constants.
 PENALTY = 1.0
 
 # Fewest items of a class whose labels are judged.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texthead.transfer import class_center, multilabel_head, text_evidence, text_probe_head
 
-# Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
+# Width of the similarity, relative to the median squared distance. docs/decisions.md, 2026-11-27, has the alternatives.
 KERNEL_WIDTH = 0.2
 
 # Files whose centered features have a higher cosine are near copies, of which one is enough.

@@ -1,9 +1,8 @@
 """Label Studio: its JSON exports as a CSV, and a CSV as its tasks, with the labelling configuration."""
 
+import math
 import os
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -14,10 +13,11 @@ from texthead.errors import DataError, naming, raising
 from texthead.files import MAX_BYTES_OF_LISTS, read_value, replacing, write_csv, write_json
 from texthead.media import MediaPath, Span
 
-# The first and last frame of a labelled range, as the player numbers them; None for the whole file.
+# The first and last frame of a labelled range, numbered from 1; None for the whole file.
 Range = tuple[int, int] | None
 
-# Frames that Label Studio's player counts in a second if its Video tag does not say.
+# Frames that Label Studio's player counts in a second if its Video tag does not say, whatever the video has. So a frame
+# is a time: frames 1 to 24 are the part from 0 to 1 s.
 _RATE = 24.0
 
 
@@ -46,7 +46,11 @@ def write_labels(source: Path, out: Path, root: Path) -> str:
                 unrated += not rate and any(labels)
                 about = [str(data.get(key) or "") for key in ("split", "group")]
                 for frames, names in labels.items():
-                    span = _span(file, *frames, rate or _RATE) if frames else Span()
+                    span = Span()
+                    if frames:
+                        first, last = (frame / (rate or _RATE) for frame in (frames[0] - 1, frames[1]))
+                        with raising(DataError, f"frames {frames[0]} to {frames[1]}", "correct the range"):
+                            span = Span.read(f"{first:.3f}", f"{last:.3f}")
                     rows.append((MediaPath(file).relative_to(out.parent), *span.cells(), join_labels(names), *about))
     if not rows:
         raise DataError(f"{source}: none of its files has a label; label some, and export again")
@@ -95,35 +99,6 @@ def _file(data: dict[str, Any], root: Path) -> Path:
     return root / (unquote(url.path.partition("/data/upload/")[2]) or address)
 
 
-@lru_cache(maxsize=1)
-def _clock(file: Path, rate: float = 0.0) -> tuple[list[float], list[int], float]:
-    """Return when frames of a video start and the last ends, in seconds and in frames of the player, and their rate.
-
-    Frames of the player are equal steps of time, numbered from 1; those of the file need not be.
-
-    Args:
-        rate: frames that the player counts in a second; 0 for the mean of the file.
-    """
-    with MediaPath(file).open() as media:
-        times = [*media.times, media.duration_seconds]
-    rate = rate or round((len(times) - 1) / (times[-1] or 1.0), 3)  # One frame may have no duration.
-    return times, [round(time * rate) for time in times], rate
-
-
-def _span(file: Path, start: int, end: int, rate: float) -> Span:
-    """Return the part of a video from frame `start` to `end` of the player.
-
-    Worked example, 10 frames per second: frames 1 to 10 are the part from 0 to 1 s.
-    """
-    times, steps, _ = _clock(file, rate)
-    # Players follow the longest track, which may be the sound.
-    if not 1 <= start <= min(end, steps[-1]) or end > steps[-1] + rate:
-        raise DataError(f"frames {start} to {end} of {steps[-1]}: correct the range, or the player's frameRate")
-    first = min(bisect_left(steps, start - 1), len(times) - 2)
-    stop = bisect_left(steps, end, first + 1)
-    return Span.read(f"{times[first]:.3f}", f"{times[stop]:.3f}" if stop < len(times) - 1 else "")
-
-
 # ---- tasks
 
 # Columns of class names: labels, then the predictions of `label --next` and of `predict --out`.
@@ -141,7 +116,7 @@ def write_tasks(source: Path, out: Path, root: Path) -> str:
     Raises:
         DataError: there are images and videos, or files that are not in `root`, or a file is listed twice, or its parts
             have different splits or groups.
-        MediaError: a video with parts cannot be read.
+        MediaError: a video with a part to its end cannot be read.
     """
     rows, root = _read(source), Path(os.path.abspath(root))  # noqa: PTH100 - keeps links
     kinds = {"image" if path.is_image else "video" for path in rows}
@@ -150,8 +125,11 @@ def write_tasks(source: Path, out: Path, root: Path) -> str:
     (kind,), timed, multilabel = kinds, any(path.is_part for path in rows), False
     tasks, classes = dict[Path, dict[str, Any]](), dict[str, None]()
     for path, row in rows.items():
-        data = {key: row[key] for key in ("split", "group") if row.get(key)} | {kind: _address(path.file, root)}
-        data |= {"frame_rate": _clock(path.file)[2]} if timed else {}
+        if not (path.file.is_relative_to(root) and path.file.is_file()):
+            raise DataError(f"{path.file}: no file below {root}; correct the path, or name a folder above it as `root`")
+        address = f"/data/local-files/?d={quote(os.fsencode(path.file.relative_to(root).as_posix()))}"
+        data = {key: row[key] for key in ("split", "group") if row.get(key)} | {kind: address}
+        data |= {"frame_rate": _RATE} if timed else {}
         task = tasks.setdefault(path.file, {"data": data})
         if task["data"] != data:
             raise DataError(f"{source}: parts of {path.file} differ in split or group; make them equal")
@@ -169,26 +147,27 @@ def write_tasks(source: Path, out: Path, root: Path) -> str:
                     answer["score"] = min(answer["score"], float(row["probability"]))
             answer["result"].append(_result(path, kind, names, timed=timed))
     write_json(out, [*tasks.values()])
+    control, choice = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
+    choices = "\n".join(f"    <{choice} value={quoteattr(name)}/>" for name in classes)
+    media = f'<{kind.capitalize()} name="{kind}" value="${kind}"/>'
+    rule = "multiple" if multilabel else "single"
+    control = f'<{control} name="label" toName="{kind}" choice="{rule}">\n{choices}\n  </{control}>'
     with replacing(config := out.with_suffix(".xml")) as temporary:
-        temporary.write_text(_config(kind, classes, timed=timed, multilabel=multilabel), encoding="utf-8")
+        temporary.write_text(f"<View>\n  {media}\n  {control}\n</View>\n", encoding="utf-8")
     return f"{out}: {len(tasks)} tasks; configuration: {config}; set LOCAL_FILES_DOCUMENT_ROOT to {root}"
 
 
 def _read(source: Path) -> dict[MediaPath, dict[str, str]]:
-    """Return the rows of a CSV by absolute path; of the predictions of a file, the first: the best class."""
+    """Return the rows of a CSV by absolute path; of the predictions of a file, the best class, or all chosen ones."""
     rows = dict[MediaPath, dict[str, str]]()
     for row in manifest_rows(source, ("path",)):
         path = MediaPath(os.path.abspath(row.path()))  # noqa: PTH100 - keeps links
-        if rows.setdefault(path, row.cells) is not row.cells and row.cells.get("rank", "1") == "1":
+        first, own = rows.setdefault(path, row.cells), row.cells
+        if first is not own and own.get("rank", "1") == "1":
             raise DataError(f"{source}:{row.line}: {path} is listed twice; list it once")
+        if first is not own and own.get("chosen") == "yes":  # The least probable one comes last.
+            first |= {"name": f"{first['name']}; {own['name']}", "probability": own["probability"]}
     return rows
-
-
-def _address(file: Path, root: Path) -> str:
-    """Return the address of a local file in Label Studio."""
-    if not (file.is_relative_to(root) and file.is_file()):
-        raise DataError(f"{file}: no file below {root}; correct the path, or name a folder above it as `root`")
-    return f"/data/local-files/?d={quote(os.fsencode(file.relative_to(root).as_posix()))}"
 
 
 def _result(path: MediaPath, kind: str, names: Sequence[str], *, timed: bool) -> dict[str, Any]:
@@ -196,17 +175,10 @@ def _result(path: MediaPath, kind: str, names: Sequence[str], *, timed: bool) ->
     about = {"id": path.times or "file", "from_name": "label", "to_name": kind}
     if not timed:
         return {**about, "type": "choices", "value": {"choices": names}}
-    times, steps, _ = _clock(path.file)
-    own = path.frames(times[:-1])
-    frames = {"start": steps[own.start] + 1, "end": max(steps[own.stop], steps[own.start] + 1)}
+    first, last = path.span
+    if math.isinf(last):
+        with MediaPath(path.file).open() as media:
+            last = media.duration_seconds
+    start = round(first * _RATE) + 1
+    frames = {"start": start, "end": max(round(last * _RATE), start)}
     return {**about, "type": "timelinelabels", "value": {"timelinelabels": names, "ranges": [frames]}}
-
-
-def _config(kind: str, classes: Iterable[str], *, timed: bool, multilabel: bool) -> str:
-    """Return the labelling configuration: classes of an image or video, or of its frame ranges."""
-    control, choice = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
-    rate, rule = ' frameRate="$frame_rate"' if timed else "", "multiple" if multilabel else "single"
-    names = "\n".join(f"    <{choice} value={quoteattr(name)}/>" for name in classes)
-    media = f'<{kind.capitalize()} name="{kind}" value="${kind}"{rate}/>'
-    control = f'<{control} name="label" toName="{kind}" choice="{rule}">\n{names}\n  </{control}>'
-    return f"<View>\n  {media}\n  {control}\n</View>\n"

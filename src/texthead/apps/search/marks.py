@@ -20,8 +20,8 @@ from texthead.runs import CALIBRATION, rows_digest, write_run
 
 OTHER, CALIBRATED = "other", "calibrated"
 
-# Logit scale of the query that a fit starts from, and its inverse penalty for leaving it, as scikit-learn's C. LOG.md,
-# 2026-11-29, has the experiments behind these constants.
+# Logit scale of the query that a fit starts from, and its inverse penalty for leaving it, as scikit-learn's C
+# (docs/decisions.md, 2026-11-29).
 SCALE, STRENGTH = 5.0, 10.0
 
 # Unmarked windows that stand for the rest of the folder, as misses, and what one of them counts beside a mark.

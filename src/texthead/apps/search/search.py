@@ -24,7 +24,7 @@ from texthead.files import cache_dir, replacing, write_csv
 from texthead.media import MediaPath
 from texthead.models import Head
 
-# The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
+# The best hit stands out if a smaller share of words for things that are not there fits as well (docs/decisions.md).
 CHANCE = 0.07
 
 # Log-odds of a class that every window has, or none.
