@@ -146,7 +146,6 @@ def write_lists(folder: Path) -> None:
                 path = folder / "imagenet" / split / synset / f"{synset}_{split}{seed}.JPEG"
                 write_image(path.with_suffix(".jpg"), colour, seed=seed).rename(path)
         (folder / f"{split}_rgb_split_1.txt").write_text("".join(lines))
-    write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.nightly(name)) for name in PAGES])

@@ -18,7 +18,7 @@ README.md: read {} to {} times as fast as by torchcodec
   Reading clips: texthead on video, GOP 12 / torchcodec @ 1; texthead on video, GOP 250 / torchcodec @ 1
 docs/explanation/evidence.md: {} times as many clips per CPU-second as decord, {} times as many as torchcodec ... read {} times as fast
   Reading clips: texthead on video, GOP 12 / decord @ 1; texthead on video, GOP 12 / torchcodec @ 1; texthead shards, decoding only / texthead on video, GOP 250 @ 1
-docs/reference/engines.md: {} to {} times as many frames per CPU-second with `mini`, {} times with a ViT
+docs/how-to/speed.md: {} to {} times as many frames per CPU-second with `mini`, {} times with a ViT
   Engines: `mini`, 128 | onnx @ 3; `mini`, 224 | onnx @ 3; `openclip:ViT-B-32`, 224 | onnx @ 3
 docs/explanation/evidence.md: | text-probe | {} | {} | {} | {} | {} | {} | | lead, in points | {} | {} | {} | {} | {} | {} |
 README.md: | `texthead train` | {} | {} | {} | {} | {} | {} | | lead, mean of the sets | {} | {} | {} | {} | {} | {} |
@@ -65,9 +65,9 @@ docs/how-to/check-data.md: `doctor` finds {} to {}, also on ... by 10 % {} to {}
 docs/how-to/check-data.md: finds {} of {} planted swaps ... and {} of {} in 160 clips
   Swapped class names: clothing @ 4 3; airborne @ 4 3
 BENCHMARKS.md: 5 % wrong labels {} to {} % are in the first tenth ... lists {} to {} % of them, {} to {} % of the list
-docs/how-to/wrong-labels.md: the ranking has {} to {} % of them ... {} to {} %, and {} to {} % of the listed
+docs/how-to/check-data.md: the ranking has {} to {} % of them ... {} to {} %, and {} to {} % of the listed
   Wrong labels: clothing | similar @ 4; objects | random @ 4; grocery | similar @ 7; objects | random @ 7; clothing | similar @ 6; grocery | similar @ 6
-docs/tutorials/paper.md: | class name | {} ±{} | ... template | {} ±{} | {} ±{} | ... in training | {} ±{} | {} ±{} | ... template | {} ±{} | {} ±{} |
+docs/explanation/paper.md: | class name | {} ±{} | ... template | {} ±{} | {} ±{} | ... in training | {} ±{} | {} ±{} | ... template | {} ±{} | {} ±{} |
   paper/RESULTS.md# Table 4: class name @ 1 1.1; one template @ 1 1.1 2 2.1; several @ 1 1.1 2 2.1; learnable @ 1 1.1 2 2.1
 docs/how-to/video-encoders.md: | mean of all tokens, logistic regression | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... is {} to {} points ahead of the mean ... is {} ahead of it ... and {} to {} ahead of `attentive` ... is {} to {} points ahead of `attentive`, ... lose {} to {} points.
   benchmarks/motion.json# names/orders: mean, logistic @ 1.m 2.m 3.m 4.m; steps, logistic @ 1.m 2.m 3.m 4.m; steps, attentive, learned @ 1.m 2.m 3.m 4.m; grid, attentive, learned @ 1.m 2.m 3.m 4.m; grid, attentive, text @ 1.m 2.m 3.m 4.m; steps, V-JEPA 2's, learned @ 1.m 2.m 3.m 4.m; steps, V-JEPA 2's, text @ 1.m 2.m 3.m 4.m; grid, V-JEPA 2's without self-attention, learned @ 1.m 2.m 3.m 4.m; steps, logistic @ 2.m - mean, logistic @ 2.m; steps, logistic @ 4.m - mean, logistic @ 4.m; steps, V-JEPA 2's, learned @ 4.m - mean, logistic @ 4.m; steps, V-JEPA 2's, learned @ 3.m 4.m - steps, attentive, learned @ 3.m 4.m; grid, V-JEPA 2's without self-attention, text @ 4.m - grid, attentive, text @ 4.m; steps, V-JEPA 2's, text @ 4.m - steps, attentive, text @ 4.m; mean, linear, learned @ 1.m - mean, linear, 40 steps, learned @ 1.m; mean, linear, learned @ 3.m - mean, linear, 40 steps, learned @ 3.m

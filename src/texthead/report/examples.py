@@ -143,12 +143,12 @@ def examples_of(
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
             explained = model if number < _MAPS else None
-            made.append(example_of(result, item, protocol, explained, engine, temperature=temperature))
+            made.append(_example(result, item, protocol, explained, engine, temperature=temperature))
             progress(number + 1, len(chosen))
     return made
 
 
-def example_of(
+def _example(
     result: Evaluation,
     item: int,
     protocol: Protocol,

@@ -90,7 +90,7 @@ def _confusion(
         items[pair].append(item)
     if len(names) <= MAX_SQUARE:
         keys = {pair: f"items-{pair[0]}-{pair[1]}" for pair in items}
-        rows = square(counts, keys)
+        rows = _square(counts, keys)
     else:
         pairs = wrong_pairs(counts)[:_MAX_PAIRS]
         keys = {(y, x): f"items-{y}-{x}" for y, x, _ in pairs}
@@ -105,7 +105,7 @@ def _confusion(
     return rows, behind
 
 
-def square(counts: Confusion, keys: Mapping[tuple[int, int], str] = MappingProxyType({})) -> list[list[tuple]]:
+def _square(counts: Confusion, keys: Mapping[tuple[int, int], str] = MappingProxyType({})) -> list[list[tuple]]:
     """Return the rows of a confusion matrix for the macro `matrix`.
 
     Args:
