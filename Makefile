@@ -79,10 +79,9 @@ SEED ?= 1
 fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 FUZZ_SEED=$(SEED) $(BIN)/pytest -m 'fuzz or not slow' tests/faults/test_fuzz.py
 
+# The licences of all dependencies; fails if one is unknown or not allowed.
 licences: $(VENV)/.installed
-	mkdir -p build
-	$(BIN)/python -m tools.licences > build/dependencies.md
-	mv build/dependencies.md docs/reference/dependencies.md
+	$(BIN)/python -m tools.licences
 
 # Pins for a release: the installed versions as on the package index (no +cpu), for every platform, with the hashes of all
 # files. uv uses pip's index.
@@ -122,9 +121,8 @@ pictures: $(VENV)/.installed
 	$(BIN)/python -m tools.pictures --data $(DATA)
 	$(BIN)/python -m tools.charts
 
-# The page of commands and the list of their options, from the parser.
+# The list of options with their defaults, from the parser.
 commands: $(VENV)/.installed
-	$(BIN)/python -m tools.commands > docs/reference/commands.md
 	$(BIN)/python -m tools.flags
 
 # The messages of errors, notes and results, from the sources; read the diff.

@@ -49,11 +49,6 @@ WINDOWS = (1.0, 1.5, 2.0, 3.0)
 ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
 
 
-def events_in(stretches: Sequence[Interval], names: Sequence[str], rule: Hysteresis) -> list[Event]:
-    """Return all events, sorted by start."""
-    return [event for event in events_of(stretches, names, rule) if event.accepted]
-
-
 class Clip(NamedTuple):
     """Frames with a label; None for an unknown clip."""
 
@@ -274,7 +269,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             kind = f"{options.joins}, unknown clips between" if mixed else f"{options.joins}"
             rows = {rate: [stretches(quick, video, Sliding(rate=rate)) for video in videos] for rate in RATES}
             by_rate = {
-                rate: [match_events(events_in(r, names, Hysteresis()), v) for r, v in zip(results, videos, strict=True)]
+                rate: [match_events(events_of(r, names, Hysteresis()), v) for r, v in zip(results, videos, strict=True)]
                 for rate, results in rows.items()
             }
             usual = Sliding().rate
@@ -332,7 +327,7 @@ def choose(options: argparse.Namespace, folder: Path) -> None:
     for window, (enter, leave, length) in product(WINDOWS, product(ENTERS, LEAVES, LENGTHS)):
         if leave <= enter:
             rule = Hysteresis(enter, leave, length)
-            scores = [match_events(events_in(found, names, rule), video).f1 for video, found, names in rows[window]]
+            scores = [match_events(events_of(found, names, rule), video).f1 for video, found, names in rows[window]]
             table.append((float(np.mean(scores)), window, enter, leave, length))
     for window in WINDOWS:
         best = sorted((row for row in table if row[1] == window), reverse=True)[:3]

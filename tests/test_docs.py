@@ -17,8 +17,8 @@ import pytest
 import texthead
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
-from tools import api, tree
-from tools.commands import page
+from texthead.cli.main import COMMANDS
+from tools import api, site
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -45,6 +45,15 @@ def init(project, config): return nullcontext()
 def log(data, step): assert data
 """,
 }
+# Pages that are made when the site is built, and a text on each.
+GENERATED = {
+    "reference/api/prediction.html": "texthead.load_run",
+    "explanation/modules.html": "text_only",
+    "how-to/extend.html": "BiasedHead",
+    "reference/commands.html": "--held-out",
+    "reference/dependencies.html": "safetensors",
+    "llms.txt": "](reference/recipes.html)",
+}
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
@@ -59,8 +68,8 @@ def commands(text: str) -> Iterator[list[str]]:
             if line.split("#")[0].strip():
                 yield ["bash", "-euo", "pipefail", "-c", line]
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    # Blocks that begin with a docstring are modules, which `test_examples.py` and `test_how_to.py` run.
-    if program := "\n".join(block for block in blocks if not block.startswith('"""')):
+    # Blocks that begin with a docstring, or include a file of examples/, are modules: test_examples.py and test_how_to.py.
+    if program := "\n".join(block for block in blocks if not block.startswith(('"""', "--8<--"))):
         yield ["python", "-c", program]
 
 
@@ -137,7 +146,6 @@ def write_lists(folder: Path) -> None:
                 path = folder / "imagenet" / split / synset / f"{synset}_{split}{seed}.JPEG"
                 write_image(path.with_suffix(".jpg"), colour, seed=seed).rename(path)
         (folder / f"{split}_rgb_split_1.txt").write_text("".join(lines))
-    write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.nightly(name)) for name in PAGES])
@@ -204,17 +212,17 @@ def test_reliability_page_names_existing_tests() -> None:
             assert word in source, f"{file} -k {picked}"
 
 
-def test_commands_are_the_parser_s() -> None:
-    assert (DOCS / "reference" / "commands.md").read_text(encoding="utf-8") == page(), "make commands"
-
-
 def test_pages_of_the_api_list_the_public_names() -> None:
-    """`python -m tools.api` writes the pages."""
     assert set(api.PAGES) == set(api.public_names())
-    assert {path.stem for path in api.FOLDER.glob("*.md")} == {name.rpartition(".")[2] for name in api.PAGES}
-    for package in api.PAGES:
-        assert (api.FOLDER / f"{package.rpartition('.')[2]}.md").read_text(encoding="utf-8") == api.page(package)
     assert {name for names in api.public_names().values() for name, _ in names} | {"recipes"} == set(texthead.__all__)
+    assert all(f"heading: texthead.{name}\n" in api.page("data") for name, _ in api.public_names()["data"])
+
+
+def test_the_texts_for_assistants_have_every_command_and_the_formats() -> None:
+    text = site.assistants()
+    assert [f"- `texthead {name} " in text for name in COMMANDS] == [True] * len(COMMANDS)
+    assert "columns `path,label`" in text
+    assert "](" not in text
 
 
 @pytest.mark.nightly("docs", "mkdocs.yml")
@@ -224,15 +232,10 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) >= len(list(DOCS.rglob("*.md")))
-    assert "texthead.load_run" in (tmp_path / "site" / "reference" / "api" / "prediction.html").read_text(
-        encoding="utf-8"
-    )
+    texts = {name: (tmp_path / "site" / name).read_text("utf-8") for name in GENERATED}
+    assert all(word in texts[name] for name, word in GENERATED.items())
+    assert all((tmp_path / "site" / link).is_file() for link in re.findall(r"\]\((.+?)\)", texts["llms.txt"]))
     for built in pages:
         html = built.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=\"?(https?:[^\" >]+)", html)
         assert not loaded, built.name
-
-
-def test_the_tree_of_packages_is_as_it_is():
-    """`python -m tools.tree` writes the page."""
-    assert tree.page() == tree.PAGE.read_text(encoding="utf-8")

@@ -28,11 +28,6 @@ def licences(*arguments: str, installed: Path | None = None) -> subprocess.Compl
 def test_every_licence_of_what_is_installed_is_known_and_allowed() -> None:
     done = licences()
     assert (done.returncode, done.stderr) == (0, "")
-    assert "| torch | " in done.stdout
-    assert "| numpy | " in done.stdout
-
-
-def test_page_names_required_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [lines for extra, lines in project["optional-dependencies"].items() if extra not in LEFT_OUT]
     required = {
@@ -40,8 +35,6 @@ def test_page_names_required_packages() -> None:
         for lines in [project["dependencies"], *extras]
         for line in lines
     }
-    rows = re.findall(
-        r"^\| ([a-z0-9-]+) \| \S+ \| (.+) \| \S+ \|$", (ROOT / "docs/reference/dependencies.md").read_text(), re.M
-    )
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| \S+ \| (.+) \| \S+ \|$", done.stdout, re.M)
     assert required - {"texthead"} <= {name for name, _ in rows}
     assert all(licence.strip() for _, licence in rows)

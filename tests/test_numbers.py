@@ -18,7 +18,7 @@ README.md: read {} to {} times as fast as by torchcodec
   Speed against other libraries: read 8 frames of a video, key frame every 12 frames | torchcodec @ 2; read 8 frames of a video, key frame every 250 frames | torchcodec @ 2
 docs/explanation/evidence.md: {} times as many clips per CPU-second as decord, {} times as many as torchcodec ... read {} times as fast
   Speed against other libraries: read 8 frames of a video, key frame every 12 frames | decord @ 2; read 8 frames of a video, key frame every 12 frames | torchcodec @ 2; read 8 frames of a clip from shards @ 2
-docs/reference/engines.md: {} to {} times as many frames per CPU-second with `mini`, {} times with a ViT
+docs/how-to/speed.md: {} to {} times as many frames per CPU-second with `mini`, {} times with a ViT
   Speed against other libraries: encode ready frames, `mini`, 128 @ 2; encode ready frames, `mini`, 224 @ 2; encode ready frames, `openclip:ViT-B-32`, 224 @ 2
 docs/explanation/evidence.md: | text-probe | {} | {} | {} | {} | {} | {} | | lead, in points | {} | {} | {} | {} | {} | {} |
 README.md: | `texthead train` | {} | {} | {} | {} | {} | {} | | lead, mean of the sets | {} | {} | {} | {} | {} | {} |
@@ -57,9 +57,9 @@ docs/how-to/check-data.md: `doctor` finds {} to {}, also on ... by 10 % {} to {}
   Copies planted in the other split: 4 % @ 4; mirrored @ 4; 10 % @ 1; 10 % @ 4; saved @ 3; brighter @ 2
 docs/how-to/check-data.md: finds {} of {} planted swaps ... and {} of {} in 160 clips
   Swapped class names: clothing @ 4 3; airborne @ 4 3
-docs/how-to/wrong-labels.md: the ranking has {} to {} % of them ... {} to {} %, and {} to {} % of the listed
+docs/how-to/check-data.md: the ranking has {} to {} % of them ... {} to {} %, and {} to {} % of the listed
   Wrong labels: clothing @ 4; objects @ 3; grocery @ 10; objects @ 9; clothing @ 8; grocery @ 8
-docs/tutorials/paper.md: | class name | {} ±{} | ... template | {} ±{} | {} ±{} | ... in training | {} ±{} | {} ±{} | ... template | {} ±{} | {} ±{} |
+docs/explanation/paper.md: | class name | {} ±{} | ... template | {} ±{} | {} ±{} | ... in training | {} ±{} | {} ±{} | ... template | {} ±{} | {} ±{} |
   paper/RESULTS.md# Table 4: class name @ 1 1.1; one template @ 1 1.1 2 2.1; several @ 1 1.1 2 2.1; learnable @ 1 1.1 2 2.1
 docs/how-to/video-encoders.md: | mean of all tokens, logistic regression | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... | {} | {} | {} | {} | ... is {} to {} points ahead of the mean ... is {} ahead of it ... and {} to {} ahead of `attentive` ... is {} to {} points ahead of `attentive`, ... lose {} to {} points.
   benchmarks/motion.json# names/orders: mean, logistic @ 1.m 2.m 3.m 4.m; steps, logistic @ 1.m 2.m 3.m 4.m; steps, attentive, learned @ 1.m 2.m 3.m 4.m; grid, attentive, learned @ 1.m 2.m 3.m 4.m; grid, attentive, text @ 1.m 2.m 3.m 4.m; steps, V-JEPA 2's, learned @ 1.m 2.m 3.m 4.m; steps, V-JEPA 2's, text @ 1.m 2.m 3.m 4.m; grid, V-JEPA 2's without self-attention, learned @ 1.m 2.m 3.m 4.m; steps, logistic @ 2.m - mean, logistic @ 2.m; steps, logistic @ 4.m - mean, logistic @ 4.m; steps, V-JEPA 2's, learned @ 4.m - mean, logistic @ 4.m; steps, V-JEPA 2's, learned @ 3.m 4.m - steps, attentive, learned @ 3.m 4.m; grid, V-JEPA 2's without self-attention, text @ 4.m - grid, attentive, text @ 4.m; steps, V-JEPA 2's, text @ 4.m - steps, attentive, text @ 4.m; mean, linear, learned @ 1.m - mean, linear, 40 steps, learned @ 1.m; mean, linear, learned @ 3.m - mean, linear, 40 steps, learned @ 3.m

@@ -71,7 +71,6 @@ def test_warmup_of_recipes():
         ("accumulate", 129),  # of a batch of 128
         ("flip", 1.1),
         ("warmup", 30.0),  # of 30 epochs
-        ("epochs", 30.0),
         *(("scale", scale) for scale in (0.0, float("inf"))),
         ("clip_norm", float("inf")),
         ("frames", 1025),

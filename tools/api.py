@@ -1,14 +1,12 @@
-"""The pages of the Python API in docs/reference/api/, one for each package: python -m tools.api
+"""The pages of the Python API, one for each package; `tools/site.py` adds them to the site.
 
-They list the public names, which are those of `texthead/__init__.pyi`; mkdocstrings fills in signatures and docstrings
-when the site is built.
+They list the public names, which are those of `texthead/__init__.pyi`; mkdocstrings fills in signatures and docstrings.
 """
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "docs" / "reference" / "api"
 STUB = ROOT / "src" / "texthead" / "__init__.pyi"
 # In the order in which a program uses them.
 PAGES = {
@@ -61,8 +59,3 @@ def page(package: str) -> str:
         lines += [f"::: texthead.{module}.{name}", "    options:", f"      heading: texthead.{name}"]
         lines += [f"      toc_label: {name}", ""]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    for name in PAGES:
-        (FOLDER / f"{name.rpartition('.')[2]}.md").write_text(page(name), encoding="utf-8")

@@ -1,7 +1,4 @@
-"""Write docs/reference/commands.md, every command and option, from the parser.
-
-python -m tools.commands > docs/reference/commands.md
-"""
+"""The page of every command and option, from the parser; `tools/site.py` adds it to the site."""
 
 import re
 from typing import Literal, get_args, get_origin
@@ -11,8 +8,8 @@ from texthead.cli.parser import Option, description_of, name_of, options_of, usa
 
 _HEAD = """# Commands
 
-Every command and option, as `texthead COMMAND --help` prints them. `make commands` generates this page from the parser.
-An error is one line on standard error with exit code 2. `doctor` ends with exit code 1 if there are serious findings.
+Every command and option, as `texthead COMMAND --help` prints them. An error is one line on standard error
+with exit code 2. `doctor` ends with exit code 1 if there are serious findings.
 
 Results go to standard output; progress, notes and the next command to standard error. `--quiet` prints only results and
 errors. `--json` prints one JSON document with the keys listed below, numbers unrounded and null for what is not finite.
@@ -50,10 +47,14 @@ def section(command: type) -> str:
     return "\n".join(lines)
 
 
+def summary(name: str) -> str:
+    """Return the description, usage and JSON keys of a command as an item of a list."""
+    command = command_of(name)
+    keys = f" `--json`: {escaped(command.JSON)}." if hasattr(command, "JSON") else ""
+    usage = "` or `".join(line.strip() for line in usage_of(command).splitlines())
+    return f"- `{usage}`: {escaped(description_of(command))}{keys}"
+
+
 def page() -> str:
     """Return the page."""
     return _HEAD + "\n" + "\n".join(section(command_of(name)) for name in COMMANDS)
-
-
-if __name__ == "__main__":
-    print(page(), end="")

@@ -61,7 +61,7 @@ _TEXTS = {
 _HEAD = """# Dependencies
 
 Every package that `make install` installs for texthead and its extras (except `bench`) on Linux, with the licence that
-the package states. `make licences` writes this page; it fails if a licence is unknown or not allowed in
+the package states. `make licences` prints this page; it fails if a licence is unknown or not allowed in
 `tools/licences.py`. It does not see libraries inside wheels: those of `av` contain FFmpeg with x264 and x265, which are
 under the GPL. Consider that before you distribute an image that contains `av`. The wheels of `pi-heif` (the extra
 `heic`) contain libheif and libde265, which are under the LGPL; texthead runs without them.
@@ -149,7 +149,7 @@ def closure(root: str) -> list[Dependency]:
 
 
 def page(dependencies: list[Dependency]) -> str:
-    """Return docs/reference/dependencies.md."""
+    """Return the page of the site."""
     lines = [_HEAD]
     for name, version, licence, required_by in dependencies:
         lines.append(f"| {name} | {version} | {licence} | {required_by} |")

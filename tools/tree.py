@@ -1,14 +1,12 @@
-"""Write the tree of packages in docs/explanation/contributing.md from their docstrings: python -m tools.tree
+"""The page of packages and modules, from their docstrings; `tools/site.py` adds it to the site.
 
 The docstring of a package's `__init__.py` is one sentence, an empty line, and a line per module.
 """
 
 import ast
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "explanation" / "contributing.md"
 # The core, in import order: each may import only those before it.
 TOP = ("errors", "downloads", "extensions", "extras", "platform", "files", "recipes")
 PACKAGES = (
@@ -43,23 +41,12 @@ def modules_of(folder: Path, name: str) -> list[str]:
     return lines
 
 
-def tree() -> str:
-    """Return the packages with their modules, as a block of text."""
+def page() -> str:
+    """Return the packages with their modules, as a page."""
     source = ROOT / "src" / "texthead"
-    lines = ["src/texthead/"]
+    lines = ["# Modules", "", "A package of the core imports only from those above it.", "", "```text", "src/texthead/"]
     for name in TOP:
         lines.append(f"  {name + '.py':<14}{docstring(source / f'{name}.py').partition('.')[0]}.")
     for name in (*PACKAGES, "cli", "commands", "apps"):
         lines += modules_of(source / name, name)
-    return "\n".join(lines)
-
-
-def page() -> str:
-    """Return the page with the current tree."""
-    text = PAGE.read_text(encoding="utf-8")
-    block = f"<!-- tree: python -m tools.tree -->\n```text\n{tree()}\n```\n<!-- end of tree -->"
-    return re.sub(r"<!-- tree: .*<!-- end of tree -->", lambda _: block, text, flags=re.DOTALL)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    return "\n".join([*lines, "```", ""])

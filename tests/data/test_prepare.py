@@ -196,7 +196,7 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
     for option, value in [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]:
         with refuses(DataError, option, value):
             Options(**{option: value})
-    with refuses(DataError, "s3://bucket/shards"):
+    with refuses(DataError, "address s3://bucket/shards"):
         prepare(source, Path("s3://bucket/shards"))
     write_video(tmp_path / "red" / "a.mp4", "red")
     with refuses(DataError, tmp_path / "shards"):
@@ -340,8 +340,11 @@ def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
 
 def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = member(read_dataset(copy).items[0].path)
+    assert all(item.media.original == item.name for item in read_dataset(copy).items)
     shutil.rmtree(copy)
-    prepare(source, copy, replace(FEW, quality=30))
+    other = replace(source, items=tuple(replace(item, name=f"new/{item.name}") for item in source.items))
+    prepare(other, copy, replace(FEW, quality=30))
+    assert all(item.media.original == item.name for item in read_dataset(copy).items)
     path = read_dataset(copy).items[0].path
     after = member(path)
     assert after.sha256 != before.sha256

@@ -49,25 +49,6 @@ def test_a_package_reads_data_in_its_own_form(listed: Path, tmp_path: Path, inst
         th.read_dataset(listed)
 
 
-@pytest.mark.parametrize(
-    ("code", "parts"),
-    [
-        ("import no_such_module", ["cannot be imported", "no_such_module"]),
-        ("accepts = 3", ["accepts or read"]),
-        ("def accepts(source): return source.suffix\ndef read(source): ...", ["failed", "AttributeError"]),
-        ("def accepts(source): return True\ndef read(source): return source[99999]", ["failed", "IndexError"]),
-        ("def accepts(source): return True\ndef read(source): ...", ["NoneType", "Dataset"]),
-    ],
-)
-def test_broken_package_is_one_line(listed: Path, install: Install, code: str, parts: list[str]) -> None:
-    install("broken", GROUP, "broken = broken", code)
-    write_image(listed.parent / "a" / "0.png", "red")
-    assert len(th.read_dataset(listed.parent)) == 1
-    with refuses(RunError, "source 'broken'", "package broken", *parts) as caught:
-        th.read_dataset(listed)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:
     with refuses(DataError, "shop:photos", "no such file"):
         check_source("shop:photos")
@@ -82,7 +63,7 @@ def test_items_of_a_package_are_checked(install: Install) -> None:
     code = "import texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
     code += "def read(source):\n    data = th.Dataset((), source)\n    vars(data)['items'] = (3,)\n    return data"
     install("shop", GROUP, "shop = shop", code)
-    with refuses(DataError, "shop:photos", "3 is not an Item"):
+    with refuses(RunError, "'shop'", "not a Dataset of Items"):
         th.read_dataset("shop:photos")
     for name, value in (("split", "testing"), ("path", "a.png"), ("labels", None)):
         item = th.Item(Path("a.png"), ("a",))

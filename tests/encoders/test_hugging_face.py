@@ -221,9 +221,6 @@ def test_folders_that_lack_a_part(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**json.loads(about), "projection_dim": 23}))
     with refuses(EncoderError, "text_projection", (24, 32), (23, 32)):
         load_encoder(f"hf:{folder}")
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with refuses(EncoderError, folder, "'bert'"):
-        load_encoder(f"hf:{folder}")
     (folder / "config.json").write_text(about)
     for change, texts in (
         ({"resample": 4}, ("resampled", 4)),

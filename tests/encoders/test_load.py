@@ -1,7 +1,6 @@
 """An encoder is named by its source."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -49,12 +48,6 @@ def test_a_spec_needs_no_weights(monkeypatch):
     assert (openai.activation, plain.activation) == ("quick_gelu", "gelu")
     assert spec_of("openclip:ViT-B-16-SigLIP/webli").squash
     assert spec_of("timm:test_vit").architecture == "timm:test_vit"
-
-
-def test_a_folder_without_its_prefix_is_named_with_it(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with refuses(EncoderError, f"hf:{tmp_path}"):
-        load_encoder(str(tmp_path))
 
 
 def test_options_name_an_encoder_or_hold_one() -> None:

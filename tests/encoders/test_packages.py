@@ -8,13 +8,11 @@ import torch
 
 import texthead as th
 from installed import Install, example
-from made import SPEC, frames, noise
+from made import frames, noise
 from messages import refuses
 from run_folders import put
 from texthead.commands.encoders import published_encoders
-from texthead.encoders.encoder import build_visual
 from texthead.encoders.load import load_encoder, spec_of
-from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 
 # Features are the mean colours of a grid of cells.
@@ -57,21 +55,6 @@ def test_packages_imported_on_use(install: Install):
     assert "grids" not in sys.modules
     spec_of("grid:1")
     assert "grids" in sys.modules
-
-
-def test_a_module_without_the_functions(install: Install):
-    install("grids", "grid", "load = 3")
-    with refuses(EncoderError, "'grid'", "package grids", "load or spec"):
-        spec_of("grid:2")
-
-
-def test_missing_or_broken_architecture_package(install: Install):
-    spec = VisualSpec.from_json({**SPEC.to_json(), "architecture": "grid:2"})
-    with refuses(EncoderError, "'grid:2'"):
-        build_visual(spec)
-    install("grids", "grid", "def load(rest): ...\ndef spec(rest): ...")
-    with refuses(EncoderError, "'grid:2'", "build(spec)"):
-        build_visual(spec)
 
 
 # A spec that is not that of the network.

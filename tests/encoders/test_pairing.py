@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from made import SPEC, noise
 from messages import refuses
 from text_models import bert, image_only
-from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import fitted_map, lift, pair, residual
 from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError
@@ -104,10 +103,3 @@ def test_maps_have_orthonormal_sides() -> None:
         assert float((embeddings @ result).square().sum()) == pytest.approx(float(best), rel=1e-4), (
             "no six directions keep more"
         )
-
-
-def test_what_is_no_text_encoder(tmp_path: Path) -> None:
-    with refuses(EncoderError, "'bert'", "text:FOLDER_OR_ID"):
-        load_encoder("mini", text="bert")
-    with refuses(EncoderError, tmp_path):
-        load_encoder("mini", text=f"text:{tmp_path}")

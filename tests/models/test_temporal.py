@@ -106,15 +106,6 @@ def test_the_config_rebuilds_the_module(module):
     assert torch.equal(again(noise(2, 6, 64)), module.eval()(noise(2, 6, 64)))
 
 
-@pytest.mark.parametrize(
-    "config",
-    [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "vjepa2", "x": 1}],
-)
-def test_a_config_of_no_module_is_refused(config):
-    with pytest.raises(RunError, match=config.get("kind", "None")):
-        Temporal.from_config(config, tower("resnet"))
-
-
 # --- convolutions over frames inside the encoder
 
 VIT = {

@@ -99,10 +99,13 @@ def test_labels_that_look_like_paths_stay(world, tmp_path: Path) -> None:
     run = load_run(world.run)
     renamed = rename_class(run, run.labels[0], "/m/01yrx").with_tree(ClassTree({"/m/01yrx": ("/m/0jbk",)}))
     renamed.save(tmp_path / "run")
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    recipe["recipe"]["template"] = "/m/{}"
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(recipe))
     (tmp_path / "public").mkdir()
     write_public(load_run(tmp_path / "run"), tmp_path / "public", "me/x")
     run, public = load_run(tmp_path / "run"), load_run(tmp_path / "public")
-    assert (public.labels, public.tree) == (run.labels, run.tree)
+    assert (public.labels, public.tree, public.recipe) == (run.labels, run.tree, run.recipe)
     assert {*public.split.lists["train_labels"]} == {*public.labels}
     assert str(world.run.parent) not in (tmp_path / "public" / "classes.json").read_text()
 

@@ -10,9 +10,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score, roc_auc_score
 
 from made import noise
-from messages import refuses
 from texthead.encoders.encoder import Encoder
-from texthead.errors import EncoderError
 from texthead.models.heads import FrozenHead, ProbeHead
 from texthead.recipes import MethodName
 from texthead.transfer.linear_probes import RIDGE, TEXT_SHARE
@@ -151,13 +149,6 @@ def test_one_item_a_class_has_a_threshold() -> None:
     head = fit_multilabel("text-probe", encoder(mixed(1)[2]), NAMES, NAMES, noise(4, 16), torch.eye(4) > 0, range(4))
     assert head.thresholds.isfinite().all()
     assert head.bias.isfinite().all()
-
-
-def test_method_needs_a_text_encoder() -> None:
-    features, hot, _ = mixed(10)
-    blind = Encoder.from_functions(lambda images: images.flatten(1)[:, :16], size=32, mean=HALF, std=HALF)
-    with refuses(EncoderError, "has no text encoder"):
-        fit_multilabel("text-probe", blind, NAMES, NAMES, features, hot, range(10))
 
 
 def multilabel(items: int, classes: int, *, seed: int, share: float = 0.2) -> np.ndarray:

@@ -115,9 +115,9 @@ class MediaPath:
         """The name of a clip's source file, relative to its data, for a clip in a shard; else the path or address."""
         if not self.is_member:
             return COPIED.get(self.path, str(self.path))
-        from texthead.media.shard import source_names
+        from texthead.media.shard import source_name
 
-        return source_names(self.file.parent)[self.file.name]
+        return source_name(self.file)
 
     @property
     def reader(self) -> "type[Media]":

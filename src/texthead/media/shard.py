@@ -58,9 +58,7 @@ def member(path: Path) -> Member:
         MediaError: the shard's index is not valid, or does not list the clip.
     """
     with _valid(path):
-        stat = path.parent.with_suffix(".json").stat()
-        # The stamp detects shards that are rewritten while this process runs.
-        first, rows = _members(path.parent, (stat.st_size, stat.st_mtime_ns))
+        first, rows = _members(path.parent, _stamp(path.parent))
     at = int(path.stem) - first if path.stem.isdecimal() else -1
     if not 0 <= at < len(rows):
         raise MediaError(path, f"not one of the {len(rows)} clips in the shard's index; check the path")
@@ -68,11 +66,10 @@ def member(path: Path) -> Member:
     return Member(offset, size, table, sha256.hex(), source.hex())
 
 
-@lru_cache(maxsize=64)
-def source_names(shard: Path) -> dict[str, str]:
-    """Return the name that the source of each clip in a shard had in its data, by the clip's file name."""
-    with _valid(shard):
-        return {f"{clip['key']}{clip['suffix']}": clip["name"] for clip in _clips(shard)}
+def source_name(path: Path) -> str:
+    """Return the name that the source of a clip in a shard had in its data."""
+    with _valid(path):
+        return _names(path.parent, _stamp(path.parent))[path.name]
 
 
 def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -148,6 +145,18 @@ def _valid(path: Path) -> AbstractContextManager[None]:
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
     """Return the clips in a shard's index."""
     return read_value(tar.with_suffix(".json"), most=MAX_BYTES_OF_LISTS)["clips"]
+
+
+def _stamp(tar: Path) -> tuple[int, int]:
+    """Return what differs for an index that is rewritten while this process runs."""
+    stat = tar.with_suffix(".json").stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _names(tar: Path, stamp: tuple[int, int]) -> dict[str, str]:
+    """Return the name of each clip's source, by the clip's file name, cached like `_members`."""
+    return {f"{clip['key']}{clip['suffix']}": clip["name"] for clip in _clips(tar)}
 
 
 @lru_cache(maxsize=_CACHED_INDICES)

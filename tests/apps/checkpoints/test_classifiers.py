@@ -1,7 +1,6 @@
 """Video classifiers in transformers' format: the same scores, and everything that a run can do."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,15 @@ import torch
 import transformers
 from torch import Tensor
 
-from made import noise, tiny_visual, write_video
+from made import noise, write_video
 from messages import prints, refuses
 from text_models import bert
 from texthead.apps.checkpoints.imported import import_classifier
-from texthead.apps.checkpoints.temporal import FirstToken, FrameTransformer, JoinedFrames, NormedMean
+from texthead.apps.checkpoints.temporal import FirstToken, NormedMean
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.models.build import make_temporal_for
-from texthead.models.temporal import Temporal, VJEPA2Pool
+from texthead.models.temporal import VJEPA2Pool
 from texthead.prediction.load import load_run
-from texthead.recipes import small
 
 NAMES = ["Pushing [something]", "Pulling [something]", "push_up"]
 FRAMES = 4
@@ -72,13 +69,6 @@ def test_a_run_of_a_classifier_has_its_logits(kind: str, tmp_path: Path) -> None
     assert isinstance(run.model.temporal, modules.get(kind, object))
     edited = run.head.with_rows(run.head.rows()[1:], NAMES[1:])  # pyright: ignore[reportOptionalSubscript]
     assert torch.equal(edited(noise(2, 32)), run.head(noise(2, 32))[:, 1:])
-
-
-@pytest.mark.parametrize("module", [NormedMean, FirstToken, JoinedFrames, FrameTransformer])
-def test_training_cannot_start_with_these_modules(module: type[Temporal]) -> None:
-    visual = tiny_visual()
-    with refuses(RunError, module.kind, "checkpoint"):
-        make_temporal_for(replace(small(frames=2, size=32), temporal=module.kind), visual)
 
 
 def test_what_is_no_such_classifier_is_refused(tmp_path: Path, refused) -> None:

@@ -95,9 +95,6 @@ def test_tables_and_columns(files, cache):
 def test_wrong_arguments(files, cache, tmp_path):
     paths, labels = files
     for bad_paths, bad_labels, *parts in (
-        (paths[0], labels, "1 paths", "(18,)"),
-        ([], [], "(0,)"),
-        ([1, 2], ["a", "b"], "files", "int"),
         (paths, labels[:-1], 18, "(17,)"),
         (paths, ["a"] * 18, "labels", "'a'", 2),
         (paths, [None, *labels[1:]], "1 of 18"),
@@ -109,7 +106,6 @@ def test_wrong_arguments(files, cache, tmp_path):
     for name, value, part in (
         ("method", "x", "'x'"),
         ("class_names", {"red": "a", "green": "b"}, "'blue'"),
-        ("class_shares", "estimate", "'estimate'"),
     ):
         with refuses(DataError, name, part):
             classifier(cache).set_params(**{name: value}).fit(paths, labels)

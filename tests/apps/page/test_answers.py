@@ -21,7 +21,7 @@ from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import Answerer, Question
 from texthead.apps.page.html import timeline_html, top_classes_html
-from texthead.errors import DataError, TextheadError
+from texthead.errors import DataError
 from texthead.evaluation.calibration import NONE
 from texthead.prediction.predictions import json_entry
 
@@ -87,17 +87,6 @@ def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
         assert str(tmp_path) not in str(caught.value)
     with refuses(DataError, "red.png"):
         of_run(Question(write_image(tmp_path / "red.png", "red"), asked="when"))
-
-
-def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp_path: Path) -> None:
-    image = write_image(tmp_path / "red.png", "red")
-    for answerer, names, part in (
-        (zero_shot, (), "names"),
-        (zero_shot, ("push_up", "Push up"), "'push up'"),
-        (of_run, ("a", "b"), "'tiny'"),  # the small run's encoder has no text tower
-    ):
-        with refuses(TextheadError, part):
-            answerer(Question(image, names))
 
 
 def test_answers_of_several_labels(tmp_path: Path, say) -> None:

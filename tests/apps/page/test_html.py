@@ -14,7 +14,6 @@ from pages import Page
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
-    _curve,
     page_html,
     saliency_html,
     timeline_html,
@@ -87,23 +86,16 @@ def test_an_event_stands_where_it_happens() -> None:
     assert "1.00 – 4.00" in page.text
 
 
-def test_times_of_none_are_rows_without_a_box() -> None:
-    none = Event(NONE, 1.0, 4.0, 0.6, 0.62, accepted=False)
-    with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
-    page = Page(timeline_html(with_event))
-    assert [(box["x"], box["width"]) for box in page.all("rect")] == [("0.0", "250.0")]
-    assert NONE in page.strings
-    alone = Page(timeline_html(timed(none)))
-    prints(alone.text, "a cat, 90 % at 0.0 s")
-    assert NONE in alone.strings
-
-
 def test_a_curve_is_the_area_below_the_scores() -> None:
-    assert _curve(np.array([1.0, 2.0]), np.array([0.5, 1.0])) == "M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z"
+    def curve(ends: np.ndarray, scores: np.ndarray) -> str:
+        (path,) = Page(timeline_html(timed()._replace(ends=ends, scores=scores[:, None]))).attributes("d")
+        return path
+
+    assert curve(np.array([1.0, 2.0]), np.array([0.5, 1.0])) == "M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z"
     # A long curve keeps its peaks.
     ends, scores = np.arange(1.0, 10_001.0), np.zeros(10_000)
     scores[7_777] = 1.0
-    path = _curve(ends, scores)
+    path = curve(ends, scores)
     assert path.count("V") == STEPS + 1
     assert path.count("V0.0 ") == 1
     (x,) = re.findall(r"V0\.0 H([\d.]+)", path)

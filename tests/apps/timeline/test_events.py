@@ -22,10 +22,6 @@ def intervals(*columns: list[float], step: float = 1.0) -> list[Interval]:
     return [Interval(i * step, (i + 1) * step, row) for i, row in enumerate(zip(*columns, strict=True))]
 
 
-def events_in(rows: list[Interval], names: list[str], rule: Hysteresis) -> list[Event]:
-    return [event for event in events_of(rows, names, rule) if event.accepted]
-
-
 def subtitles(events: Iterable[Event]) -> str:
     return Events([*events], "film.mp4", Hysteresis(), VideoTimes(4000.0)).subtitles()
 
@@ -51,7 +47,7 @@ def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tupl
 
 def test_mean_and_peak_weighted_by_time():
     rows = [Interval(0.0, 1.0, (0.6,)), Interval(1.0, 1.5, (0.1,)), Interval(1.5, 4.5, (0.9,))]
-    (event,) = events_in(rows, ["a"], Hysteresis(0.5, 0.5, 1.0))
+    (event,) = events_of(rows, ["a"], Hysteresis(0.5, 0.5, 1.0))
     assert event == Event("a", 0.0, 4.5, event.mean, 0.9)
     assert event.mean == pytest.approx((0.6 + 3 * 0.9) / 4)
 
@@ -59,13 +55,9 @@ def test_mean_and_peak_weighted_by_time():
 def test_none_of_these_ends_event():
     rows = [Interval(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
     rule = Hysteresis(0.0, 0.0, 1.5)
-    assert events_in(rows, ["a", "b"], rule) == []
-    result = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
+    assert events_of(rows, ["a", "b"], rule) == []
+    result = events_of(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
-    result = events_of(rows, ["a", "b"], rule)
-    assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, accepted=False)]
-    assert result[0].to_json()["name"] is None
-    assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
     # A shorter one is bridged.
     rows = [Interval(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
     result = events_of(rows, ["a"], Hysteresis(min_length=1.5))
@@ -80,7 +72,7 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     walk = np.clip(np.cumsum(rng.normal(0, 0.15, (2, 200)), axis=1) % 1 + rng.normal(0, 0.1, (2, 200)), 0, 1)
     leave, enter = sorted(rng.uniform(0.2, 0.9, 2).tolist())
     rule = Hysteresis(enter, leave, float(rng.choice([0, 0.25, 0.5, 1, 2])))
-    result = events_in(intervals(*walk.tolist(), step=step), ["a", "b"], rule)
+    result = events_of(intervals(*walk.tolist(), step=step), ["a", "b"], rule)
     for name, scores in zip("ab", walk, strict=True):
         assert [(e.start, e.end) for e in result if e.name == name] == in_hindsight(scores, rule, step)
     assert result == sorted(result, key=lambda event: (event.start, event.end, event.name))
@@ -119,7 +111,7 @@ def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
 def test_each_class_has_its_threshold() -> None:
     rule = Hysteresis(thresholds={"a": 0.3, "b": 0.8})
     rows = intervals([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])
-    result = events_in(rows, ["a", "b"], rule)
+    result = events_of(rows, ["a", "b"], rule)
     assert [(event.name, event.start, event.end) for event in result] == [("a", 0.0, 2.0), ("b", 1.0, 3.0)]
 
 

@@ -81,11 +81,8 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Files, y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
         check_types(TextHeadClassifier, self.get_params(deep=False), DataError)
-        paths, labels = _paths(X), _labels(y)
-        if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
-            self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
-        else:
-            self.classes_, numbers = _numbered(labels, len(paths))
+        paths = _paths(X)
+        self.classes_, numbers = _targets(y, len(paths))
         names = tuple(str(label) for label in self.classes_)
         frozen, recipe = self._frozen(), Recipe(name="estimator", class_shares=self.class_shares)
         # The groups keep the parts of a video apart.
@@ -185,12 +182,20 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return self.head_(self._features(frozen, paths))
 
 
-def _numbered(labels: np.ndarray, paths: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (the classes, sorted; the index of each path's class).
+def _targets(values: Iterable[Any], paths: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (the classes, sorted; the index of each path's class), or the columns and rows of a table of 0 and 1.
 
     Raises:
-        DataError: not one label per path, or labels of one class only.
+        DataError: not one label or row per path, or labels of one class only.
     """
+    with raising(DataError, "`labels` must be one per path", "or pass a table of 0 and 1, as MultiLabelBinarizer's"):
+        labels, objects = np.asarray(values), np.asarray(values, object)
+    if labels.dtype.kind == "U" and any(each != each for each in objects.flat):
+        labels = objects  # Among texts, a missing label (NaN) would become a class "nan".
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)  # A table's only column is one label each, with a warning.
+    if labels.ndim == 2 and len(labels) == paths and np.isin(labels, (0, 1)).all():
+        return np.asarray(getattr(values, "columns", range(labels.shape[1]))), labels.astype(bool)
     if labels.shape != (paths,):
         raise DataError(
             f"{paths} paths, labels of shape {labels.shape}: pass one per path, or a row of 0 and 1 per path"
@@ -206,24 +211,6 @@ def _numbered(labels: np.ndarray, paths: int) -> tuple[np.ndarray, np.ndarray]:
     return classes, numbers
 
 
-def _labels(values: Iterable[Any]) -> np.ndarray:
-    """Return labels as an array.
-
-    Raises:
-        DataError: they are lists of different lengths.
-    """
-    try:
-        labels = np.asarray(values)
-        objects = np.asarray(values, object)
-        if labels.dtype.kind == "U" and any(each != each for each in objects.flat):
-            labels = objects  # Among texts, a missing label (NaN) would become a class "nan".
-        # A column, such as a table's only one, is one label each, with scikit-learn's own warning.
-        return column_or_1d(labels, warn=True) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    except ValueError:
-        table = "or a table of 0 and 1, as MultiLabelBinarizer makes it"
-        raise DataError(f"`labels` must be one per path, {table}; got lists of different lengths") from None
-
-
 def _paths(samples: Files) -> list[Path]:
     """Return one path, or the paths in a list, an array or a column of a table, as a list.
 
@@ -231,11 +218,9 @@ def _paths(samples: Files) -> list[Path]:
         DataError: anything else.
     """
     values = np.asarray([samples] if isinstance(samples, str | Path) else samples, dtype=object)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1 or not len(values):
-        raise DataError(f"`files` must be a list of paths, got an array of shape {values.shape}")
-    wrong = [value for value in values if not isinstance(value, str | Path)]
-    if wrong:
-        raise DataError(f"`files` must be paths, got {type(wrong[0]).__name__} {str(wrong[0])[:40]}")
+    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    wrong = [type(value).__name__ for value in values.flat if not isinstance(value, str | Path)]
+    if values.ndim != 1 or not len(values) or wrong:
+        kind = f" with {wrong[0]}" if wrong else ""
+        raise DataError(f"`files` must be a list of paths, got an array of shape {values.shape}{kind}")
     return [Path(value) for value in values]

@@ -19,6 +19,10 @@ from texthead.runs import ENCODER, read_records
 _SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
 
 
+# Keys of labels, prompts and broader names, which stay: those such as /m/01yrx are no paths.
+_NAMES = ("classes", "tree", "template")
+
+
 def push_to_hub(
     run: Run,
     repo_id: str,
@@ -68,9 +72,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
         if (run.folder / name).is_file():
             values = json.loads((run.folder / name).read_text(encoding="utf-8"))
             values.pop("command", None)
-            # Labels, prompts and broader names stay: those such as /m/01yrx are no paths.
-            values |= {key: _without_folders(each) for key, each in values.items() if key not in ("classes", "tree")}
-            write_json(folder / name, values)
+            write_json(folder / name, _without_folders(values))
     records = [record for record in read_records(run.folder) if record.get("kind") != "note"]
     if records:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
@@ -83,7 +85,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
 def _without_folders(value: Any) -> Any:
     """Return a JSON value without passwords, and with file names in place of absolute paths."""
     if isinstance(value, dict):
-        return {key: _without_folders(each) for key, each in value.items()}
+        return {key: each if key in _NAMES else _without_folders(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_without_folders(each) for each in value]
     if not isinstance(value, str):

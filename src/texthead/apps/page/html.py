@@ -1,13 +1,10 @@
 """Answers as HTML, from templates/. All text is escaped; pictures are embedded."""
 
-import io
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.serving import Uploads
@@ -41,43 +38,24 @@ def top_classes_html(answer: TopClasses) -> str:
 
 def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
-    seconds = float(timeline.ends[-1])
-    curves = [_curve(timeline.ends, scores) for scores in timeline.scores.T]
+    ends = timeline.ends
+    # A curve is the area under the scores as an SVG path in a box of 1000 by 100. Worked example, ends 1 and 2 s,
+    # scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
+    chunks = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
+    curves = []
+    for scores in timeline.scores.T:
+        steps = (f"V{100 - 100 * scores[chunk].max():.1f} H{1000 * ends[chunk[-1]] / ends[-1]:.1f}" for chunk in chunks)
+        curves.append(f"M0,100 {' '.join(steps)} V100 Z")
     lanes = [*zip(timeline.names, itertools.cycle(COLOURS), curves, strict=False)]
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
-    best = timeline.names[column], float(timeline.scores[row, column]), timeline.ends[row - 1] if row else 0.0
-    about = {"lanes": lanes, "ticks": _ticks(seconds), "events": timeline.events, "best": best}
-    return _render("timeline", seconds=seconds, **about)
-
-
-def _curve(ends: Float[np.ndarray, " intervals"], scores: Float[np.ndarray, " intervals"]) -> str:
-    """Return the area under the scores as an SVG path in a box of 1000 by 100.
-
-    Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
-    """
-    chunks = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
-    steps = (f"V{100 - 100 * scores[chunk].max():.1f} H{1000 * ends[chunk[-1]] / ends[-1]:.1f}" for chunk in chunks)
-    return f"M0,100 {' '.join(steps)} V100 Z"
-
-
-def _ticks(seconds: float) -> list[float]:
-    """Return up to ten round times from 0 to `seconds`.
-
-    Worked example: 12 s gives 0 2 4 6 8 10 12.
-    """
-    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, seconds)
-    return [tick for tick in ticks if 0 <= tick <= seconds]
+    best = timeline.names[column], float(timeline.scores[row, column]), ends[row - 1] if row else 0.0
+    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, ends[-1])  # Up to ten round times.
+    ticks = [tick for tick in ticks if 0 <= tick <= ends[-1]]
+    about = {"lanes": lanes, "ticks": ticks, "events": timeline.events, "best": best}
+    return _render("timeline", seconds=float(ends[-1]), **about)
 
 
 def saliency_html(answer: Saliency) -> str:
     """Return the original frames and the frames with saliency."""
-    pairs = (
-        (_jpeg(frame), _jpeg(overlay_heat(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True)
-    )
+    pairs = ((frame, overlay_heat(frame, heat)) for frame, heat in zip(answer.frames, answer.heat, strict=True))
     return _render("saliency", answer=answer, pairs=pairs)
-
-
-def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> tuple[str, bytes]:
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, "JPEG", quality=85)
-    return "image/jpeg", data.getvalue()

@@ -1,15 +1,11 @@
 """`texthead timeline`: find events in a video, with a run or zero-shot."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from texthead.cli import ModelOptions, common, console, option
 from texthead.files import unused
-
-if TYPE_CHECKING:
-    from texthead.apps.timeline.results import Events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +25,7 @@ class TimelineCommand(ModelOptions):
 
     JSON: ClassVar = (
         "video, seconds, window, rate, enter, leave, min_length, temperature, threshold, events [name, start, end, "
-        "mean, peak], none_of_these; for multi-label runs, thresholds {name: probability} instead of enter, leave"
+        "mean, peak]; for multi-label runs, thresholds {name: probability} instead of enter, leave"
     )
 
     USAGE: ClassVar = "texthead timeline [RUN] VIDEO [--classes NAMES] [options]"
@@ -56,7 +52,21 @@ class TimelineCommand(ModelOptions):
         console.status("looking for events")
         rule = {name: getattr(self, name) for name in ("enter", "leave", "min_length")}
         events = find_events(run, path, Sliding(self.window, engine="auto"), **rule, reporter=console.reporter)
-        _print(events, run.model.names)
+        console.show_json(events.to_json())
+        if events:
+            console.results().print("   start      end   mean   peak  name")
+        for each in events:
+            mean, peak = (f"{100 * share:3.0f} %" for share in (each.mean, each.peak))
+            console.results().print(f"{each.start:8.2f} {each.end:8.2f}  {mean}  {peak}  {each.name}")
+        if not events and not console.prints_json():
+            best = max(events.intervals, key=lambda each: (each.accepted, max(each.scores)))
+            share, why = max(best.scores), "it is below the threshold of calibration.json"
+            if best.accepted:
+                why = f"set `enter` below {share:.3f}, or lower `min_length`"
+            name = run.model.names[best.scores.index(share)]
+            console.notes().print(
+                f"no event: the best is {name!r} with probability {share:.3f} at {best.start:.2f} s; {why}"
+            )
         if self.out:
             events.save(self.out)
         self.noted_calibration(run, run.protocol)
@@ -66,23 +76,3 @@ class TimelineCommand(ModelOptions):
             classes = () if self.classes is None else ("--classes", self.classes)
             words = (*self.inputs, *classes, "--out", unused(Path("events.srt")))
             console.next_command("texthead", "timeline", *words, encoder=self.encoder)
-
-
-def _print(events: "Events", names: Sequence[str]) -> None:
-    """Print the events, and times of none of the classes, as a table or as JSON."""
-    console.show_json(events.to_json())
-    if events.all:
-        show = console.results()
-        show.print("   start      end   mean   peak  name")
-        for each in events.all:
-            mean, peak = (f"{100 * share:3.0f} %" for share in (each.mean, each.peak))
-            show.print(f"{each.start:8.2f} {each.end:8.2f}  {mean}  {peak}  {each.name}")
-    if not events and not console.prints_json():
-        best = max(events.intervals, key=lambda each: (each.accepted, max(each.scores)))
-        share = max(best.scores)
-        enter = "lower `enter`" if events.rule.thresholds is None else f"set `enter` below {share:.3f}"
-        why = f"{enter}, or lower `min_length`" if best.accepted else "it is below the threshold of calibration.json"
-        name = names[best.scores.index(share)]
-        console.notes().print(
-            f"no event: the best is {name!r} with probability {share:.3f} at {best.start:.2f} s; {why}"
-        )

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool
 
 from texthead.errors import DataError, Share, check_fields
-from texthead.evaluation import NONE
 
 
 class Interval(NamedTuple):
@@ -28,8 +27,7 @@ class Interval(NamedTuple):
 class Event:
     """One class from `start` to `end` (seconds from the first frame), with its mean and peak probability.
 
-    The mean excludes bridged gaps. A time that is none of the classes is an event with `accepted` False and the highest
-    probability of any class.
+    The mean excludes bridged gaps.
     """
 
     name: str
@@ -37,12 +35,6 @@ class Event:
     end: float
     mean: float
     peak: float
-    accepted: bool = True
-
-    def to_json(self) -> dict[str, object]:
-        """Return the event for JSON, unrounded; `name` is null for none of the classes."""
-        numbers = {key: getattr(self, key) for key in ("start", "end", "mean", "peak")}
-        return {"name": self.name if self.accepted else None, **numbers}
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class Hysteresis:
     An event starts when the class's probability reaches `enter` and ends when it falls below `leave`. Gaps shorter than
     `min_length` seconds between events of a class are bridged; then shorter events are dropped. Each class is treated
     separately, so with thresholds below 0.5 events can overlap. While an interval is none of the classes, no event
-    starts or continues; such times are bridged and dropped by the same `min_length`.
+    starts or continues.
 
     Args:
         thresholds: the probability of each class at which its events start and end, in place of `enter` and `leave`.
@@ -74,17 +66,17 @@ class Hysteresis:
 
 
 def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hysteresis) -> list[Event]:
-    """Return the events in order, with times of none of the classes. Memory is one unfinished event per class.
+    """Return the events in order. Memory is one unfinished event per class.
 
     Worked example, one class, enter 0.6, leave 0.4, 1 s intervals: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
-    none, own = len(names), rule.thresholds
+    own = rule.thresholds
     limits = [(rule.enter, rule.leave) if own is None else (own[name], own[name]) for name in names]
-    enter, leave = np.array([*limits, (rule.enter, rule.leave)]).T
-    on, events = np.zeros(none + 1, bool), list[Event]()
+    enter, leave = np.array(limits).T
+    on, events = np.zeros(len(names), bool), list[Event]()
     # Of the event of each class, which is on or may be bridged: NaN if there is none. `total` is the sum of probability
     # times duration over the `seconds` that the class was on.
-    unfinished = np.full((5, none + 1), math.nan)
+    unfinished = np.full((5, len(names)), math.nan)
     starts, ends, total, seconds, peak = unfinished
 
     def finish(over: Bool[np.ndarray, " classes"]) -> None:
@@ -92,15 +84,13 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
         long = np.flatnonzero(over & (ends - starts >= rule.min_length) & (seconds > 0))
         start, end, weighted, duration, best = unfinished[:, long]
         rows = np.stack([start, end, weighted / duration, best], 1).tolist()
-        of = [*names, NONE]
-        events.extend(Event(of[i], *row, accepted=i < none) for i, row in zip(long.tolist(), rows, strict=True))
+        events.extend(Event(names[i], *row) for i, row in zip(long.tolist(), rows, strict=True))
         unfinished[:, over] = math.nan
 
     for interval in intervals:
         start, end, scores, accepted = interval
-        values = np.array([*scores, max(scores)])
+        values = np.array(scores)
         on = (values >= np.where(on, leave, enter)) & accepted
-        on[-1] = not accepted
         unfinished[:, on & np.isnan(starts)] = np.array([start, end, 0, 0, 0])[:, None]
         ends[on] = end
         total += values * (end - start) * on

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +33,6 @@ class Events(list[Event]):
     """The events of a video sorted by start, in seconds from its first frame, and how they were found.
 
     Attributes:
-        all: these events, and the times that a calibrated run rejects as none of its classes.
-        none_of_these: such times alone.
         times: times of the video.
         intervals: the probabilities from the first frame to the end of the last, without gaps.
         settings: length of the window in seconds and frames encoded per second.
@@ -51,14 +50,12 @@ class Events(list[Event]):
         settings: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
     ):
-        self.all = [*events]
-        super().__init__(event for event in self.all if event.accepted)
-        self.none_of_these = [event for event in self.all if not event.accepted]
+        super().__init__(events)
         self.path, self.rule, self.times, self.intervals = path, rule, times, intervals
         self.settings, self.calibration = settings or {}, calibration
 
     def save(self, file: str | Path) -> None:
-        """Write the events, without times of none of the classes, to a file; its ending decides the format.
+        """Write the events to a file; its ending decides the format.
 
         - .csv: `path,start,end,label,mean,peak`, labelled parts of the video that `read_dataset` reads
         - .srt: subtitles
@@ -118,22 +115,17 @@ class Events(list[Event]):
         return "\n".join([*lines, ""])
 
     def to_json(self) -> dict[str, object]:
-        """Return the events for JSON, with the settings.
-
-        For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
-        """
+        """Return the events for JSON, with the settings; for a calibrated run with its temperature and threshold."""
         rule, calibration = self.rule, self.calibration
-        settings: dict[str, object] = {**self.settings}
         limits = {"enter": rule.enter, "leave": rule.leave}
-        settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
-        settings["min_length"] = rule.min_length
-        results: dict[str, object] = {"events": [event.to_json() for event in self]}
+        limits = limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
+        settings: dict[str, object] = {**self.settings, **limits, "min_length": rule.min_length}
         if calibration is not None:
             settings["temperature"] = calibration.temperature
             if calibration.threshold is not None:
                 settings["threshold"] = calibration.threshold.probability
-                results["none_of_these"] = [event.to_json() for event in self.none_of_these]
-        return {"video": str(self.path), "seconds": self.times.seconds, **settings, **results}
+        events = [asdict(event) for event in self]
+        return {"video": str(self.path), "seconds": self.times.seconds, **settings, "events": events}
 
 
 def _clock(seconds: int) -> str:

@@ -167,16 +167,6 @@ def _features(
         yield from repeat(feature, count)
 
 
-def _rule_for(model: Recognizer, enter: float | None, leave: float | None, min_length: float) -> Hysteresis:
-    """Return the rule for events; for multi-label data the threshold of each class, unless one for all is given."""
-    thresholds = model.thresholds if enter is None and leave is None else None
-    if thresholds is not None:
-        of_class = dict(zip(model.names, thresholds.sigmoid().tolist(), strict=True))
-        return Hysteresis(min_length=min_length, thresholds=of_class)
-    enter = Hysteresis.enter if enter is None else enter
-    return Hysteresis(enter, min(Hysteresis.leave, enter) if leave is None else leave, min_length)
-
-
 def open_timed(path: str | Path) -> Media:
     """Open the video at `path`.
 
@@ -190,23 +180,6 @@ def open_timed(path: str | Path) -> Media:
             "its frames have no times, so there is no timeline; pass a video, or use `texthead predict` for images",
         )
     return media
-
-
-def _say_how(run: Run, video: Media, sliding: Sliding, protocol: Protocol, reporter: Reporter) -> None:
-    """Report what is scored, and what makes scores inexact."""
-    calibration, _ = run.calibration_for(protocol)
-    clips, once = sliding.views(protocol.frames).clips, run.model.encodes_frames_independently
-    each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
-    reporter.say(
-        f"{sliding.rate:g} frames per second{', encoded once' * once}; each window of {sliding.window:g} s is {each}"
-    )
-    if not video.has_times:
-        reporter.note(f"{video.path} has no time stamps: times are counted from its frame rate")
-    if calibration is not None and calibration.threshold is not None:
-        reporter.note(
-            f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
-            "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
-        )
 
 
 def find_events(
@@ -236,10 +209,24 @@ def find_events(
         MediaError: the file is not a video, or cannot be read to its end.
     """
     model, protocol = run.model, run.protocol_for(sliding.protocol)
-    rule, intervals = _rule_for(model, enter, leave, min_length), list[Interval]()
-    calibration, _ = run.calibration_for(protocol)
+    if enter is None and leave is None and model.thresholds is not None:
+        of_class = dict(zip(model.names, model.thresholds.sigmoid().tolist(), strict=True))
+        rule = Hysteresis(min_length=min_length, thresholds=of_class)
+    else:
+        enter = Hysteresis.enter if enter is None else enter
+        rule = Hysteresis(enter, min(Hysteresis.leave, enter) if leave is None else leave, min_length)
+    calibration, intervals = run.calibration_for(protocol)[0], list[Interval]()
     with open_timed(path) as video:
-        _say_how(run, video, sliding, protocol, reporter)
+        clips, once = sliding.views(protocol.frames).clips, ", encoded once" * model.encodes_frames_independently
+        each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
+        reporter.say(f"{sliding.rate:g} frames per second{once}; each window of {sliding.window:g} s is {each}")
+        if not video.has_times:
+            reporter.note(f"{path} has no time stamps: times are counted from its frame rate")
+        if calibration is not None and calibration.threshold is not None:
+            reporter.note(
+                f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
+                "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
+            )
         seconds, whole = video.duration_seconds, math.ceil(video.duration_seconds)
         encoder = Engine(model.visual, sliding.engine, int(whole * sliding.rate), reporter)
         with reporter.bar("timeline", "s") as progress:
@@ -255,9 +242,8 @@ def find_events(
             f"{path}: its video stream starts {times.offset:.2f} s into the file: times count from the first frame, "
             "those in .srt and .edl files from the start of the file"
         )
-    events = events_of(intervals, model.names, rule)
     return Events(
-        events,
+        events_of(intervals, model.names, rule),
         path,
         rule,
         times,
