@@ -9,6 +9,7 @@ from torch import Tensor
 
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
+from texthead.encoders.spec import square_side
 from texthead.errors import EncoderError
 
 # A 3:2 picture: where a processor keeps the aspect ratio, it does not show every column.
@@ -37,9 +38,7 @@ def measured_geometry(
     Raises:
         EncoderError: it is not square, or neither a central crop nor a squashed picture.
     """
-    height, width = levels.shape[-2:]
-    if height != width:
-        raise EncoderError(f"{source}: its images have {width} x {height} pixels; only squares are supported")
+    height = square_side(source, levels.shape[-2:])
     # The width and height of the resized picture before its crop, from how fast the colours change in the middle.
     middle = slice(height // 4, height - height // 4)
     lines = levels[0].mean(0)[middle], levels[1].mean(1)[middle]

@@ -97,15 +97,10 @@ def build(spec: VisualSpec) -> hf.Tower:
 
 def list_models() -> list[tuple[str, str]]:
     """Return the hub models in `figures.csv`; there is no complete list."""
-    return [
-        (source, location(source.removeprefix("hf:"))) for source in published_figures() if source.startswith("hf:")
-    ]
-
-
-def location(rest: str) -> str:
-    """Return where the weights of ORG/NAME[@REVISION] are published."""
-    name, revision = hf.named_revision(rest)
-    return f"hub: {name}" + (f"/tree/{revision}" if revision else "")
+    sources = [source for source in published_figures() if source.startswith("hf:")]
+    revisions = [hf.named_revision(source.removeprefix("hf:")) for source in sources]
+    places = [f"hub: {name}" + (f"/tree/{revision}" if revision else "") for name, revision in revisions]
+    return [*zip(sources, places, strict=True)]
 
 
 # ---- the visual tower
