@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.rounds import interleaved, judge, milliseconds, parser, ratios, table, timed
-from texthead.data.batches import epoch_batches, loader
-from texthead.data.clips import TrainFeatures
+from texthead.data.clips import TrainFeatures, epoch_batches, loader
 from texthead.features.cache import FeatureCache
 from texthead.features.clips import CachedClips, Units
 from texthead.models.temporal import AttentivePool

@@ -26,8 +26,7 @@ import numpy as np
 import torch
 
 import texthead as th
-from texthead.data.batches import EpochBatchSampler
-from texthead.data.clips import TrainClips
+from texthead.data.clips import EpochBatchSampler, TrainClips
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.protocol import Pixels
 from texthead.errors import MediaError
