@@ -126,13 +126,13 @@ def prepare(
         RunError: the disk is full or read-only, another process prepares into `out`, or workers end at once.
     """
     options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
-    if url := address(out):
-        raise DataError(f"{out}: must be a local folder; use one, and copy it to {url} afterwards")
-    if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
-    if others and MARK not in others:
-        raise DataError(f"{out}: contains {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
+    unfit = f"contains {others[0]} but no {MARK}, so it has no shards" if others and MARK not in others else ""
+    unfit = f"is the address {address(out)}" if address(out) else unfit
+    if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        unfit = f"is inside {source}, whose folders are classes"
+    if unfit:
+        raise DataError(f"{out}: {unfit}; use a new or empty local folder")
     files = [str(item.media.resolved().file) for item in dataset.items]
     often = Counter(files)
     # Parts and copies of a file have it as their group.

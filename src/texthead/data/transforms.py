@@ -99,7 +99,6 @@ def view_crops(
     along the long side, the short side is scaled to `pixels.size`, so that the crops cover the picture.
 
     Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops"; ViFi-CLIP for the long side.
-    Raises: DataError for a number of crops other than 1, 3, 5 and 10.
     """
     size = pixels.size
     short = size if crops == 3 and along == "long-side" else pixels.resize
@@ -107,11 +106,8 @@ def view_crops(
         scaled = _scale(frames, (short, short), pixels.interpolation, pixels.antialias)
     else:
         scaled = _short_side(frames, short, pixels.interpolation, pixels.antialias)
-    cuts = []
-    for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along, floor=pixels.floor):
-        cut = scaled[..., y : y + size, x : x + size]
-        cuts.append(cut.flip(-1) if flip else cut)
-    return torch.stack(cuts)
+    offsets = crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along, floor=pixels.floor)
+    return torch.stack([scaled[..., y : y + size, x : x + size] for x, y in offsets])
 
 
 def _box_size(width: int, height: int, recipe: Recipe, attempts: np.ndarray) -> tuple[int, int]:
