@@ -16,11 +16,11 @@ from dataclasses import replace
 import numpy as np
 
 from paper import worlds
+from paper.maps import correlation_limit, plot_correlations
 from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, judge
 from paper.stats import correlation_gap, map_correlation, permutation_test
 from paper.table1 import TEXT, motion_heads
-from texthead.report import correlation_limit, plot_correlations
 
 TITLE = "Fig. 1: inter-class correlation of text rows and learned rows"
 LEARNED = "learned (vision-only)"

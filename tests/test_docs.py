@@ -171,6 +171,14 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
             shutil.copytree(folder / "run", kept)
 
 
+def test_links_lead_to_files_of_the_repository() -> None:
+    """The site checks anchors too; pages that only the site has would be missing in a checkout."""
+    for path in (ROOT / "README.md", *DOCS.rglob("*.md")):
+        links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+        missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+        assert missing == [], path.name
+
+
 def test_every_block_has_a_language() -> None:
     """Commands in a block without a language would not be tested."""
     for path in DOCS.rglob("*.md"):

@@ -27,6 +27,7 @@ from texthead.apps.serving.files import ShownFiles, media_response
 from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError, printable
 from texthead.media import MediaPath
+from texthead.report import STYLE
 
 # Browsers then load scripts, styles and media from this page only, and run no script or style inside the markup.
 _HEADERS = {
@@ -105,7 +106,7 @@ def page_app(
         act: answers an action, POST `/api/ACTION`, and its JSON object with another one; it runs in a thread.
         shown: its files: `/media/KEY` is a file, and `/preview/KEY` and `/still/KEY` are small pictures of it.
     """
-    start, routes = secrets.token_urlsafe(12), [file_route(Path(__file__).with_name("base.css")), *routes]
+    start, routes = secrets.token_urlsafe(12), [file_route(STYLE), *routes]
     if page:
         markup = page.read_text(encoding="utf-8").replace("<html", f'<html data-start="{start}"', 1)
         routes += [Route("/", lambda _: HTMLResponse(markup))]
