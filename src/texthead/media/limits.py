@@ -70,14 +70,8 @@ def check_frames(path: Path, count: int) -> None:
         raise MediaError(path, f"has {count} frames, the limits are 1 and {MAX_FRAMES}; cut or export it again")
 
 
-class Clock:
-    """Measure the CPU time of this thread against MAX_SECONDS."""
-
-    def __init__(self, path: Path):
-        self._path, self._until = path, time.thread_time() + MAX_SECONDS
-
-    def check(self) -> None:
-        """Raise MediaError if the time is over."""
-        if time.thread_time() > self._until:
-            problem = f"takes more than {MAX_SECONDS:.0f} s to read; cut it into shorter files or scale it down"
-            raise MediaError(self._path, problem)
+def check_time(path: Path, begin: float) -> None:
+    """Raise MediaError if reading a file has taken MAX_SECONDS of this thread's CPU time since `begin`."""
+    if time.thread_time() > begin + MAX_SECONDS:
+        problem = f"takes more than {MAX_SECONDS:.0f} s to read; cut it into shorter files or scale it down"
+        raise MediaError(path, problem)
