@@ -298,11 +298,19 @@ class Dataset:
         return replace(self, items=tuple(items), notes=tuple(notes), multilabel=multilabel, tree=tree)
 
     def __repr__(self) -> str:
-        splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
+        counts = Counter(item.split for item in self.items)
+        splits = "".join(f", {counts[name]} {name}" for name in get_args(Split) if counts[name])
         return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:
-    """Return the number of items of each split present."""
+    """Return the number of items of each split present.
+
+    Raises:
+        DataError: only some items have a split.
+    """
     counts = Counter(item.split for item in dataset.items)
+    if 0 < counts[None] < len(dataset):
+        count = f"{counts[None]} of {len(dataset)} items have no split"
+        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
     return {name: counts[name] for name in get_args(Split) if counts[name]}
