@@ -163,7 +163,7 @@ class MediaPath:
     def check(self) -> None:
         """Raise DataError if an argument is missing locally and no address."""
         if not self.exists() and address(self.file) is None:
-            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
+            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file)}")
 
     def has_shards(self) -> bool:
         """Return whether a folder has prepared shards."""
