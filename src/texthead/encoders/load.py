@@ -36,7 +36,7 @@ from texthead.errors import EncoderError, check_fields
 from texthead.extensions import Extension, find
 from texthead.media.paths import MediaPath
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.device import pick_device
+from texthead.parallel.distributed import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
 

@@ -24,28 +24,12 @@ from texthead.files import cache_dir, replacing
 from texthead.media.paths import MediaPath
 from texthead.text.label_files import imagenet_texts
 
-
-def _spec(source: str, network: str, size: int, crop: float) -> VisualSpec:
-    return VisualSpec(
-        source=source,
-        architecture=f"timm:{network}",
-        dim=1280,
-        size=size,
-        crop=crop,
-        interpolation="bicubic",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        activation="relu6",
-        channels_last=True,
-        any_size=True,
-    )
-
-
 # By source: each network with timm's test size and crop.
+_GREY, _ANY = (0.5, 0.5, 0.5), {"activation": "relu6", "channels_last": True, "any_size": True}
+_SIZES = ("mini", "lite0", 224, 0.875), ("mini:lite1", "lite1", 240, 0.882), ("mini:lite2", "lite2", 260, 0.89)
 MINI_SPECS = {
-    "mini": _spec("mini", "tf_efficientnet_lite0", 224, 0.875),
-    "mini:lite1": _spec("mini:lite1", "tf_efficientnet_lite1", 240, 0.882),
-    "mini:lite2": _spec("mini:lite2", "tf_efficientnet_lite2", 260, 0.89),
+    source: VisualSpec(source, f"timm:tf_efficientnet_{name}", 1280, size, crop, "bicubic", _GREY, _GREY, **_ANY)
+    for source, name, size, crop in _SIZES
 }
 
 FORMS = tuple(MINI_SPECS)
@@ -164,12 +148,10 @@ def texts_digest(weights: Path) -> str:
     return digest.hexdigest()
 
 
-def embedded_texts(digest: str) -> list[Tensor] | None:
-    """Return the embeddings in the package, for each view; None if they are not those of this `texts_digest`."""
+def embedded_texts(digest: str) -> list[Tensor]:
+    """Return the embeddings in the package, for each view; none if they are not those of this `texts_digest`."""
     with safe_open(EMBEDDED, "pt") as file:
-        if file.metadata()["digest"] != digest:
-            return None
-        return [file.get_tensor(view).float() for view in VIEWS]
+        return [file.get_tensor(view).float() for view in VIEWS if file.metadata()["digest"] == digest]
 
 
 def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
@@ -191,7 +173,7 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
     with raising(EncoderError, problem, remedy, TypeError, SafetensorError):
         if path.is_file():
             return Bridge(**load_file(path))
-        if (views := embedded_texts(texts_digest(weights))) is None:
+        if not (views := embedded_texts(texts_digest(weights))):
             logging.getLogger(__name__).warning("first use of this text encoder: encoding ImageNet's names")
             views = [words(texts) for texts in imagenet_texts()]
         bridge = fit_bridge(views, rows)
