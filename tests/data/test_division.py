@@ -42,6 +42,8 @@ def test_divide_takes_the_datas_splits():
         divide(items(*rows[2:]), seed=0, held_out=None, k=None)
     with refuses(DataError, "0.3", "{'train': 2, 'val': 1, 'test': 2}"):
         divide(items(*rows), seed=0, held_out=0.3, k=None)
+    with refuses(DataError, "1 of 6 items have no split"):
+        divide(items(*rows, ("b2", "b", None)), seed=0, held_out=None, k=None)
 
 
 def test_divide_k_leaves_held_out_items_alone():

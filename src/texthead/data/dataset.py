@@ -14,6 +14,7 @@ from texthead.data import splits
 from texthead.data.labels import Targets, Task, join_labels
 from texthead.errors import DataError, in_quotes, listed, naming, plural
 from texthead.media.paths import MediaPath, fingerprints, parts_by_times
+from texthead.text.class_names import names_above
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -247,7 +248,8 @@ class Dataset:
         classes = self.classes
         with naming(self.source):
             if source is None or source == FOLDERS:
-                tree = ClassTree.from_labels(classes) or (ClassTree({}) if source else None)
+                above = names_above(classes)
+                tree = ClassTree(above) if source or any(above.values()) else None
             else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)
@@ -296,11 +298,19 @@ class Dataset:
         return replace(self, items=tuple(items), notes=tuple(notes), multilabel=multilabel, tree=tree)
 
     def __repr__(self) -> str:
-        splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
+        counts = Counter(item.split for item in self.items)
+        splits = "".join(f", {counts[name]} {name}" for name in get_args(Split) if counts[name])
         return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:
-    """Return the number of items of each split present."""
+    """Return the number of items of each split present.
+
+    Raises:
+        DataError: only some items have a split.
+    """
     counts = Counter(item.split for item in dataset.items)
+    if 0 < counts[None] < len(dataset):
+        count = f"{counts[None]} of {len(dataset)} items have no split"
+        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
     return {name: counts[name] for name in get_args(Split) if counts[name]}

@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split, splits_of
 from texthead.data.hub import read_hub
 from texthead.data.manifest import SUFFIXES, is_manifest, manifest_rows, read_manifest
 from texthead.data.published_lists import read_list
@@ -102,14 +102,11 @@ def read_dataset(
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
+        names = {label: named.name_of(label) for label in dataset.classes}
+        dataset = replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
     with naming(dataset.source):
         check_names(dataset.classes)
     return dataset.with_tree(tree)
-
-
-def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
-    return replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
 
 
 def read_files(source: str | Path) -> Dataset:
@@ -242,10 +239,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         labels = "; ".join(sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path}))
         remedy = "list it once, in one split, with all its labels in one cell"
         raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels!r}); {remedy}")
-    without = sum(item.split is None for item in dataset.items)
-    if 0 < without < len(dataset.items):
-        count = f"{without} of {len(dataset)} items have no split"
-        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
+    splits_of(dataset)  # Checks them.
     items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
     notes = (*dataset.notes, multilabel_note(dataset)) if dataset.multilabel else dataset.notes
     return replace(dataset, items=items, notes=notes)

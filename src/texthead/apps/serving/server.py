@@ -75,7 +75,13 @@ class Guard:
         # Browsers send cookies to all ports of a host, so pages on two ports need two names.
         cookie = f"texthead-{host.rpartition(':')[2]}"
         tokens = request.query_params.get("token", ""), request.cookies.get(cookie, "")
-        refusal = self._refusal(host, request.headers.get("origin"), tokens)
+        refusal = ""
+        if not _HOST.fullmatch(host):
+            refusal = "this page is not available under that host name"
+        elif request.headers.get("origin", f"http://{host}").lower() != f"http://{host}":
+            refusal = "this page accepts no requests from other sites"
+        elif not any(secrets.compare_digest(each.encode(errors="replace"), self.token.encode()) for each in tokens):
+            refusal = "open the link that texthead has printed; it has the token of this page"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,16 +94,6 @@ class Guard:
         # On an open connection, the server would go on reading the body.
         refused = PlainTextResponse(refusal, 403, {"connection": "close"})
         await (refused if refusal else self._app)(scope, receive, send_with_headers)
-
-    def _refusal(self, host: str, origin: str | None, tokens: Sequence[str]) -> str:
-        """Return why a request is refused, "" if it is not."""
-        if not _HOST.fullmatch(host):
-            return "this page is not available under that host name"
-        if origin is not None and origin.lower() != f"http://{host}":
-            return "this page accepts no requests from other sites"
-        if not any(secrets.compare_digest(each.encode(errors="replace"), self.token.encode()) for each in tokens):
-            return "open the link that texthead has printed; it has the token of this page"
-        return ""
 
 
 def page_app(
