@@ -18,8 +18,8 @@ from texthead import Protocol, Views, read_dataset
 from texthead.data import Pixels, read_files
 from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
-from texthead.errors import DataError, MediaError, TextheadError
-from texthead.media import MediaPath, Video
+from texthead.errors import DataError, MediaError
+from texthead.media import Video
 from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32
@@ -230,14 +230,6 @@ def test_a_list_from_windows(tmp_path):
     assert (first.path, first.name) == (tmp_path / "run" / "a b.mp4#t=1,2", "run/a b.mp4#t=1,2")
     assert second.path == tmp_path / "c\\d.mp4"
     assert len(read_dataset(write_manifest(tmp_path, "path,label\nc\\d.mp4,run\nrun\\gone.mp4,run\n"))) == 2
-
-
-@pytest.mark.posix("names of files that have a backslash")
-def test_a_path_from_windows(tmp_path):
-    touch(tmp_path, "run/a b.mp4")
-    for problem in (MediaPath(rf"{tmp_path}/run\a b.mp4").check, MediaPath(rf"{tmp_path}/run\a b.mp4").open):
-        with refuses(TextheadError, r"run\a b.mp4", "write / between folders"):
-            problem()
 
 
 def test_a_run_beside_class_folders_is_no_class(tmp_path):

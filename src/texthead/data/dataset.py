@@ -14,6 +14,7 @@ from texthead.data import splits
 from texthead.data.labels import Targets, Task, join_labels
 from texthead.errors import DataError, in_quotes, listed, naming, plural
 from texthead.media.paths import MediaPath, fingerprints, parts_by_times
+from texthead.text.class_names import names_above
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -247,7 +248,8 @@ class Dataset:
         classes = self.classes
         with naming(self.source):
             if source is None or source == FOLDERS:
-                tree = ClassTree.from_labels(classes) or (ClassTree({}) if source else None)
+                above = names_above(classes)
+                tree = ClassTree(above) if source or any(above.values()) else None
             else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)

@@ -141,7 +141,10 @@ def prepare(
         for item, file in zip(dataset.items, files, strict=True)
     ]
     dataset = replace(dataset, items=tuple(items))
-    tasks = _tasks(dataset, out, options)
+    order, prints = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist(), fingerprints(dataset.paths)
+    placed = tuple((position, dataset.items[position], prints[position]) for position in order)
+    shards = [placed[start : start + options.clips] for start in range(0, len(placed), options.clips)]
+    tasks = [_Task(number, own, options, out) for number, own in enumerate(shards)]
     with locked(out), reporter.bar("prepare", "clips") as progress:
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
@@ -171,15 +174,7 @@ def prepare(
     return Prepared(clips, size, len(tasks), skipped, tuple(lost))
 
 
-# ---- assignment of clips to shards
-
-
-def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
-    order = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist()
-    prints = fingerprints([item.path for item in dataset.items])
-    items, size = tuple((position, dataset.items[position], prints[position]) for position in order), options.clips
-    shards = [items[start : start + size] for start in range(0, len(items), size)]
-    return [_Task(number, own, options, out) for number, own in enumerate(shards)]
+# ---- shards
 
 
 def _row(position: int, item: Item) -> dict[str, Any]:

@@ -102,14 +102,11 @@ def read_dataset(
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
+        names = {label: named.name_of(label) for label in dataset.classes}
+        dataset = replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
     with naming(dataset.source):
         check_names(dataset.classes)
     return dataset.with_tree(tree)
-
-
-def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
-    return replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
 
 
 def read_files(source: str | Path) -> Dataset:

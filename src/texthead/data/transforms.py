@@ -74,11 +74,8 @@ def augment(
     if flip < recipe.flip:
         clip = clip.flip(-1)
     if published and gray < _GRAY:
-        luma = (clip.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
-        gray_clip = np.empty((*luma.shape, 3), np.uint8)
-        for channel in range(3):  # A copy of an expanded view, or torch's strided copies, take longer.
-            gray_clip[..., channel] = luma
-        clip = torch.from_numpy(gray_clip).permute(0, 3, 1, 2)
+        luma = (clip.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().to(torch.uint8)
+        clip = luma[:, None].expand(-1, 3, -1, -1)
     # A cut is a view: without a copy, the worker would send the whole clip. A single frame cut only in height counts as
     # contiguous.
     whole = clip.untyped_storage().nbytes() == clip.nbytes and clip.is_contiguous(memory_format=torch.channels_last)

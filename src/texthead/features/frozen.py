@@ -40,10 +40,6 @@ class FrozenFiles:
     features: Float[Tensor, "files dim"]
     skipped: tuple[MediaError, ...] = ()
 
-    def __repr__(self) -> str:
-        count, dim = self.features.shape
-        return f"FrozenFiles({count} files, {dim} features, {len(self.skipped)} unreadable)"
-
 
 @dataclass(frozen=True)
 class FrozenItems:
@@ -60,9 +56,6 @@ class FrozenItems:
     features: Float[Tensor, "items dim"]
     targets: Targets
     skipped: tuple[MediaError, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"FrozenItems({self.data}, {self.features.shape[1]} features, {len(self.skipped)} unreadable)"
 
     @property
     def multilabel(self) -> bool:

@@ -44,7 +44,7 @@ def check_file(path: Path) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
         problem = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be found ({reason(error)})"
-        raise MediaError(path, f"{problem}; {hint_on_path(path) or 'check the path'}", "missing") from None
+        raise MediaError(path, f"{problem}; {hint_on_path(path)}", "missing") from None
     if not stat.S_ISREG(status.st_mode):
         raise MediaError(path, "a folder, a pipe or a device; name a file", "missing")
     if status.st_size == 0:

@@ -160,15 +160,10 @@ class MediaPath:
             return False
         return True
 
-    def missing_locally(self) -> bool:
-        """Return whether the path does not exist, and is neither a template nor in a shard."""
-        elsewhere = self.is_template or self.file.parent.suffix == ".tar"
-        return not elsewhere and not self.file.exists()
-
     def check(self) -> None:
         """Raise DataError if an argument is missing locally and no address."""
-        if self.missing_locally() and address(self.file) is None:
-            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
+        if not self.exists() and address(self.file) is None:
+            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file)}")
 
     def has_shards(self) -> bool:
         """Return whether a folder has prepared shards."""
