@@ -152,13 +152,14 @@ $(VENV)/.peers: $(VENV)/.installed
 	-$(BIN)/pip install --quiet --no-deps --target $(VENV)/torchcodec 'torchcodec>=0.13,<0.14'
 	touch $@
 
-# On two idle cores, a quarter of an hour; rewrites its parts of BENCHMARKS.md. Goes on with the sections missing in build/bench.
+# On two idle cores, a quarter of an hour; rewrites this processor's column in BENCHMARKS.md. Goes on with the sections missing
+# in build/bench.
 bench: $(VENV)/.peers
 	PYTHONPATH=$(VENV)/torchcodec $(BIN)/python -m benchmarks --data $(DATA) --out BENCHMARKS.md
 
-# Half an hour: accuracy with few labels.
+# The table of accuracy with few labels.
 fewshot: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.fewshot --data $(DATA)
+	$(BIN)/python -m benchmarks.choosing --data $(DATA)
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest demo build dist

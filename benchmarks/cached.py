@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import texthead as th
-from benchmarks.rounds import Costs, Row, Section, judge, milliseconds, now, own_peak_mb, ratios, since, table, timed
+from benchmarks.rounds import Costs, Row, Section, timed
 from texthead.apps.demo import drawn_videos
 from texthead.evaluation import evaluate
 from texthead.models.build import make_temporal_for
@@ -48,23 +48,13 @@ class Experiment:
         temporal = make_temporal_for(self.recipe, self.visual)
         return th.Recognizer(self.visual, temporal, th.FrozenHead(self.weight, names=self.names, scale=30.0))
 
-    def run(self, caches: Path, costs: Costs, which: str) -> dict[str, Tensor]:
-        """Return the logits of the test items without and after training; add the costs to `costs`."""
-        logits: dict[str, Tensor] = {}
-        for task in (SCORED, TRAINED):
-            # Each task has its own cache, so that both first experiments encode.
-            start = now()
-            cache = caches / task.replace(" ", "-")
-            model = self.model()
-            with tempfile.TemporaryDirectory() as out:
-                if task == TRAINED:
-                    th.fine_tune(model, self.train_set, None, self.recipe, out=out, reading=th.ReadOptions(cache=cache))
-                scored = evaluate(
-                    model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.ReadOptions(cache=cache)
-                )
-            costs.setdefault(f"{task}: {which}", []).append(since(start))
-            logits[task] = scored.scores
-        return logits
+    def run(self, cache: Path, *, train: bool) -> Tensor:
+        """Return the logits of the test items with a folder of cached features, after training if asked."""
+        model, reading = self.model(), th.ReadOptions(cache=cache)
+        with tempfile.TemporaryDirectory() as out:
+            if train:
+                th.fine_tune(model, self.train_set, None, self.recipe, out=out, reading=reading)
+            return evaluate(model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), reading).scores
 
     def loop(self) -> None:
         """Train and score on features in memory, random ones, without anything else."""
@@ -87,42 +77,33 @@ class Experiment:
             model.head(model.temporal(test))
 
 
-def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> Section:
-    """Measure each task first and second, and in how many rounds their logits are equal."""
-    costs: Costs = {}
-    equal = {TRAINED: 0, SCORED: 0}
+def section(rounds: int, _: Path, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> Section:
+    """Measure each task first and second.
+
+    Raises:
+        ValueError: the second experiment gives other logits.
+    """
+    costs: Costs = {LOOP: []}
     with tempfile.TemporaryDirectory() as name:
-        drawn = drawn_videos.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size)
-        data = th.read_dataset(drawn)
-        experiment = Experiment(data, recipe or th.recipes.small(tune="none"))
-        for number in range(rounds):
-            caches = Path(name) / f"kept-{number}"
-            first, second = (experiment.run(caches, costs, which) for which in (FIRST, SECOND))
-            costs.setdefault(LOOP, []).append(timed(experiment.loop)())
-            for task in equal:
-                equal[task] += torch.equal(first[task], second[task])
-    rows, first_rows = [], []
-    for task, same in equal.items():
-        a, b = f"{task}: {FIRST}", f"{task}: {SECOND}"
+        drawn = drawn_videos.draw_videos(Path(name) / "videos", train=1, test=1, frames=frames, size=size)
+        experiment = Experiment(th.read_dataset(drawn), recipe or th.recipes.small(tune="none"))
+        for number in range(max(1, rounds)):
+            for task in (SCORED, TRAINED):
+                # Each task has its own cache, so that both first experiments encode.
+                cache, logits = Path(name) / f"{number} {task}", []
+                for which in (FIRST, SECOND):
+                    way = timed(
+                        lambda task=task, cache=cache, logits=logits: logits.append(
+                            experiment.run(cache, train=task == TRAINED)
+                        )
+                    )
+                    costs.setdefault(f"{task}: {which}", []).append(way())
+                if not torch.equal(*logits):
+                    raise ValueError(f"{task}: the second experiment gives other logits")
+            costs[LOOP].append(timed(experiment.loop)())
+    rows = []
+    for task in (SCORED, TRAINED):
         title = f"second experiment on cached features, {task}, {torch.get_num_threads()} threads"
-        row = Row(title, "the first one, which encodes", ratios(costs, a, b), target=20)
-        if task == TRAINED:
-            row = row._replace(limit=ratios(costs, a, LOOP), limit_of=LOOP)
-        first_rows.insert(0, row)
-        verdicts = [judge(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
-        equal_in = f"in {same} of {rounds} rounds"
-        rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
-        rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in verdicts), equal_in])
-    rows.append([LOOP, *milliseconds(costs[LOOP], 0), "", "", ""])
-    headers = ["experiment", "ms", "CPU-ms", "speed-up, wall time", "speed-up, CPU time", "equal logits"]
-    return Section(f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}", first_rows)
-
-
-def section(rounds: int, _: Path) -> Section:
-    """Measure with one training clip and one test clip a class."""
-    text, rows = measure(rounds, clips=1)
-    about = (
-        f"## A second experiment on cached features\n\n{torch.get_num_threads()} threads, frozen `mini`. Training the "
-        "head takes equally long in both and dominates the second; evaluation alone has no such part."
-    )
-    return Section(f"{about}\n\n{text}\n\nPeak memory of the script: {own_peak_mb():.0f} MB.", rows)
+        limit = (LOOP, LOOP) if task == TRAINED else ("", "")
+        rows.append(Row(title, "the first one, which encodes", f"{task}: {SECOND}", f"{task}: {FIRST}", 20, *limit))
+    return Section(costs, rows)

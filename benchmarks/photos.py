@@ -6,14 +6,12 @@ Each photo is a real one of clothing, enlarged to 12 megapixels, with a sensor's
 phone's photo, as JPEG of quality 90; every second one is stored lying and turned by EXIF, as phones do. Whole commands
 read 96 of them, eight copies of each, without workers, whose CPU time would not be counted; encoding alone is in one
 process. `mini` at 224 pixels, one thread. By hand: Pillow decodes and resizes, onnxruntime runs the graph in batches of
-eight. Limits: the same script with simplejpeg, which decodes at a reduced size; decoder and encoder alone. Cosines are
-to features of photos decoded at full size, less their mean.
+eight. Limits: the same script with simplejpeg, which decodes at a reduced size; decoder and encoder alone.
 """
 
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +21,11 @@ from PIL import Image
 
 import texthead as th
 from benchmarks.peers import ALONE, TEXTHEAD, mini_ways
-from benchmarks.rounds import Costs, Row, Section, interleaved, ratios, spread, table, timed
+from benchmarks.rounds import Costs, Row, Section, interleaved, timed
 from benchmarks.startup import started, write_models
 
 DISTINCT, COPIES, GRAIN, ORIENTATION = 12, 8, 4.0, 0x0112
-PREDICT, EXACT, HAND = "`predict RUN PHOTOS`", "the same, `decode=exact`", "Pillow and onnxruntime by hand"
+PREDICT, HAND = "`predict RUN PHOTOS`", "Pillow and onnxruntime by hand"
 SCRIPT, PARTS = "the same script, simplejpeg at a reduced size", "decoder and encoder alone"
 # The graph, the rows, the folder of photos, the mean and the standard deviation of one colour, the decoder.
 BY_HAND = """
@@ -96,8 +94,8 @@ def write_photos(data: Path, folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def commands(folder: Path, photos: Sequence[Path], rounds: int) -> tuple[Costs, int]:
-    """Return the costs of a photo in whole commands, and the number of photos."""
+def commands(folder: Path, photos: Sequence[Path], rounds: int) -> Costs:
+    """Return the costs of a photo in whole commands."""
     many = folder / "many"
     many.mkdir()
     for copy in range(COPIES):
@@ -113,7 +111,7 @@ def commands(folder: Path, photos: Sequence[Path], rounds: int) -> tuple[Costs, 
     }
     count = COPIES * len(photos)
     run = {title: timed(lambda way=way: started(way, folder / "cache"), count) for title, way in ways.items()}
-    return interleaved(run, rounds, warm=False), count
+    return interleaved(run, rounds, warm=False)
 
 
 def decoded(photos: Sequence[Path]) -> None:
@@ -130,32 +128,17 @@ def section(rounds: int, data: Path, distinct: int = DISTINCT) -> Section:
         os.environ["TEXTHEAD_CACHE"] = str(folder / "cache")  # The process is this section's own.
         photos = write_photos(data, folder / "photos", distinct)
         ways = mini_ways(folder)
-        encoder = th.load_encoder("mini")
-        pixels = replace(encoder.visual.spec.pixels(), decode="exact")
-        exact = th.FrozenEncoder(encoder, th.Protocol(1, pixels), th.ReadOptions(batch=8, engine="auto"))
-        whole, count = commands(folder, photos, rounds)
         inside = {
             PREDICT: lambda: ways[TEXTHEAD](photos),
-            EXACT: lambda: exact.files(photos).features,
             HAND: lambda: ways["Pillow, onnxruntime"](photos),
             PARTS: lambda: [decoded(photos), ways[ALONE](photos)],
         }
-        alone = interleaved({title: timed(way, len(photos)) for title, way in inside.items()}, rounds)
-        one, other = (inside[title]() - inside[EXACT]().mean(0) for title in (PREDICT, EXACT))
-        cosine = torch.cosine_similarity(one, other)
-        size = sum(path.stat().st_size for path in photos) / len(photos) / 1e6
-    kinds = {"whole command": whole, "encoding alone": alone}
-    rows = [
-        [kind, title, spread([1 / cost.cpu for cost in costs[title]], 1), spread(ratios(costs, title, PREDICT))]
-        for kind, costs in kinds.items()
-        for title in costs
-    ]
-    head = ["", "method", "photos per CPU-second", "CPU time / that of `predict RUN PHOTOS`"]
-    about = f"{count} photos of 12 megapixels, {size:.1f} MB each; encoding alone {len(photos)} of them; one thread."
-    said = f"Cosine of the features with those of `decode=exact`: mean {cosine.mean():.5f}, least {cosine.min():.5f}."
-    limits = {"whole command": SCRIPT, "encoding alone": PARTS}
-    first = [
-        Row(f"12-megapixel photos, {kind}", HAND, ratios(costs, HAND, PREDICT), ratios(costs, HAND, limit), limit, 2.5)
-        for (kind, costs), limit in zip(kinds.items(), limits.values(), strict=True)
-    ]
-    return Section(f"## Photos of phones\n\n{about}\n\n{table(head, rows)}\n\n{said}", first)
+        kinds = {
+            "whole command": commands(folder, photos, rounds),
+            "encoding alone": interleaved({title: timed(way, len(photos)) for title, way in inside.items()}, rounds),
+        }
+    rows = []
+    for kind, limit in (("whole command", SCRIPT), ("encoding alone", PARTS)):
+        titles = f"{kind}: {PREDICT}", f"{kind}: {HAND}", 2.5, f"{kind}: {limit}"
+        rows.append(Row(f"12-megapixel photos, {kind}", HAND, *titles, limit))
+    return Section({f"{kind}: {title}": own for kind, costs in kinds.items() for title, own in costs.items()}, rows)

@@ -1,17 +1,13 @@
-"""Compare a step of `texthead.fine_tune` with a plain loop, the matching paradigm and the transformers Trainer.
+"""Compare a step of `texthead.fine_tune` with a plain loop and the transformers Trainer.
 
     python -m benchmarks step [--rounds 5]
 
 All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames in memory: a fixed tensor replaces decoding,
 so only the loops are compared. The plain loop (forward, backward, step) is the lower bound. All compute in float32.
-Matching learns from the texts of its batch (Eq. 2); online, its text encoder (MiniLM and the bridge) is trained too. Of
-two processes with one thread each takes half of every batch; with gather each uses the texts of both.
-
-A step lasts from one forward pass of the encoder to the next; the first of a run does not count. Ratios are medians of
-the ratios within each round. Memory is the peak of a new process that runs one row's steps.
+A step lasts from one forward pass of the encoder to the next; the first of a run does not count.
 """
 
-import statistics
+import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,33 +21,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 import texthead as th
-from benchmarks.process_group import RunInAll, processes
-from benchmarks.rounds import (
-    Cost,
-    Costs,
-    Row,
-    Section,
-    Way,
-    interleaved,
-    judge,
-    milliseconds,
-    now,
-    peak_mb,
-    ratios,
-    table,
-)
-from paper.matching import Matching
+from benchmarks.rounds import Cost, Row, Section, interleaved, now
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
 from texthead.training.step import set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 4
-# A run of so few steps reaches the peak of its memory.
-FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
-OURS, BARE, ONLINE, TRAINER = "texthead", "plain PyTorch loop", "matching, online", "transformers Trainer"
-# The paper's times for Table 6, over those of its own method.
-PAPER = {"online, gather": 2.0, "offline, gather": 2.0, "online, no gather": 1.06, "offline, no gather": 1.0}
+OURS, BARE, TRAINER = "texthead", "plain PyTorch loop", "transformers Trainer"
 
 
 def recipe() -> th.Recipe:
@@ -59,12 +36,12 @@ def recipe() -> th.Recipe:
     return th.recipes.small(frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH)
 
 
-def make_model() -> tuple[th.Encoder, th.Recognizer]:
-    """Return the encoder without its text half, and the network of all rows; its text rows are random."""
+def make_model() -> th.Recognizer:
+    """Return the network of all rows; its text rows are random."""
     encoder = th.load_encoder("mini")
     weight = torch.randn(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
     head = th.FrozenHead(weight, names=NAMES, prompts=NAMES, kind="text")
-    return encoder, th.Recognizer(encoder.visual, MeanPool(), head)
+    return th.Recognizer(encoder.visual, MeanPool(), head)
 
 
 def clip_and_data(folder: Path, steps: int) -> tuple[Tensor, th.Dataset]:
@@ -90,17 +67,16 @@ def a_step(marks: Sequence[Cost]) -> Cost:
     return Cost(*((end - start) / (len(marks) - 2) for start, end in zip(first, last, strict=True)))
 
 
-def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False) -> Cost:
-    """Measure a step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
+def ours(folder: Path, steps: int) -> Cost:
+    """Measure a step inside texthead's loop."""
     clip, data = clip_and_data(folder, steps)
-    encoder, model = make_model()
+    model = make_model()
     marks = watched(model)
-    objective = Matching(encoder.text if text == "online" else None, gather=gather) if text else None
     with (
         tempfile.TemporaryDirectory() as out,
         mock.patch.object(TrainClips, "__getitem__", lambda _, key: (clip, key[1])),
     ):
-        th.fine_tune(model, data, None, recipe(), out=out, objective=objective)
+        th.fine_tune(model, data, None, recipe(), out=out)
     return a_step(marks)
 
 
@@ -108,7 +84,7 @@ def bare(folder: Path, steps: int) -> Cost:
     """Measure a step of the plain loop."""
     chosen = recipe()
     clip, data = clip_and_data(folder, steps)
-    _, model = make_model()
+    model = make_model()
     marks = watched(model)
     model.head.log_scale.requires_grad_(False)  # pyright: ignore[reportCallIssue]
     set_training(model, chosen)
@@ -149,7 +125,7 @@ def trainer(folder: Path, steps: int) -> Cost:
 
     chosen = recipe()
     clip, data = clip_and_data(folder, steps)
-    _, model = make_model()
+    model = make_model()
     marks = watched(model)
     model.head.log_scale.requires_grad_(False)  # pyright: ignore[reportCallIssue]
     with tempfile.TemporaryDirectory() as out:
@@ -177,96 +153,13 @@ def trainer(folder: Path, steps: int) -> Cost:
     return a_step(marks)
 
 
-def reason_without_trainer() -> str | None:
-    """Return why the Trainer is not available, in a line; None if it is."""
-    try:
-        import accelerate  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        return str(error)
-    return None
-
-
-Run = Callable[[Path, int], Cost]
-
-
-def rows() -> tuple[dict[str, Run], dict[str, Run]]:
-    """Return (rows of one process, rows of two processes), by title."""
-    one: dict[str, Run] = {
-        OURS: ours,
-        BARE: bare,
-        ONLINE: partial(ours, text="online"),
-        "matching, offline": partial(ours, text="offline"),
-    }
-    if reason_without_trainer() is None:
-        one[TRAINER] = trainer
-    two: dict[str, Run] = {OURS: ours}
-    for gather in (True, False):
-        for text in ("online", "offline"):
-            two[f"matching, {text}, {'gather' if gather else 'no gather'}"] = partial(ours, text=text, gather=gather)
-    return one, two
-
-
-def measure(rounds: int, steps: int = STEPS, memory: bool = True) -> Section:
-    """Measure one process and two; `memory` starts new processes for the peaks of one."""
-    one, two = rows()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clip_and_data(folder, steps)
-        alone = {title: partial(run, folder, steps) for title, run in one.items()}
-        costs = interleaved(alone, rounds)
-        single = _table(costs, {t: peak_mb(one[t], folder, FEW) for t in (OURS, BARE, TRAINER) if memory and t in one})
-        with processes(2) as crew:
-            together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
-            double = _table(interleaved(together, rounds), {})
-    left_out = reason_without_trainer()
-    note = f"\n\n{TRAINER} is not available: {left_out}" if left_out else ""
-    task = f"training step of `mini`, {torch.get_num_threads()} threads"
-    first = [
-        Row(task, other, ratios(costs, other, OURS), ratios(costs, other, BARE), BARE, target=0.95)
-        for other in (BARE, TRAINER)
-        if other in costs
-    ]
-    return Section(f"### One process\n\n{single}{note}\n\n### Two processes of one thread\n\n{double}", first)
-
-
-def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:
-    """Return a method with the slower process's wall time and both processes' CPU time."""
-
-    def way() -> Cost:
-        outcome = crew(run, folder, steps)
-        return Cost(max(cost.wall for cost in outcome), sum(cost.cpu for cost in outcome))
-
-    return way
-
-
-def _table(costs: Costs, memory: dict[str, float]) -> str:
-    lines = []
-    for title in costs:
-        by_cpu, by_clock = (statistics.median(ratios(costs, title, OURS, clock)) for clock in ("cpu", "wall"))
-        published = next((f"{value:g}" for kind, value in PAPER.items() if title.endswith(kind)), "-")
-        lines.append(
-            [
-                title,
-                *milliseconds(costs[title], 0),
-                f"{by_cpu:.2f}",
-                f"{by_clock:.2f}",
-                published,
-                f"{memory[title]:.0f}" if title in memory else "-",
-            ]
-        )
-    headers = ["loop", "ms per step", "CPU-ms per step", "CPU time / texthead's", "wall time / texthead's"]
-    headers += ["paper's ratio", "peak MB"]
-    text = table(headers, lines)
-    if BARE in costs:
-        ratio, verdict = judge(ratios(costs, OURS, BARE), at_most=1.05)
-        text += f"\n\n- texthead / plain PyTorch loop, CPU time: {ratio} ({verdict})"
-    return text
-
-
-def section(rounds: int, _: Path) -> Section:
+def section(rounds: int, _: Path, steps: int = STEPS) -> Section:
     """Measure the loops."""
-    text, rows = measure(rounds)
-    about = (
-        f"`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()} threads in one process."
-    )
-    return Section(f"## A training step\n\n{about}\n\n{text}", rows)
+    loops: dict[str, Callable[[Path, int], Cost]] = {OURS: ours, BARE: bare}
+    if importlib.util.find_spec("accelerate"):
+        loops[TRAINER] = trainer
+    with tempfile.TemporaryDirectory() as folder:
+        costs = interleaved({title: partial(run, Path(folder), steps) for title, run in loops.items()}, rounds)
+    task = f"training step of `mini`, {torch.get_num_threads()} threads"
+    rows = [Row(task, other, OURS, other, 0.95, BARE, BARE) for other in (BARE, TRAINER) if other in costs]
+    return Section(costs, rows)

@@ -1,6 +1,8 @@
 """A strict parser of HTML pages, and a check that a page loads nothing."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -35,9 +37,9 @@ class Page(HTMLParser):
     def handle_data(self, data):
         # Collapse white space as a browser does.
         data = data if "pre" in self._open else re.sub(r"\s+", " ", data)
-        if "style" not in self._open and data.strip():
+        if not {"style", "script"} & {*self._open} and data.strip():
             self.strings.append(data.strip())
-        if self._open and self._open[-1] in ("td", "th"):
+        if {"td", "th"} & {*self._open}:
             self.rows[-1][-1] += data
 
     @property
@@ -54,7 +56,12 @@ class Page(HTMLParser):
 
 def assert_self_contained(html: str, page: Page) -> None:
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert not names & {"link", "iframe", "object", "embed", "base", "form"}
+    # Only the page's own script runs.
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert [name for name, _ in page.tags].count("script") == len(scripts) <= 1
+    for script in scripts:
+        assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in html
     links = page.attributes("src") + page.attributes("href")
     assert all(link is not None and link.startswith(("data:", "#")) for link in links)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]

@@ -31,7 +31,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 def docker_lines() -> list[tuple[str, str]]:
     """Return (instruction, its words) of the Dockerfile; it has no continued lines."""
-    (text,) = blocks("docker.md", "dockerfile")
+    (text,) = blocks("serve-http.md", "dockerfile")
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in text.splitlines()]
 
 
@@ -47,7 +47,7 @@ def test_the_dockerfile_installs_what_card_and_server_need() -> None:
     assert lines[0] == ("FROM", "python:3.11-slim")
     (command,) = [words for name, words in lines if name == "RUN"]
     (card,) = re.findall("pip install .* av ", CARD.read_text(encoding="utf-8"))
-    (page,) = re.findall("pip install .*", (HOW_TO / "serve-http.md").read_text(encoding="utf-8"))
+    (page,) = re.findall(r"\$ (pip install .*)", (HOW_TO / "serve-http.md").read_text(encoding="utf-8"))
     assert installed_by(f"{card} onnxruntime") < installed_by(page) == installed_by(command)
 
 

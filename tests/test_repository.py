@@ -45,8 +45,7 @@ def test_commands_of_workflows_are_targets_of_make() -> None:
 
 # ---- links between the records
 
-RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-RECORDS += ("docs/archive/benchmarks.md", "docs/decisions.md")
+RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/decisions.md")
 
 
 def anchors(page: Path) -> set[str]:

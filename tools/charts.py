@@ -1,4 +1,4 @@
-"""`python -m tools.charts`: charts of the docs, from the tables of BENCHMARKS.md."""
+"""`python -m tools.charts`: charts of the docs, from the tables of BENCHMARKS.md and docs/decisions.md."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,9 @@ ASSETS = Path("docs/assets")
 COLOURS = ("#b5b5b5", "#6f8faf", "#c2572b")
 
 
-def rows_of(section: str) -> list[list[str]]:
-    """Return the cells of the table rows in a section of BENCHMARKS.md."""
-    text = Path("BENCHMARKS.md").read_text(encoding="utf-8")
+def rows_of(section: str, page: str = "BENCHMARKS.md") -> list[list[str]]:
+    """Return the cells of the table rows in a section of a page."""
+    text = Path(page).read_text(encoding="utf-8")
     body = re.split(r"\n##+ ", text.partition(f"# {section}\n")[2])[0]
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in body.splitlines() if line[:1] == "|"]
 
@@ -52,17 +52,17 @@ def main() -> None:
     title = "2 labels in half of the classes, 20 in the others: mean over classes, in percent"
     bars("unbalanced", title, [row[0] for row in rows], {label: column(rows, at) for label, at in methods.items()})
 
-    rows = [row for row in rows_of("Few labels, frozen encoder") if len(row) == 9 and row[1] == "1"]
+    rows = [row for row in rows_of("Few labels, frozen encoder") if "worst -" in row[1]]
     title = "One label per class: what the class names add, in points (mean of 20 draws, and the worst draw)"
-    worst = [number(row[8].partition("worst")[2]) for row in rows]
+    worst = [number(row[1].partition("worst")[2]) for row in rows]
     groups = [row[0].replace(", ", ",\n").replace(" names", "") for row in rows]
-    bars("names", title, groups, {"worst draw": worst, "mean": column(rows, 8)})
+    means = [number(row[1].partition(",")[2]) for row in rows]
+    bars("names", title, groups, {"worst draw": worst, "mean": means})
 
-    rows = [row for row in rows_of("Wrong labels") if len(row) == 9 and row[1] in ("random", "similar")]
-    groups = list(dict.fromkeys(row[0] for row in rows))
+    rows = rows_of("Wrong labels")[2:]
     title = "5 % wrong labels: found among the first 10 % of doctor's ranking, in percent"
-    kinds = {kind: [number(row[4]) for row in rows if row[1] == kind] for kind in ("similar", "random")}
-    bars("wrong-labels", title, groups, {f"replaced by a {kind} class": values for kind, values in kinds.items()})
+    series = {"replaced by a similar class": column(rows, 4), "replaced by a random class": column(rows, 3)}
+    bars("wrong-labels", title, [row[0] for row in rows], series)
 
     rows = [
         row for row in rows_of("Unlabelled files") if row[:3] == ["text-probe", "objects", "1"] and " of " in row[3]
@@ -77,13 +77,12 @@ def main() -> None:
     methods = {"one-vs-rest logistic regression": 3, "the same, C by cross-validation": 4, "texthead": 9}
     bars("several", title, groups, {label: column(rows, at) for label, at in methods.items()})
 
-    rows = [row for row in rows_of("Broader names") if row[2] in ("threshold", "tree")]
-    groups = list(dict.fromkeys(f"{row[0]}, {row[1]} items per class" for row in rows))
-    right = {method: [row for row in rows if row[2] == method] for method in ("threshold", "tree")}
+    rows = rows_of("Broader names", "docs/decisions.md")[2:]
+    groups = [f"{row[0]}, {row[1]} items per class" for row in rows]
     series = {
-        "threshold: the class": column(right["threshold"], 4),
-        "tree: the class": column(right["tree"], 5),
-        "tree: the class or a broader name": column(right["tree"], 4),
+        "threshold: the class": column(rows, 2),
+        "tree: the class": column(rows, 4),
+        "tree: the class or a broader name": column(rows, 3),
     }
     title = "Known files with a right answer, at 5 % wrong answers to unknown files, in percent (mean of 20 draws)"
     bars("broader", title, [group.replace(", ", ",\n") for group in groups], series)

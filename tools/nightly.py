@@ -1,6 +1,6 @@
 """Tests marked `nightly` cover files that a change in src rarely breaks, such as a page of docs/ or a benchmark:
 
-    @pytest.mark.nightly("benchmarks/load.py")
+    @pytest.mark.nightly("benchmarks/gpu.py")
 
 The pytest option `--skip-unchanged` leaves out a nightly test unless its own file, or a file or folder that it names,
 has changed since the last `make nightly`. python -m tools.nightly writes the commit of that run to tests/nightly.json.

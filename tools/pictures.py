@@ -240,7 +240,6 @@ def main() -> None:
     work = options.work.absolute()
     work.mkdir(parents=True)
     run("demo", "--out", work / "demo", cwd=work)
-    report(work, "demo", work / "demo" / "report.html")
     sort_clips(work / "demo" / "videos", work / "clips")
     label_page(work, work / "clips")
     search_page(work)

@@ -6,6 +6,7 @@ mkdocs loads this file by its path (`hooks` in mkdocs.yml) and calls `on_files`.
 import re
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def pages() -> dict[str, str]:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages and texts."""
-    texts = {**pages(), "llms.txt": index(config), "llms-full.txt": assistants()}
+    plain = unescape(re.sub(r"\\([\[|])", r"\1", assistants()))
+    texts = {**pages(), "llms.txt": index(config), "llms-full.txt": plain}
     for path, text in texts.items():
         files.append(File.generated(config, path, content=text))
     return files

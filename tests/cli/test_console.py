@@ -12,7 +12,7 @@ from texthead.cli.console import console
 from texthead.cli.model import notes_on_other_classes
 from texthead.cli.parser import print_error
 from texthead.errors import DataError, MediaError, RunError, printable
-from texthead.parallel.device import pick_device
+from texthead.parallel.distributed import pick_device
 from texthead.prediction.load import load_run
 
 

@@ -152,6 +152,19 @@ def test_classes_without_an_item_get_no_promise(run, data, works, tmp_path):
     prints(out, "90 %", "classes on average")
 
 
+def test_unknown_items_beside_the_held_out_ones_count(run, data, works, tmp_path):
+    """In data without splits: 14 test items of each class are new, and all 22 of sand are unknown."""
+    items = th.read_dataset(data)
+    split = split_json(items.split("train"), items.split("val").with_classes(KNOWN))
+    (run / "split.json").write_text(json.dumps(split))
+    rows = [f"{item.path},{item.label}" for item in items.items]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label", *rows]))
+    out, err = works("calibrate", run, tmp_path / "all.csv", "--workers", 0)
+    prints(out, "on 42 items (held-out")
+    prints(out, "22 unknown items")
+    prints(err, "not used", "42 new items")
+
+
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):
     """As after `train --k`, only some items of the split were trained on; the other sea items share their group."""
     split = json.loads((run / "split.json").read_text())

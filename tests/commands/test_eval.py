@@ -70,6 +70,17 @@ def test_items_that_were_trained_on_are_counted(trained, works):
     assert "note: " not in err
 
 
+def test_new_items_beside_the_held_out_ones_are_counted(trained, works, tmp_path):
+    """The run's held-out items alone are scored; nothing told that the others are not."""
+    data, folder = trained
+    rows = [f"{path},{path.parent.name}" for path in sorted(data.rglob("*.png"))]
+    rows += [f"{write_image(tmp_path / f'new{seed}.png', 'red', seed)},red" for seed in (7, 8)]
+    (tmp_path / "more.csv").write_text("\n".join(["path,label", *rows]))
+    _, err = works("eval", folder, tmp_path / "more.csv", "--workers", 0)
+    prints(err, "note: ", "8 of these 12")
+    prints(err, "note: not scored", "2 new items")
+
+
 def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path, monkeypatch):
     data, folder = trained
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))  # Without the graphs of other tests.

@@ -86,18 +86,18 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
 
 
 def test_examples_have_the_probabilities_of_predict(tmp_path, monkeypatch):
-    run, strips = load_run(write_small_run(tmp_path / "run")), []
+    run, shown = load_run(write_small_run(tmp_path / "run")), []
     made = Calibration(4.0, 10, classes=rows_digest(run.head.weight), protocol=run.protocol.to_json())
     run = run.with_calibration(made)
     for seed in range(20, 23):
         write_image(tmp_path / "more" / "a" / f"{seed}.png", "green", seed)
-    monkeypatch.setattr(run_page, "run_html", lambda *_, **values: strips.extend(values["strips"]) or "")
+    monkeypatch.setattr(run_page, "run_html", lambda *_, **values: shown.extend(values["examples"]) or "")
     run.report(read_dataset(tmp_path / "more"), out=tmp_path / "page.html")
-    assert len(strips) >= 2
-    for strip in strips:
-        (predicted,) = run.predict(tmp_path / "more" / strip.name)
-        shown = dict(strip.top)
-        assert {name: p for name, p in predicted.top if name in shown} == pytest.approx(shown, abs=1e-6)
+    assert len(shown) >= 2
+    for each in shown:
+        (predicted,) = run.predict(tmp_path / "more" / each.name)
+        top = dict(each.top)
+        assert {name: p for name, p in predicted.top if name in top} == pytest.approx(top, abs=1e-6)
 
 
 def test_report_of_other_data_without_curves(tmp_path, refused, works):

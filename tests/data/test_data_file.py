@@ -29,7 +29,7 @@ def test_columns_root_and_suffix_of_a_table_of_other_people(tmp_path: Path) -> N
     table(tmp_path, "image_id,species,path,set", "a,0,x,train", "b,1,y,test")
     text = "list: list.csv\nroot: photos\nsuffix: .jpg\nlabels: {0: a kite, 1: crow}\n"
     text += "columns: {path: image_id, label: species, split: set}\n"
-    with refuses(DataError, tmp_path / "photos", "no such folder"):
+    with refuses(DataError, tmp_path / "photos", "no such file or folder"):
         described(tmp_path, text)
     (tmp_path / "photos").mkdir()
     data = described(tmp_path, text)
@@ -73,9 +73,9 @@ def test_a_tree_in_the_file_or_in_another(tmp_path: Path) -> None:
         ("list: list.csv\ntrain: list.csv", ["list, train"]),
         ("list: gone.csv", ["gone.csv", "no such file"]),
         ("list: list.csv\ncolumns: {file: image_id}", ["'file'", "path, label"]),
-        ("list: list.csv\ncolumns: {path: image_id}", ["no column 'image_id'"]),
+        ("list: list.csv\ncolumns: {path: image_id}", ["must name image_id and label"]),
         # A group that is not read would let training items leak into the test.
-        ("list: list.csv\ncolumns: {group: Site}", ["no column 'Site'", "name path and label and Site"]),
+        ("list: list.csv\ncolumns: {group: Site}", ["must name path and label and Site"]),
         ("list: list.csv\ncolumns: {label: label, group: label}", ["`columns`", "a separate column"]),
         ("list: list.csv\nlabels: {cat: a cat}", ["id 'dog'"]),
         ("test: list.csv", ["column split has train", "test"]),

@@ -18,8 +18,8 @@ from texthead import Protocol, Views, read_dataset
 from texthead.data import Pixels, read_files
 from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
-from texthead.errors import DataError, MediaError, TextheadError
-from texthead.media import MediaPath, Video
+from texthead.errors import DataError, MediaError
+from texthead.media import Video
 from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32
@@ -96,7 +96,7 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("path,class\na.mp4,run\n", ["'label'", "path, class"]),
+        ("path,class\na.mp4,run\n", ["name path and label", "path, class"]),
         ("path,label\n", ["path,label"]),
         ("path,label,split\na.mp4,run,rest\n", ["clips.csv:2", "'rest'"]),
         ("path,label\na.mp4,run\nb.mp4,run,fast\n", ["clips.csv:3"]),
@@ -105,8 +105,8 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
         ("path,label\n ,run\n", ["clips.csv:2", "path"]),
         ("path,label\na.mp4,run\n./a.mp4,run\n", ["a.mp4 is listed 2 times", "run", "list it once"]),
         ("path,label,split\na.mp4,run,train\nb/../a.mp4,jump,test\n", ["a.mp4 is listed 2 times", "'jump; run'"]),
-        ("path,label,label\na.mp4,run,jump\n", ["two columns", "'label'"]),
-        ("path,label, Label\na.mp4,run,jump\n", ["two columns", "'label'"]),
+        ("path,label,label\na.mp4,run,jump\n", ["path, label, label", "once each"]),
+        ("path,label, Label\na.mp4,run,jump\n", ["path, label, label", "once each"]),
         ('path,label\na.mp4,"ru\nn"\n', ["'ru\\nn'"]),
         ('path,label\n"a\nb.mp4",run\n"a\nb.mp4",run\n', ["a b.mp4", 2]),
         ("path,label,split\na.mp4,run,train\nb.mp4,run,\n", ["1 of 2"]),
@@ -120,11 +120,9 @@ def test_a_manifest_that_breaks_a_rule(tmp_path, text, parts):
 
 
 def test_a_manifest_that_is_not_utf8(tmp_path):
-    touch(tmp_path, "a.mp4")
-    for text in ("path,label\na.mp4,vélo\n", "path,label,é\na.mp4,run,1\n", "path,label\nvélo.mp4,run\n"):
-        path = write_manifest(tmp_path, text, encoding="latin-1")
-        with refuses(DataError, path, "0xe9"):
-            read_dataset(path)
+    path = write_manifest(tmp_path, "path,label\na.mp4,vélo\n", encoding="latin-1")
+    with refuses(DataError, path, "udce9", "UTF-8"):
+        read_dataset(path)
 
 
 @pytest.mark.posix("names of files that are no text")
@@ -151,7 +149,7 @@ def test_links_that_lead_nowhere_or_to_a_folder_are_noted(tmp_path):
     dataset = read_dataset(data)
     assert len(dataset) == 2
     (note,) = dataset.notes
-    prints(note, data, "links to folders: more/")
+    prints(note, data, "skipped more/", "a link to a folder")
     (data / "run/more").unlink()
     symlink(data / "run/gone.mp4", "nowhere.mp4")
     symlink(data / "run/circle.mp4", "circle.mp4")
@@ -159,7 +157,7 @@ def test_links_that_lead_nowhere_or_to_a_folder_are_noted(tmp_path):
     dataset = read_dataset(data)
     assert len(dataset) == 2
     (note,) = dataset.notes
-    prints(note, data / "run", "3 broken links", "circle.mp4")
+    prints(note, data, "skipped circle.mp4, gone.mp4, pipe.mp4: ", "a broken link")
 
 
 def test_missing_empty_and_unknown_sources(tmp_path):
@@ -234,14 +232,6 @@ def test_a_list_from_windows(tmp_path):
     assert len(read_dataset(write_manifest(tmp_path, "path,label\nc\\d.mp4,run\nrun\\gone.mp4,run\n"))) == 2
 
 
-@pytest.mark.posix("names of files that have a backslash")
-def test_a_path_from_windows(tmp_path):
-    touch(tmp_path, "run/a b.mp4")
-    for problem in (MediaPath(rf"{tmp_path}/run\a b.mp4").check, MediaPath(rf"{tmp_path}/run\a b.mp4").open):
-        with refuses(TextheadError, r"run\a b.mp4", "write / between folders"):
-            problem()
-
-
 def test_a_run_beside_class_folders_is_no_class(tmp_path):
     touch(tmp_path, "run/a.mp4", "pasta/b.mp4", "pasta/recipe.json", "trained/recipe.json", "trained/report.html")
     assert read_dataset(tmp_path).labels == ["pasta", "run"]
@@ -259,15 +249,15 @@ def test_an_empty_class_folder(tmp_path, others):
 @pytest.mark.parametrize(
     ("others", "parts"),
     [
-        (["run/notes.txt"], ["skipped what is not media", ": notes.txt"]),
+        (["run/notes.txt"], ["skipped notes.txt: ", "not media"]),
         (
             ["run/b.srt", "jump/c.srt", "run/d.srt", "run/1/e.srt", "run/Thumbs.db", "run/.DS_Store"],
-            ["skipped what is not media", ": b.srt, c.srt, d.srt and 1 more"],
+            ["skipped b.srt, c.srt, d.srt and 1 more: ", "not media"],
         ),
-        (["a.mp4", "b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
+        (["a.mp4", "b.mp4", "run/.b.mp4"], ["skipped a.mp4, b.mp4: ", "not in a class folder"]),
         (
             ["__MACOSX/run/._a.mp4", "lost+found/1.mp4", "run/@eaDir/a.mp4", "$RECYCLE.BIN/b.mp4"],
-            ["skipped", "folders of the system", ": $RECYCLE.BIN/, @eaDir/, __MACOSX/ and 1 more"],
+            ["skipped $RECYCLE.BIN/, @eaDir/, __MACOSX/ and 1 more: ", "a folder of the system"],
         ),
     ],
 )
@@ -280,7 +270,7 @@ def test_files_that_are_not_used_are_noted(tmp_path, others, parts):
 
 @pytest.mark.parametrize("names", [["a.mp4", "b.png"], ["train/a.mp4", "val/b.png", "notes.txt"]])
 def test_unsorted_files(tmp_path, names):
-    with refuses(DataError, tmp_path, "its 2", Path(names[0]), "path,label"):
+    with refuses(DataError, tmp_path, "one folder per class", "path,label"):
         read_dataset(touch(tmp_path, *names))
 
 
@@ -340,8 +330,8 @@ def test_nested_folders_are_one_class_or_make_a_tree(tmp_path: Path):
     data = read_dataset(tmp_path)
     assert data.labels == ["animal", "animal", "animal", "kite"]
     assert "3 files in folders below class folders belong to these classes" in data.notes[0]
-    with refuses(DataError, "its folders are not a tree"):  # animal/dog holds files and is above animal/dog/pug
-        read_dataset(tmp_path, tree="folders")
+    # animal/dog holds files and is above animal/dog/pug.
+    assert "changes no answer" in read_dataset(tmp_path, tree="folders").notes[-1]
     (tmp_path / "animal" / "dog" / "1.png").unlink()
     data = read_dataset(tmp_path, tree="folders")
     assert data.labels == ["animal/cat", "animal/dog/pug", "kite"]

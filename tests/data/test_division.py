@@ -42,6 +42,8 @@ def test_divide_takes_the_datas_splits():
         divide(items(*rows[2:]), seed=0, held_out=None, k=None)
     with refuses(DataError, "0.3", "{'train': 2, 'val': 1, 'test': 2}"):
         divide(items(*rows), seed=0, held_out=0.3, k=None)
+    with refuses(DataError, "1 of 6 items have no split"):
+        divide(items(*rows, ("b2", "b", None)), seed=0, held_out=None, k=None)
 
 
 def test_divide_k_leaves_held_out_items_alone():
@@ -97,10 +99,11 @@ def test_sources_with_splits_of_their_own():
 
 def test_an_item_in_both_sources_is_refused(tmp_path):
     write_image(tmp_path / "a" / "1.png", "red")
+    write_image(tmp_path / "x.png", "blue")
     symlink(tmp_path / "link", tmp_path / "a")
-    train_set = items((str(tmp_path / "a/1"), "a", None), ("x", "a", None), suffix=".png")
-    val_set = items((str(tmp_path / "link/1"), "a", None), ("x", "a", None), ("y", "a", None), suffix=".png")
-    with refuses(DataError, "2 of 3", tmp_path / "link/1.png"):
+    train_set = items((str(tmp_path / "a/1"), "a", None), (str(tmp_path / "x"), "a", None), suffix=".png")
+    val_set = items((str(tmp_path / "link/1"), "a", None), (str(tmp_path / "x"), "a", None), suffix=".png")
+    with refuses(DataError, "2 of 2"):
         train_set.with_validation(val_set)
 
 

@@ -196,7 +196,7 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
     for option, value in [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]:
         with refuses(DataError, option, value):
             Options(**{option: value})
-    with refuses(DataError, "s3://bucket/shards"):
+    with refuses(DataError, "address s3://bucket/shards"):
         prepare(source, Path("s3://bucket/shards"))
     write_video(tmp_path / "red" / "a.mp4", "red")
     with refuses(DataError, tmp_path / "shards"):

@@ -69,9 +69,8 @@ def test_frames_are_the_published_ones():
 )
 def test_three_crops_are_the_published_ones(along, size, boxes):
     """Along the long side, as in ViFi-CLIP: at both ends and in the middle."""
-    assert crop_offsets(*size, 3, along) == [(x, y, False) for x, y in boxes]
-    for crops in (1, 5, 10):
-        assert crop_offsets(*size, crops, along) == crop_offsets(*size, crops)
+    assert crop_offsets(*size, 3, along) == boxes
+    assert crop_offsets(*size, 1, along) == crop_offsets(*size, 1)
 
 
 @pytest.mark.parametrize("num_frames", [8, 16, 32])
@@ -170,21 +169,17 @@ def test_one_dense_clip_stands_in_the_middle(length):
     assert 0 <= after - before <= 1
 
 
-@given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 600), st.sampled_from([1, 3, 5, 10]))
+@given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 600), st.sampled_from([1, 3]))
 def test_crops_stay_inside(width, height, size, crops):
     size = min(size, width, height)
     boxes = crop_offsets(width, height, size, crops)
     assert len(boxes) == crops
-    assert all(0 <= x <= width - size and 0 <= y <= height - size for x, y, _ in boxes)
+    assert all(0 <= x <= width - size and 0 <= y <= height - size for x, y in boxes)
 
 
-def test_other_crops_are_the_published_ones():
-    five = crop_offsets(340, 256, 224, 5)
-    assert five == [(x, y, False) for x, y in [(0, 0), (116, 0), (0, 32), (116, 32), (58, 16)]]
-    assert crop_offsets(340, 256, 224, 10) == [*five, *((x, y, True) for x, y, _ in five)]
-    # One crop is torchvision's center.
+def test_one_crop_is_torchvisions_center():
     for width, x in [(341, 58), (340, 58), (343, 60), (224, 0)]:
-        assert crop_offsets(width, 256, 224, 1) == [(x, 16, False)]
+        assert crop_offsets(width, 256, 224, 1) == [(x, 16)]
 
 
 # ---- views as a value
@@ -200,7 +195,7 @@ def test_views_parse_and_print():
 
 
 def test_values_out_of_range():
-    for name, value in (("clips", 0), ("clips", 2.0), ("crops", 2), ("stride", -1), ("origin", "last")):
+    for name, value in (("clips", 0), ("clips", 2.0), ("crops", 5), ("stride", -1), ("origin", "last")):
         views = Views()
         object.__setattr__(views, name, value)  # Beartype checks the types of arguments before `Views` does.
         with refuses(DataError, name, repr(value)):

@@ -12,7 +12,7 @@ from installed import Install, example
 from made import write_image
 from messages import refuses
 from texthead.data.sources import check_source
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 
 GROUP = "texthead.sources"
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -63,7 +63,7 @@ def test_items_of_a_package_are_checked(install: Install) -> None:
     code = "import texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
     code += "def read(source):\n    data = th.Dataset((), source)\n    vars(data)['items'] = (3,)\n    return data"
     install("shop", GROUP, "shop = shop", code)
-    with refuses(DataError, "shop:photos", "3 is not an Item"):
+    with refuses(RunError, "'shop'", "not a Dataset of Items"):
         th.read_dataset("shop:photos")
     for name, value in (("split", "testing"), ("path", "a.png"), ("labels", None)):
         item = th.Item(Path("a.png"), ("a",))

@@ -19,7 +19,8 @@ from messages import refuses
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders import spec_of
-from texthead.encoders.geometry import coordinate_picture, measured_geometry
+from texthead.encoders.hugging_face import _coordinate_picture as coordinate_picture
+from texthead.encoders.hugging_face import _measured_geometry as measured_geometry
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
 from texthead.models.heads import text_head

@@ -1,6 +1,6 @@
 """Class names in other languages: multilingual E5's rows and errors, and photos classified in four languages.
 
-The bounds are below the measurements in docs/how-to/languages.md.
+The bounds are below the measurements in docs/how-to/prompts.md.
 """
 
 import json

@@ -145,8 +145,8 @@ def test_a_prompt_with_too_many_tokens(published):
     ("rest", "parts"),
     [
         ("no-such-model/openai", ["'no-such-model'"]),
-        ("tiny-vit", ["'openclip:tiny-vit/FILE'"]),
-        ("ViT-B-16", ["'openclip:ViT-B-16/TAG'", "openai, "]),
+        ("tiny-vit", ["openclip:tiny-vit/FILE"]),
+        ("ViT-B-16", ["openclip:ViT-B-16/TAG", "openai, "]),
         ("tiny-vit/missing.pt", ["'missing.pt'", "tiny-vit"]),
         ("tiny-vit/{folder}/tiny-resnet.pt", ["tiny-resnet.pt", "shape"]),
     ],

@@ -10,7 +10,7 @@ from made import write_clip_folder
 from messages import refuses
 from text_models import bert
 from texthead.encoders.figures import published_figures
-from texthead.encoders.hugging_face import list_models, location
+from texthead.encoders.hugging_face import list_models
 from texthead.encoders.text_only import sentences
 from texthead.encoders.transformers_model import folder_of
 from texthead.errors import EncoderError
@@ -63,7 +63,7 @@ def test_revisions_with_weights(clip: Path, tmp_path: Path, monkeypatch: pytest.
     for source, revision in pinned.items():
         name = source.removeprefix("hf:")
         assert len(revision) == 40
-        assert dict(list_models())[source] == location(name) == f"hub: {name}/tree/{revision}"
+        assert dict(list_models())[source] == f"hub: {name}/tree/{revision}"
         assert folder_of(name) == clip
         assert asked.pop() == (name, revision)
     assert folder_of("google/videoprism-base-f16r288@refs/pr/1") == clip

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from benchmarks.coverage import FILE, MIN_COVERAGE, PAGE, measure, page
 from texthead.evaluation.intervals import (
     binomial_interval,
     grouped_interval,
@@ -18,6 +17,7 @@ from texthead.evaluation.intervals import (
     paired_interval,
     standard_error,
 )
+from tools.coverage import FILE, MIN_COVERAGE, PAGE, measure, page
 
 
 def test_the_rate_of_any_population_is_covered_in_95_of_100():
@@ -142,9 +142,7 @@ def test_the_page_of_intervals_is_made_of_the_results() -> None:
     assert min(min(shares.values()) for shares in stored["coverage"].values()) >= MIN_COVERAGE
 
 
-@pytest.mark.nightly(
-    "benchmarks/coverage.py", "src/texthead/evaluation/intervals.py", "src/texthead/evaluation/results.py"
-)
+@pytest.mark.nightly("tools/coverage.py", "src/texthead/evaluation/intervals.py", "src/texthead/evaluation/results.py")
 def test_every_interval_covers_93_of_100() -> None:
     """Of as many settings as on the page the lowest is below 93 by chance, but not by three errors."""
     draws = 300

@@ -18,8 +18,7 @@ import ranked
 from benchmarks.process_group import processes
 from facts import own_facts
 from made import PIXELS, write_broken, write_video
-from texthead.data.batches import EpochBatchSampler
-from texthead.data.clips import TrainClips
+from texthead.data.clips import EpochBatchSampler, TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
 from texthead.prediction.load import load_run

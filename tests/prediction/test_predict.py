@@ -81,7 +81,7 @@ def test_inputs_in_order_and_folders_sorted(tree: Path) -> None:
     assert find_media([text]) == [text], "a named file is taken whatever its suffix"
 
 
-SKIPPED = "skipped what is not media, folders of the system and links to folders"
+LEFT = "not media, not in a class folder, a broken link, a link to a folder, or a folder of the system"
 
 
 def test_what_a_folder_has_besides_media_is_counted_and_named(tree: Path) -> None:
@@ -89,9 +89,9 @@ def test_what_a_folder_has_besides_media_is_counted_and_named(tree: Path) -> Non
         (tree / name).write_text("no media")
     notes: list[str] = []
     make_run(2).predict([tree, tree / "z.jpg"], reporter=Reporter(note=notes.append))
-    assert notes == [f"{SKIPPED}: a.xmp, b.xmp, c.xmp and 1 more"]
+    assert notes == [f"skipped a.xmp, b.xmp, c.xmp and 1 more: {LEFT}"]
     assert find_media([tree / "z.jpg", tree / "deep"], Reporter(note=notes.append))
-    assert notes[1:] == [f"{SKIPPED}: b.xmp, c.xmp"]
+    assert notes[1:] == [f"skipped b.xmp, c.xmp: {LEFT}"]
 
 
 def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:

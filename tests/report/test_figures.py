@@ -1,13 +1,11 @@
-"""The plots: they show the given numbers, with any number of classes and any names."""
+"""The plots show the given numbers."""
 
 import numpy as np
-from matplotlib.colors import to_hex
 
 from messages import prints
-from plots import HOSTILE, draw, read_texts
+from plots import draw, read_texts
 from texthead.evaluation.reliability import Reliability, reliability_bins
 from texthead.report import figures
-from texthead.report.class_maps import plot_confusion, plot_correlations
 
 
 def records(steps: int = 100, per_epoch: int = 20) -> list[dict[str, object]]:
@@ -19,10 +17,6 @@ def records(steps: int = 100, per_epoch: int = 20) -> list[dict[str, object]]:
         if step % per_epoch == per_epoch - 1:
             lines.append({"kind": "val", "epoch": epoch, "step": step, "top1": 50.0 + epoch, "count": 80})
     return lines
-
-
-def names_of(classes: int) -> list[str]:
-    return [f"class number {index}" for index in range(classes)]
 
 
 def test_curves_hold_the_recorded_numbers():
@@ -53,31 +47,6 @@ def test_curves_that_are_short_have_gaps_or_are_none():
     assert figures.plot_curves([{"kind": "train", "step": 1, "lr": 0.1}, {"kind": "val", "top1": 50.0}]) is None
 
 
-def test_confusion_is_row_normalised_and_counted():
-    matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
-    axes, bar = plot_confusion(matrix, ["a", "b", "c"]).axes
-    values = axes.images[0].get_array()
-    np.testing.assert_allclose(values[:2], [[80, 20, 0], [0, 100, 0]])
-    assert np.ma.getmaskarray(values)[2].all()
-    assert read_texts(axes) == ["8", "2", "·", "·", "5", "·", "·", "·", "·"]
-    assert axes.images[0].get_clim() == (0, 100)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
-    prints(bar.get_ylabel(), "grey")
-
-
-def test_correlation_is_centered_and_limited_off_the_diagonal():
-    matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
-    axes, bar = plot_correlations(matrix, ["a", "b", "c"], "text vectors").axes
-    (image,) = axes.images
-    np.testing.assert_allclose(image.get_array(), matrix)
-    assert image.get_clim() == (-0.31, 0.31)
-    prints(bar.get_ylabel(), "±0.31")
-    assert axes.get_title(loc="left") == "text vectors"
-    assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
-    assert read_texts(axes)[:4] == ["1.00", "0.20", "-0.31", "0.20"]
-    assert not plot_correlations(np.eye(13), names_of(13)).axes[0].texts
-
-
 def test_reliability_shows_each_bin_with_what_chance_allows():
     confidences = np.array([0.25] * 8 + [0.95] * 4)
     correct = np.array([True] * 2 + [False] * 6 + [True, False, False, False])
@@ -93,12 +62,3 @@ def test_reliability_shows_each_bin_with_what_chance_allows():
     ends = [(float(low[1]), float(high[1])) for low, high in segments]
     # 95 % of the time at most 5 of 8 items are correct at 0.25, and at least 3 of 4 at 0.95.
     np.testing.assert_allclose(ends, [(0, 62.5), (75, 100)])
-
-
-def test_names_are_text_not_formulas():
-    count = len(HOSTILE)
-    confusion = draw(plot_confusion(np.eye(count, dtype=np.int64), HOSTILE))
-    draw(plot_correlations(np.eye(count), HOSTILE, HOSTILE[0]))
-    # On one line and shortened.
-    labels = [label.get_text() for label in confusion.axes[0].get_xticklabels()]
-    assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")

@@ -23,19 +23,25 @@ from texthead.models.temporal import MeanPool
 from texthead.prediction.load import load_run
 from texthead.recipes import small
 from texthead.report import run_page
+from texthead.report.examples import Example
 from texthead.report.probabilities import ACCEPTED, COVERED, REJECTED, calibration_report
 from texthead.report.run_page import run_html
-from texthead.report.strips import Strip
 from texthead.runs.scores import RunScores, Score
 from texthead.transfer.baselines import ScoreTable
 
 NAMES = ["archery", SCRIPT, "yoga"]
-FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
+FRAMES = [np.zeros((6, 8, 3), dtype=np.uint8)] * 2
 CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
 RECORDS: list[dict[str, object]] = [
     {"kind": "train", "epoch": 0, "step": 1, "loss": 2.5, "lr": 1e-4, "clips_per_second": 80.0},
     {"kind": "train", "epoch": 0, "step": 2, "loss": 1.25, "lr": 1e-4, "clips_per_second": 90.0},
     {"kind": "val", "epoch": 0, "step": 2, "top1": 55.0, "top5": 90.0, "count": 20},
+]
+
+
+HEADINGS = [
+    *("Classes", "Most confident mistakes", "Most confident correct predictions", "Confusions", "Methods"),
+    *("Training", "Recipe", "Edits", "Prompts", "Rows of the head"),
 ]
 
 
@@ -53,7 +59,7 @@ def html_of(
 ) -> str:
     """Return the report of a run with these parts, as HTML."""
     texts = dict.fromkeys(("name", "edited"), "run") | {"edited": ""}
-    lists = dict.fromkeys(("summary", "recipe", "strips"), ())
+    lists = dict.fromkeys(("summary", "recipe", "examples"), ())
     others = dict.fromkeys(("methods", "calibration_report", "answers")) | {"prompts": {}}
     return run_html(names, records, scored, np.eye(len(names)), **{**texts, **lists, **others, **parts})
 
@@ -65,7 +71,7 @@ def build_page(*options, **parts) -> Page:
 
 @pytest.fixture(scope="module")
 def full_page() -> str:
-    wrong = {"heats": {f"predicted: {SCRIPT}": np.ones((2, 7, 7))}, "note": SCRIPT}
+    wrong = {"lit": {f"predicted: {SCRIPT}": FRAMES}, "note": SCRIPT}
     return html_of(
         NAMES,
         RECORDS,
@@ -74,10 +80,11 @@ def full_page() -> str:
         recipe=[("seed", 7), ("optimiser.betas", (0.9, 0.98))],
         summary=["60 % of 20 test images are correct", f"archery is often predicted as {SCRIPT}"],
         methods=RunScores("test", (Score("zero-shot", 20, 60.0, 36.1, 80.9, (57.5, 34.2, 78.1), 100.0, 3.0),)),
-        strips=[
-            Strip("clip.mp4", FRAMES, [("archery", 0.75)], ["archery"]),
-            Strip("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9, **wrong),
+        examples=[
+            Example("clip.mp4", FRAMES, [("archery", 0.75)], ["archery"]),
+            Example("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9, **wrong),
         ],
+        pictures={0: FRAMES[0], 8: FRAMES[1], 11: FRAMES[0]},
         prompts={name: f"a video of a person {name}." for name in NAMES},
         edited=f"renamed 'a' to '{SCRIPT}'",
     )
@@ -88,22 +95,20 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
     assert_self_contained(full_page, page)
     assert page.attributes("href") == [f"#section-{number}" for number in range(1, 11)]
     # The result, its pictures, numbers, how the run was made; the rows of the head last.
-    assert page.strings[2:4] == ["60 % of 20 test images are correct", f"archery is often predicted as {SCRIPT}"]
-    links = page.strings[5:15]
-    assert links == [
-        *("Confusions", "Most confident mistakes", "Most confident correct predictions", "Methods", "Classes"),
-        *("Training", "Recipe", "Edits", "Prompts", "Rows of the head"),
-    ]
-    assert [string for string in page.strings if string in links] == links * 2
-    assert {"clip.mp4", "other.mp4"} <= set(page.strings)
+    assert page.strings[5:7] == ["60 % of 20 test images are correct", f"archery is often predicted as {SCRIPT}"]
+    links = [string for string in page.strings if page.strings.count(string) == 2 and string in HEADINGS]
+    assert links == HEADINGS * 2
+    for line in ("60 %", "clip.mp4, 2 frames", "other.mp4, 2 frames", f"✗ wrong, true class ranked 9: {SCRIPT}"):
+        assert line in page.strings
     prints(page.text, "85 clips/s")
     for row in (
-        ["zero-shot", "60.0 (36 to 81)", "57.5 (34 to 78)", "20"],
+        ["zero-shot", "60.0 (36 to 81)", "", "57.5 (34 to 78)", "20"],
         ["optimiser.betas", "(0.9, 0.98)"],
         [SCRIPT, f"a video of a person {SCRIPT}."],
     ):
         assert row in page.rows
-    assert len(page.attributes("src")) == 6
+    # Two classes have an item with a picture; two frames of each example, two lit ones; one curve; behind cells three.
+    assert len(page.attributes("src")) == 2 + 4 + 2 + 1 + 3
     # The least recognised classes come first.
     index = page.rows.index(["archery", "10", "80.0 (44 to 97)", "9", "88.9 (52 to 100)", f"{SCRIPT} (2)"])
     assert [page.rows[index + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]
@@ -126,9 +131,9 @@ def test_several_labels_have_the_average_precision_of_each_class():
     targets = torch.tensor([[True, True, False], [False, True, False], [True, False, False]])
     scored = MultiLabelEvaluation(("a", "b", "c"), [Path("1.png")] * 3, targets, scores)
     page = build_page(scored=scored, names=[*"abc"])
-    header, *rows, _ = page.rows
+    header, *rows = page.rows
     assert header[-1] == "AP (%)"
-    assert [(row[0], row[-1].split()[0]) for row in rows] == [("a", "100.0"), ("b", "100.0"), ("c", "–")]
+    assert [(row[0], row[-1].split()[0]) for row in rows[:3]] == [("a", "100.0"), ("b", "100.0"), ("c", "–")]
     assert "Confusions" not in page.strings
 
 
@@ -153,12 +158,12 @@ def test_page_without_calibration():
     result = draw_answers()
     report = calibration_report(result)
     page = build_page(names=["a", "b", "c"], calibration_report=report)
-    assert len(page.attributes("src")) == 2
+    assert len(page.attributes("src")) == 1
     assert report.raw.error == pytest.approx(result.calibration_error)
     measured = [f"{value:.1f}" for value in (report.raw.error, report.raw.low, report.raw.high)]
     prints(page.text, *measured)
     prints(page.text, "texthead calibrate RUN DATA --unknown OTHERS")
-    assert page.rows == [["setting", "value"]]
+    assert page.rows[0] == ["setting", "value"]
 
 
 def test_intervals_on_the_page_take_groups_into_account():
@@ -174,7 +179,8 @@ def test_intervals_on_the_page_take_groups_into_account():
         (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
         assert lower < low < high < higher
     low, high = grouped.intervals[COVERED]
-    assert f"({low:.0f} to {high:.0f})" in build_page(calibration_report=grouped).rows[-3][-1]
+    (row,) = (row for row in build_page(calibration_report=grouped).rows if row[0] == COVERED)
+    assert f"({low:.0f} to {high:.0f})" in row[-1]
 
 
 def test_a_level_decides_in_place_of_the_threshold_on_the_page_too():
@@ -191,8 +197,8 @@ def test_a_calibration_without_measurement_threshold_and_sets():
     own, result = draw_answers(seed=1), draw_answers()
     made = calibrate(own.scores, own.targets).temperature_only()
     page = build_page(calibration_report=calibration_report(result, calibration=made, lines=["edited."]))
-    assert len(page.attributes("src")) == 3
-    assert [len(row) for row in page.rows] == [*[3] * 4, 2]
+    assert len(page.attributes("src")) == 2
+    assert [len(row) for row in page.rows][:5] == [*[3] * 4, 2]
     error = expected_calibration_error(
         confidences(made.apply(result.scores)).numpy(), (result.scores.argmax(1) == result.targets).numpy()
     )
@@ -207,3 +213,33 @@ def test_a_run_of_one_class_has_a_page(tmp_path: Path):
     run = load_run(put(tmp_path / "run", model))
     run.write_report(tmp_path / "page.html", ScoreTable(Division(Dataset(()), None, Dataset(()), "")))
     assert "red" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_cell_of_the_confusions_has_its_items(full_page):
+    page = Page(full_page)
+    cells = [attributes["data-items"] for attributes in page.all("button") if "data-items" in attributes]
+    assert cells == ["items-0-0", "items-0-1", "items-1-0", "items-1-1", "items-1-2"]
+    assert [attributes["id"] for attributes in page.all("template")] == cells
+    shares = [attributes["style"] for attributes in page.all("td") if "style" in attributes][:3]
+    assert shares == ["--share:0.8", "--share:0.2", "--share:0"]
+    behind = page.strings[page.strings.index(f"{SCRIPT}, predicted as yoga: 5") :]
+    assert behind[1:6] == [f"{index}.png" for index in (15, 16, 17, 18, 19)]
+
+
+def test_many_classes_have_lists_in_place_of_square_tables():
+    names = [f"class {index}" for index in range(41)]
+    confusion = np.eye(41, dtype=int)
+    confusion[3, 7] = 2
+    page = build_page(names, scored=scored(confusion, names))
+    assert ["class 3", "class 7", "2"] in page.rows
+    assert [attributes["id"] for attributes in page.all("template")] == ["items-3-7"]
+    assert len(page.all("tr")) == 1 + 41 + 1 + 1 + 1 + 1 + 30  # classes, the confusion, the recipe, similar rows
+
+
+def test_the_most_similar_rows_are_listed_first():
+    rows = np.eye(41)
+    rows[[5, 9], [9, 5]] = 0.75
+    pairs = run_page._similar(rows, [f"class {index}" for index in range(41)])
+    assert (len(pairs), pairs[0]) == (30, ("class 5", "class 9", "0.75"))
+    (first, *_) = run_page._similar(np.array([[1.0, 0.2], [0.2, 1.0]]), ["a", "b"])
+    assert first == [("1.00", 0.0, ""), ("0.20", 1.0, "")]

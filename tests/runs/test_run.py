@@ -89,7 +89,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
         raise AssertionError("neither a text encoder nor pretrained weights are needed")
 
     monkeypatch.setattr(runs, "load_encoder", refuse)
-    for name in ("sentences", "_published_weights", "_load_bridge"):
+    for name in ("sentences", "_wheel", "_load_bridge"):
         monkeypatch.setattr(mini, name, refuse)
     run = load_run(moved)
     with torch.no_grad():

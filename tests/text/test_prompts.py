@@ -52,7 +52,7 @@ def test_cleaning_twice_changes_nothing_and_loses_no_letter(label):
         (["run", "push_up", "push up"], ["'push_up'", "'push up'", "clean=False"]),
         (["PushUp", "push_up"], ["'PushUp'", "'push_up'", "clean=False"]),
         (["run", "_"], ["'_'", "clean=False"]),
-        (["run", "jump", "run"], ["'run'", 2]),
+        (["run", "jump", "run"], ["'run' and 'run' look the same"]),
         ([], []),
     ],
 )
@@ -94,7 +94,7 @@ def test_names_from_a_string():
     assert read_names(", ".join(names)) == names
     assert read_names("St. Bernard") == ["St. Bernard"]
     assert read_names("node.js, t-shirt") == ["node.js", "t-shirt"]
-    for source, parts in (("", []), ("cat,,dog", ["2 of 3"]), ("cat, cat", ["'cat'", 2])):
+    for source, parts in (("", []), ("cat,,dog", ["2 of 3"]), ("cat, cat", ["'cat' and 'cat'"])):
         with refuses(DataError, *parts):
             read_names(source)
 
@@ -143,9 +143,9 @@ def test_classes_with_sentences_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ('{"a": []}', ["'a'", "[]"]),
-        ('{"a": ["x", " "]}', ["'a'", '" "']),
-        ('{"a": 3}', ["'a'", 3]),
+        ('{"a": []}', ["'a'", "an empty list"]),
+        ('{"a": ["x", " "]}', ["'a'", "empty sentence"]),
+        ('{"a": 3}', ["`a`", 3]),
         ('{"a": "x", "a": "y"}', ["'a'"]),
         ('{"": "x"}', ["1 of 1"]),
         ('{"a": "x"', []),
@@ -199,7 +199,7 @@ def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["names.txt", str(tmp_path / "names.txt"), "other.csv"]
     assert typed_names("\n".join([names[0], ", ".join(names[1:])])) == names
-    with refuses(DataError, "'a'", 2):
+    with refuses(DataError, "'a' and 'a'"):
         typed_names("a\nb, a")
 
 
@@ -277,11 +277,9 @@ def test_names_of_all_scripts_are_allowed() -> None:
     """Joiners in emoji, Persian and Hindi, tags in flags, marks of direction in Hebrew, an icon of a font."""
     emoji = [
         "👩\u200d💻",
-        "👩💻",
         "\u2764\ufe0f\u200d🔥",
         "1\ufe0f\u20e3",
         "\U0001f3f4\U000e0067\U000e007f",
-        "\U0001f3f4",
     ]
-    words = ["می\u200cخواهم", "میخواهم", "क्\u200dष", "क्ष", "\u200fשלום!", "पुस्तक", "e\u0301te\u0301", "\ue000", "_", "?"]
+    words = ["می\u200cخواهم", "क्\u200dष", "\u200fשלום!", "पुस्तक", "e\u0301te\u0301", "\ue000", "_", "?"]
     check_names([*emoji, *words])

@@ -48,8 +48,7 @@ import ranked
 from paper.matching import Matching
 from ranked import NAMES
 from texthead import Recognizer, text_head
-from texthead.data.batches import epoch_batches
-from texthead.data.clips import TrainClips
+from texthead.data.clips import TrainClips, epoch_batches
 from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
 from texthead.models import make_temporal_for

@@ -27,8 +27,7 @@ from messages import prints, refuses
 from paper.matching import Matching
 from run_folders import contents
 from texthead import Dataset, Item, MeanPool, Protocol, Recognizer, Views, recipes
-from texthead.data.batches import EpochBatchSampler
-from texthead.data.clips import TrainClips
+from texthead.data.clips import EpochBatchSampler, TrainClips
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate

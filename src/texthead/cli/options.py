@@ -104,7 +104,7 @@ class ReadingOptions:
 
     def pick_device(self) -> "torch.device":
         """Return the device to compute on; raise RunError if it cannot be used."""
-        from texthead.parallel.device import pick_device
+        from texthead.parallel.distributed import pick_device
 
         return pick_device(self.device)
 

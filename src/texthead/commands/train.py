@@ -216,6 +216,6 @@ def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
         cache_encoder_graph(out, run.model, run.protocol.sizes.size)
 
 
-# Labels a class from which on fine-tuning gained on two of five data sets (BENCHMARKS.md, "Fine-tuning or a frozen
-# encoder"), and a score that leaves little to gain.
+# Labels a class from which on fine-tuning gained on two of five data sets (docs/decisions.md), and a score that leaves
+# little to gain.
 MANY, NEARLY_ALL = 16, 97.0

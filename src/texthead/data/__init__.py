@@ -13,8 +13,7 @@ division         divide a dataset into training, validation and scored items
 sampling         frame indices and crop positions
 protocol         test settings: frames, sizes, views, pooling
 transforms       crop, flip and grey a clip
-clips            datasets for the data loaders
-batches          the batches of an epoch
+clips            datasets for the data loaders; the batches of an epoch
 prepare          decode videos once, into shards
 """
 

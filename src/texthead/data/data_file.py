@@ -101,8 +101,7 @@ def read(source: str) -> Dataset:
                 raise DataError(f"{where}, whose column split has {item.split}; remove one")
             name = item.name if key == "list" else item_name(item.path, options["root"] or path.parent)
             items.append(replace(item, split=item.split if key == "list" else key, name=name))
-    if len({part.multilabel for part in parts}) > 1:
-        raise DataError(f"{path}: one list is single-label, another multi-label; use one format in all lists")
     notes = [note for part in parts for note in part.notes if not part.multilabel or note != multilabel_note(part)]
     tree = next((part.tree for part in parts if part.tree), None)
-    return Dataset(tuple(items), source, tuple(notes), multilabel=parts[0].multilabel, tree=tree)
+    multilabel = any(part.multilabel for part in parts)
+    return Dataset(tuple(items), source, tuple(notes), multilabel=multilabel, tree=tree)

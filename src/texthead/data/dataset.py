@@ -13,7 +13,8 @@ from typing import Literal, get_args
 from texthead.data import splits
 from texthead.data.labels import Targets, Task, join_labels
 from texthead.errors import DataError, in_quotes, listed, naming, plural
-from texthead.media.paths import MediaPath, fingerprints, parts_by_times, spans_by_file
+from texthead.media.paths import MediaPath, fingerprints, parts_by_times
+from texthead.text.class_names import names_above
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -241,20 +242,18 @@ class Dataset:
         """
         if source is None and self.tree is not None:
             return self
-        if self.multilabel:
-            if source is not None:
-                raise DataError(f"{self.source}: a tree is for single-label data, and these files have several labels")
+        if source is None and self.multilabel:
             return self
+        self.check_one_label()
         classes = self.classes
         with naming(self.source):
             if source is None or source == FOLDERS:
-                tree = ClassTree.from_labels(classes)
+                above = names_above(classes)
+                tree = ClassTree(above) if source or any(above.values()) else None
             else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)
         if tree is None:
-            if source == FOLDERS:
-                raise DataError(f"{self.source}: its folders are not a tree: none contains two classes; remove `tree`")
             return self
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.ancestors(label)]
@@ -266,21 +265,16 @@ class Dataset:
         return replace(self, notes=(*self.notes, note), tree=tree)
 
     def with_validation(self, other: "Dataset") -> "Dataset":
-        """Return these items for training with those of another source for validation.
+        """Return these items for training with those of another source, but for copies of them, for validation.
 
         Raises:
-            DataError: a source has several splits of its own, or an item is in both.
+            DataError: a source has several splits of its own, or all validation items are training items.
         """
         for role, dataset, alone in (("training", self, {"train"}), ("validation", other, {"val", "test"})):
             own = splits_of(dataset)
             if own and (len(own) > 1 or not set(own) <= alone):
                 problem = f"has its own splits {own}, so it cannot be {role} data next to another source"
                 raise DataError(f"{dataset.source}: {problem}; remove one of the two")
-        trained = spans_by_file(item.media.resolved() for item in self.items)
-        both = [item for item in other.items if item.media.resolved().shares_frames(trained)]
-        if both:
-            problem = f"{len(both)} of {len(other)} items are also in the training data {self.source}"
-            raise DataError(f"{other.source}: {problem} (the first: {both[0].path}); remove them from one of the two")
         notes = [*self.notes, *(line for line in other.notes if line not in self.notes)]
         contents = set(fingerprints([item.path for item in self.items])) - {""}
         prints = fingerprints([item.path for item in other.items])
@@ -304,11 +298,19 @@ class Dataset:
         return replace(self, items=tuple(items), notes=tuple(notes), multilabel=multilabel, tree=tree)
 
     def __repr__(self) -> str:
-        splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
+        counts = Counter(item.split for item in self.items)
+        splits = "".join(f", {counts[name]} {name}" for name in get_args(Split) if counts[name])
         return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:
-    """Return the number of items of each split present."""
+    """Return the number of items of each split present.
+
+    Raises:
+        DataError: only some items have a split.
+    """
     counts = Counter(item.split for item in dataset.items)
+    if 0 < counts[None] < len(dataset):
+        count = f"{counts[None]} of {len(dataset)} items have no split"
+        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
     return {name: counts[name] for name in get_args(Split) if counts[name]}

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,9 +20,6 @@ SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
 # The known columns of a manifest.
 ROW_COLUMNS = ("path", "label", "labels", "split", "group", "start", "end")
-
-# What surrogateescape reads bytes as that are not UTF-8.
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def read_manifest(
@@ -45,8 +40,6 @@ def read_manifest(
     with raising(DataError, f"{path}: cannot be read", "check the path and its permissions"):
         header, _ = _header(path, columns)
     column = "labels" if "labels" in header else "label"
-    if {"label", "labels"} <= {*header}:
-        raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
     items: list[Item] = []
     for row in manifest_rows(path, ("path", column), columns):
         cells = row.cells
@@ -64,8 +57,6 @@ def read_manifest(
         problem = f"labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}"
         raise DataError(f"{source}: {problem}; write it so, or if that is one class, name the column 'label'")
     items = [replace(item, labels=split_labels(item.label)) for item in items]
-    if column == "label" and (none := [item.path for item in items if not item.labels]):
-        raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
     return Dataset(tuple(items), source, multilabel=True)
 
 
@@ -88,7 +79,7 @@ class Row(NamedTuple):
     def path(self, root: Path | None = None, end: str = "") -> Path:
         """Return the path of the row: a file, a folder as a clip of its images, or a part of a video.
 
-        A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`. Blanks
+        A part is given by the columns `start` and `end`, in seconds, else by a path such as `match.mp4#t=3,7.5`. Blanks
         around the path are part of it only if there is such a file, and so is \\, which else separates folders.
 
         Args:
@@ -108,12 +99,9 @@ class Row(NamedTuple):
         start, end = ((self.cells.get(name) or "").strip() for name in ("start", "end"))
         if not (start or end or path.is_part):
             return path.clip().path
-        where = f"{self.manifest}:{self.line}"
-        if path.is_part and (start or end):
-            raise DataError(f"{where}: times are in the path '{name}' and in start and end; remove one of the two")
         remedy = "write seconds from the first frame, or leave the column empty"
-        with naming(where), raising(DataError, f"'{name}' has no such part", remedy):
-            part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
+        with naming(f"{self.manifest}:{self.line}"), raising(DataError, f"'{name}' has no such part", remedy):
+            part = path.clip().part(Span.read(start, end) if start or end else path.span)
             part.check_part()
         return part.path
 
@@ -128,23 +116,15 @@ def manifest_rows(path: Path, needed: Sequence[str], names: Mapping[str, str] = 
     Raises:
         DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
     named = " and ".join(names.get(name, name) for name in dict.fromkeys([*needed, *names]))
     faults = raising(DataError, f"{path}: not a readable manifest", "save it as UTF-8 with a header line", csv.Error)
     # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
     with faults, path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         columns, delimiter = _header(path, names)
-        twice = [name for name, count in Counter(columns).items() if count > 1]
-        if twice:
-            raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
-        missing = {*needed, *names} - {*columns}
-        if missing:
-            name = sorted(missing)[0]
-            problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
-            rule = f"the first line must name {named} (or 'labels', for several), with {delimiter!r} between columns"
+        if len({*columns}) < len(columns) or not {*needed, *names} <= {*columns}:
+            rule = f"must name {named} (or 'labels', for several) once each, with {delimiter!r} between columns"
             other = "a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
-            raise DataError(f"{path}: {problem}; {rule}; {other}")
+            raise DataError(f"{path}: its first line is {', '.join(columns) or 'empty'}; it {rule}; {other}")
         reader = csv.DictReader(file, columns, delimiter=delimiter, strict=True)
         for number, row in enumerate(reader):
             problem = ""
@@ -155,14 +135,8 @@ def manifest_rows(path: Path, needed: Sequence[str], names: Mapping[str, str] = 
             elif not all(row[column].strip() for column in needed if column != "labels"):
                 remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
                 problem = f"{' and '.join(needed)} must not be empty{remedy}"
-            elif "\0" in "".join(row.values()):
-                problem = "contains a NUL byte; save the file as UTF-8 text"
             if problem:
                 raise DataError(f"{path}:{reader.line_num}: {problem}")
-            for column, value in row.items():
-                wrong = _NOT_UTF8.search(value)
-                if wrong and not (column == "path" and (path.parent / value).exists()):
-                    raise ValueError(f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8")
             if number:  # The first row is the header.
                 yield Row(path, reader.line_num, row)
 

@@ -126,13 +126,13 @@ def prepare(
         RunError: the disk is full or read-only, another process prepares into `out`, or workers end at once.
     """
     options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
-    if url := address(out):
-        raise DataError(f"{out}: must be a local folder; use one, and copy it to {url} afterwards")
-    if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
-    if others and MARK not in others:
-        raise DataError(f"{out}: contains {others[0]} but no {MARK}, so it has no shards; use a new or empty folder")
+    unfit = f"contains {others[0]} but no {MARK}, so it has no shards" if others and MARK not in others else ""
+    unfit = f"is the address {address(out)}" if address(out) else unfit
+    if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        unfit = f"is inside {source}, whose folders are classes"
+    if unfit:
+        raise DataError(f"{out}: {unfit}; use a new or empty local folder")
     files = [str(item.media.resolved().file) for item in dataset.items]
     often = Counter(files)
     # Parts and copies of a file have it as their group.
@@ -141,7 +141,10 @@ def prepare(
         for item, file in zip(dataset.items, files, strict=True)
     ]
     dataset = replace(dataset, items=tuple(items))
-    tasks = _tasks(dataset, out, options)
+    order, prints = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist(), fingerprints(dataset.paths)
+    placed = tuple((position, dataset.items[position], prints[position]) for position in order)
+    shards = [placed[start : start + options.clips] for start in range(0, len(placed), options.clips)]
+    tasks = [_Task(number, own, options, out) for number, own in enumerate(shards)]
     with locked(out), reporter.bar("prepare", "clips") as progress:
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
@@ -171,15 +174,7 @@ def prepare(
     return Prepared(clips, size, len(tasks), skipped, tuple(lost))
 
 
-# ---- assignment of clips to shards
-
-
-def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
-    order = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist()
-    prints = fingerprints([item.path for item in dataset.items])
-    items, size = tuple((position, dataset.items[position], prints[position]) for position in order), options.clips
-    shards = [items[start : start + size] for start in range(0, len(items), size)]
-    return [_Task(number, own, options, out) for number, own in enumerate(shards)]
+# ---- shards
 
 
 def _row(position: int, item: Item) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from texthead.data import sampling
-from texthead.data.sampling import CROP_COUNTS
 from texthead.errors import CheckedFields, DataError, NonNegativeInt, PositiveInt, check_fields
 from texthead.recipes import Along, Decode, Origin, Pooling, Recipe
 
@@ -21,12 +20,12 @@ class Views(CheckedFields):
     the published Text4Vis code, or along the "long-side" as in ViFi-CLIP, for portrait videos. With a `stride`, a clip
     is a window of frames that many apart, if the video is long enough; 0 spreads the frames over the whole video.
 
-    Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, an unknown origin or side, or a negative
+    Raises: DataError for clips below 1, crops other than 1 and 3, an unknown origin or side, or a negative
         stride.
     """
 
     clips: PositiveInt = 1
-    crops: Annotated[int, "1, 3, 5 or 10", CROP_COUNTS.__contains__] = 1
+    crops: Annotated[int, "1 or 3", (1, 3).__contains__] = 1
     origin: Origin = "first"
     along: Along = "width"
     stride: NonNegativeInt = 0

@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split, splits_of
 from texthead.data.hub import read_hub
 from texthead.data.manifest import SUFFIXES, is_manifest, manifest_rows, read_manifest
 from texthead.data.published_lists import read_list
@@ -93,23 +93,20 @@ def read_dataset(
         if option not in (*used, "labels"):
             kind = "class folders" if option == "tree" else "lists (.csv, .tsv, .txt)"
             raise DataError(f"`{option}` '{value}' is for {kind}, and {source} is not; remove `{option}`")
-    if folder is not None and entry.ours and not folder.is_dir():
-        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} start from")
+    if folder is not None and entry.ours:
+        MediaPath(folder).check()
     with entry.errors():
         dataset = module.read(str(source), **{name: options[name] for name in used})
-    if not isinstance(dataset, Dataset):
-        raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
+    if not (isinstance(dataset, Dataset) and all(isinstance(item, Item) for item in dataset.items)):
+        raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset of Items"))
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
+        names = {label: named.name_of(label) for label in dataset.classes}
+        dataset = replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
     with naming(dataset.source):
         check_names(dataset.classes)
     return dataset.with_tree(tree)
-
-
-def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
-    return replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
 
 
 def read_files(source: str | Path) -> Dataset:
@@ -158,10 +155,11 @@ def _read_shards(source: str) -> Dataset:
 
 def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
-    if (path / "recipe.json").is_file():
-        raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
-    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
-        raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
+    saved = f"was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}"
+    run = "is a run, not data; name a folder of class folders or a CSV with path,label"
+    for name, what in (("recipe.json", run), ("dataset_dict.json", saved), ("dataset_info.json", saved)):
+        if (path / name).is_file():
+            raise DataError(f"{path}: {what}")
     manifests = [p for p in sorted(path.iterdir()) if is_manifest(p)]
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
@@ -190,40 +188,29 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if folders and len(splits) == len(folders):
         roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders]
     items: list[Item] = []
-    broken: list[Path] = []  # Links that are broken or circular; pipes.
     nested: list[Path] = []
     others: list[str] = []
     empty: list[str] = []
     for folder, split in roots:
         for class_folder in _folders(folder):
             below, skipped = media_below(class_folder)
-            inside, others = [*map(Path, below)], others + skipped
-            media = [p for p in inside if p.is_file()]
-            if not media and not (class_folder / "recipe.json").is_file():  # A run is no class.
+            inside, before = [*map(Path, below)], len(items)
+            others += [*skipped, *(p.name for p in inside if not p.is_file())]  # Broken or circular links; pipes.
+            for path in filter(Path.is_file, inside):
+                nested += [path] if path.parent != class_folder else []
+                label = path.parent.relative_to(folder).as_posix() if tree else class_folder.name
+                items.append(Item(path, (label,), split))
+            if len(items) == before and not (class_folder / "recipe.json").is_file():  # A run is no class.
                 empty.append(str(class_folder))
-            broken += [p for p in inside if not p.is_file()]
-            nested += [p for p in media if p.parent != class_folder]
-            top = class_folder.parent
-            labels = [p.parent.relative_to(top).as_posix() if tree else class_folder.name for p in media]
-            items += [Item(p, (label,), split) for p, label in zip(media, labels, strict=True)]
-    above = {root, *(folder for folder, _ in roots)}
-    beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
-    stray = [p for p in beside if MediaPath(p.name).is_media]
-    others += [p.name for p in beside if p not in stray]
-    others += [f"{p.name}/" for folder in above for p in folder.iterdir() if p.is_dir() and is_system_folder(p.name)]
+    for path in sorted(path for folder in {root, *(folder for folder, _ in roots)} for path in folder.iterdir()):
+        if is_system_folder(path.name) or not (path.is_dir() or is_hidden(path.name)):
+            others.append(f"{path.name}{'/' * path.is_dir()}")
     notes = [f"{root}: {line}" for line in skipped_note(others)]
     if splits and roots[0][1] is None:
         notes.append(f"{root}: {splits[0].name} is a class here, since not all folders beside it are splits")
-    if broken:
-        notes.append(f"{root}: {len(broken)} broken links or other non-files are ignored (the first: {broken[0]})")
     if nested and not tree:
         belong = f"{len(nested)} files in folders below class folders belong to these classes (the first: {nested[0]})"
         notes.append(f"{root}: {belong}; `tree={FOLDERS}` makes each folder a class")
-    if stray and not items:
-        problem = f"its {len(stray)} videos or images are not in class folders (the first: {stray[0]})"
-        raise DataError(f"{root}: {problem}; put them into one folder per class, or list them in a CSV with path,label")
-    if stray:
-        notes.append(f"{root}: {len(stray)} media files not in a class folder are ignored (the first: {stray[0]})")
     if empty:
         raise DataError(f"{listed(empty)}: class has no video or image; add one or remove the folder")
     return Dataset(tuple(items), str(root), tuple(notes))
@@ -242,23 +229,17 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     Paths are compared normalised (`b/../a.jpg` is `a.jpg`), with the times of parts; links are not resolved.
 
     Raises:
-        DataError: there are no items, a path is listed twice, or only some items have a split.
+        DataError: no item has a label, a path is listed twice, or only some items have a split.
     """
-    if wrong := [item for item in dataset.items if not isinstance(item, Item)]:
-        raise DataError(f"{dataset.source}: {wrong[0]!r} is not an Item; repair the source")
-    if not dataset.items:
-        raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if not dataset.classes:
-        raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
+        problem = f"none of its {len(dataset)} files has a label" if len(dataset) else "no labelled videos or images"
+        raise DataError(f"{dataset.source}: {problem}; expected one folder per class, or a CSV with path,label")
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         labels = "; ".join(sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path}))
         remedy = "list it once, in one split, with all its labels in one cell"
         raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels!r}); {remedy}")
-    without = sum(item.split is None for item in dataset.items)
-    if 0 < without < len(dataset.items):
-        count = f"{without} of {len(dataset)} items have no split"
-        raise DataError(f"{dataset.source}: {count}; set it for all items, or for none")
+    splits_of(dataset)  # Checks them.
     items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
     notes = (*dataset.notes, multilabel_note(dataset)) if dataset.multilabel else dataset.notes
     return replace(dataset, items=items, notes=notes)

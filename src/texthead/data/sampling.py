@@ -10,8 +10,6 @@ from typing import Any, SupportsInt
 
 from texthead.recipes import Along
 
-CROP_COUNTS = (1, 3, 5, 10)
-
 # An int, or a symbolic int if torch.export leaves the side dynamic.
 Side = Any
 
@@ -128,19 +126,16 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
 
 def crop_offsets(
     width: Side, height: Side, size: int, crops: int, along: Along = "width", *, floor: bool = False
-) -> list[tuple[Side, Side, bool]]:
-    """Return (x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
+) -> list[tuple[Side, Side]]:
+    """Return (x, y) of every crop: the upper left corner of a size x size box, at most as large as the picture.
 
-    The box is at most as large as the picture.
-
-    1: the center. 3: left, right, center, at mid height. 5: upper left, upper right, lower left, lower right,
-    center. 10: those five, then the five mirrored. For 3 crops and more, positions are multiples of a quarter of the
-    margin (side minus size), rounded down, so the far crops may end up to 3 pixels before the edge.
+    1: the center. 3: left, right, center, at mid height, at multiples of a quarter of the margin (side minus size),
+    rounded down, so the right crop may end up to 3 pixels before the edge.
 
     Worked example, 341x256, size 224, 3 crops: quarters are 117 // 4 = 29 and 32 // 4 = 8.
     So x is 0, 4 * 29, 2 * 29 and y is 2 * 8: (0, 16) (116, 16) (58, 16).
 
-    With `along` "long-side", three crops lie at both ends and in the middle of the long side, at multiples of half the
+    With `along` "long-side", they lie at both ends and in the middle of the long side, at multiples of half the
     margin, and are centered on the short side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
 
     With `floor`, half a pixel in the margin of the central crop is rounded down, as by transformers' processors.
@@ -151,16 +146,12 @@ def crop_offsets(
     if crops == 1:
         # Halves are rounded down, or to even as by torchvision's CenterCrop.
         x, y = (room // 2 + (0 if floor else room % 4 // 3) for room in (width - size, height - size))
-        return [(x, y, False)]
-    if crops == 3 and along == "long-side":
+        return [(x, y)]
+    if along == "long-side":
         x, y = (width - size) // 2, (height - size) // 2
-        return [(x * k, y, False) if width >= height else (x, y * k, False) for k in (0, 2, 1)]
+        return [(x * k, y) if width >= height else (x, y * k) for k in (0, 2, 1)]
     x, y = (width - size) // 4, (height - size) // 4
-    if crops == 3:
-        return [(0, 2 * y, False), (4 * x, 2 * y, False), (2 * x, 2 * y, False)]
-    five = [(0, 0), (4 * x, 0), (0, 4 * y), (4 * x, 4 * y), (2 * x, 2 * y)]
-    flips = (False, True) if crops == 10 else (False,)
-    return [(left, top, flip) for flip in flips for left, top in five]
+    return [(2 * x * k, 2 * y) for k in (0, 2, 1)]
 
 
 def evenly(length: int, most: int) -> list[int]:

@@ -22,14 +22,14 @@ def check_source(source: str | Path) -> None:
     """Raise DataError if a data source is a path that does not exist, or needs an extra that is not installed."""
     if str(source).startswith(HUB_PREFIX):
         check_extra("datasets", f"{HUB_PREFIX}...", DataError)
-    elif MediaPath(source).missing_locally() and str(source).partition(":")[0] not in find(SOURCE_GROUP):
+    elif not MediaPath(source).exists() and str(source).partition(":")[0] not in find(SOURCE_GROUP):
         raise unknown_source(Path(source))
 
 
 def unknown_source(path: Path) -> DataError:
     """Return the error for a source that nothing reads."""
     kinds = "class folders, a CSV with path,label, a YAML file that describes other data"
-    missing = MediaPath(path).missing_locally()
+    missing = not MediaPath(path).exists()
     problem = "no such file or folder; expected" if missing else "not a known format of labels; expected"
     others = "".join(f", what {name} reads" for name, entry in find(SOURCE_GROUP).items() if not entry.ours)
     return DataError(f"{path}: {problem} {kinds}{others}, or {HUB_PREFIX}FOLDER_OR_ID")

@@ -74,11 +74,8 @@ def augment(
     if flip < recipe.flip:
         clip = clip.flip(-1)
     if published and gray < _GRAY:
-        luma = (clip.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
-        gray_clip = np.empty((*luma.shape, 3), np.uint8)
-        for channel in range(3):  # A copy of an expanded view, or torch's strided copies, take longer.
-            gray_clip[..., channel] = luma
-        clip = torch.from_numpy(gray_clip).permute(0, 3, 1, 2)
+        luma = (clip.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().to(torch.uint8)
+        clip = luma[:, None].expand(-1, 3, -1, -1)
     # A cut is a view: without a copy, the worker would send the whole clip. A single frame cut only in height counts as
     # contiguous.
     whole = clip.untyped_storage().nbytes() == clip.nbytes and clip.is_contiguous(memory_format=torch.channels_last)
@@ -99,7 +96,6 @@ def view_crops(
     along the long side, the short side is scaled to `pixels.size`, so that the crops cover the picture.
 
     Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops"; ViFi-CLIP for the long side.
-    Raises: DataError for a number of crops other than 1, 3, 5 and 10.
     """
     size = pixels.size
     short = size if crops == 3 and along == "long-side" else pixels.resize
@@ -107,11 +103,8 @@ def view_crops(
         scaled = _scale(frames, (short, short), pixels.interpolation, pixels.antialias)
     else:
         scaled = _short_side(frames, short, pixels.interpolation, pixels.antialias)
-    cuts = []
-    for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along, floor=pixels.floor):
-        cut = scaled[..., y : y + size, x : x + size]
-        cuts.append(cut.flip(-1) if flip else cut)
-    return torch.stack(cuts)
+    offsets = crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along, floor=pixels.floor)
+    return torch.stack([scaled[..., y : y + size, x : x + size] for x, y in offsets])
 
 
 def _box_size(width: int, height: int, recipe: Recipe, attempts: np.ndarray) -> tuple[int, int]:

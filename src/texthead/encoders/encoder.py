@@ -179,11 +179,8 @@ class TextEncoder(nn.Module):
         """Return one embedding per prompt, not normalised.
 
         Raises:
-            EncoderError: a prompt has too many tokens, or is not valid UTF-8.
+            EncoderError: a prompt has too many tokens.
         """
-        for prompt in prompts:
-            if not prompt.isascii() and prompt.encode(errors="ignore").decode() != prompt:
-                raise EncoderError(f"prompt {prompt[:40]!r} is not valid UTF-8: type it again, in the locale C.UTF-8")
         return self.encode(self.tokenize(list(prompts)))
 
     def rows(self, prompts: Prompts) -> Float[Tensor, "classes dim"]:
@@ -268,8 +265,7 @@ class Encoder:
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
             returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise EncoderError(f"encode_images returned {returned} for 2 images, not a tensor of shape (2, dim)")
-        (red, green, blue), (red_std, green_std, blue_std) = mean, std
-        colours = (red, green, blue), (red_std, green_std, blue_std)
+        colours: Any = tuple(mean), tuple(std)
         spec = VisualSpec(FUNCTIONS, FUNCTIONS, features.shape[1], size, 1.0, "bicubic", *colours)
         if isinstance(encode_images, nn.Module):
             net = encode_images
@@ -387,13 +383,11 @@ def build_visual(spec: VisualSpec) -> VisualEncoder:
     Raises:
         EncoderError: the installed libraries do not know the architecture.
     """
-    if spec.architecture == FUNCTIONS:
-        raise EncoderError("the run's encoder was made of functions, which are not saved: make it an encoder package")
     build = builder_of(spec.architecture)
     if build is None:
         raise EncoderError(
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
-            f"has a build(spec) for it: install the package of '{spec.source}'"
+            f"has a build(spec) for it: install the package of '{spec.source}', or make one of an encoder of functions"
         )
     return VisualEncoder(build(spec), spec)
 

@@ -25,12 +25,12 @@ FIGURE_SOURCES = {
     "videoprism": "https://github.com/google-deepmind/videoprism",
 }
 
-# How the columns of numbers are read; parameters are in millions.
-_NUMBERS: dict[str, Callable[[str], Any]] = {
+# How the columns are read; parameters are in millions.
+_READ: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("kind", "figures", "licence"), str),
+    **dict.fromkeys(("imagenet", "kinetics"), float),
     "parameters": lambda text: round(float(text) * 1e6),
     "size": int,
-    "imagenet": float,
-    "kinetics": float,
 }
 
 
@@ -80,8 +80,7 @@ def figures_of(source: str, weights: str = "", *, here: bool = False) -> Encoder
     """Return the published facts on a source, from the rows of its architecture and its weights."""
     # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
-    cells = {**published_figures().get(plain.partition("/")[0], {}), **published_figures().get(plain, {})}
-    numbers = {key: _NUMBERS[key](cells[key]) for key in cells.keys() & _NUMBERS.keys()}
-    kind = "image" if source.startswith("timm:") else ""
-    texts = {key: cells.get(key, default) for key, default in (("kind", kind), ("figures", ""), ("licence", ""))}
-    return EncoderFigures(source=source, weights=weights, here=here, **texts, **numbers)
+    cells = {"kind": "image"} if source.startswith("timm:") else {}
+    cells |= {**published_figures().get(plain.partition("/")[0], {}), **published_figures().get(plain, {})}
+    values = {key: read(cells[key]) for key, read in _READ.items() if key in cells}
+    return EncoderFigures(source=source, weights=weights, here=here, **values)

@@ -13,16 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from texthead.data.protocol import Pixels
+from texthead.data.transforms import view_crops
 from texthead.downloads import download_errors
 from texthead.encoders import transformers_model as hf
 from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, check_lengths
 from texthead.encoders.figures import published_figures
-from texthead.encoders.geometry import coordinate_picture, measured_geometry
-from texthead.encoders.spec import VisualSpec
+from texthead.encoders.spec import VisualSpec, square_side
 from texthead.errors import EncoderError, raising
 from texthead.recipes import MAX_SIDE
 
@@ -38,6 +40,13 @@ _FRAMES = 16
 
 # Prompts per batch of the text tower.
 _BATCH = 64
+
+# A 3:2 picture: where a processor keeps the aspect ratio, it does not show every column.
+_HEIGHT, _WIDTH = 240, 360
+
+# Most grey levels by which the processor's picture and ours may differ on average, and one scale from another.
+_MAX_DIFFERENCE = 1.0
+_MAX_STRETCH = 0.02
 
 # If the weights have no logit scale: CLIP's initial one, and for VideoPrism the one of its authors' demo.
 _SCALE = 1 / 0.07
@@ -97,15 +106,10 @@ def build(spec: VisualSpec) -> hf.Tower:
 
 def list_models() -> list[tuple[str, str]]:
     """Return the hub models in `figures.csv`; there is no complete list."""
-    return [
-        (source, location(source.removeprefix("hf:"))) for source in published_figures() if source.startswith("hf:")
-    ]
-
-
-def location(rest: str) -> str:
-    """Return where the weights of ORG/NAME[@REVISION] are published."""
-    name, revision = hf.named_revision(rest)
-    return f"hub: {name}" + (f"/tree/{revision}" if revision else "")
+    sources = [source for source in published_figures() if source.startswith("hf:")]
+    revisions = [hf.named_revision(source.removeprefix("hf:")) for source in sources]
+    places = [f"hub: {name}" + (f"/tree/{revision}" if revision else "") for name, revision in revisions]
+    return [*zip(sources, places, strict=True)]
 
 
 # ---- the visual tower
@@ -174,13 +178,13 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
         greys.append(pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2].tolist())
     mean = tuple(round((0 - low) / (high - low), 7) for low, high in zip(*greys, strict=True))
     std = tuple(round(1 / (high - low), 7) for low, high in zip(*greys, strict=True))
-    processed = _processed(processor, coordinate_picture())
+    processed = _processed(processor, _coordinate_picture())
     height, width = processed.shape[-2:]
     if not getattr(processor, "do_center_crop", False) and min(height, width) == short < max(height, width):
         geometry = short, 1.0, False  # It takes any shape; ours is the central square.
     else:
         levels = 255 * (processed * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None])
-        geometry = measured_geometry(levels, resample, source)
+        geometry = _measured_geometry(levels, resample, source)
     sizes = dict(zip(("size", "crop", "squash"), geometry, strict=True))
     return {**sizes, "floor": True, "interpolation": resample, "mean": mean, "std": std}
 
@@ -207,6 +211,49 @@ def _processor(folder: Path, source: str, takes_clips: bool) -> Any:
         f"{source}: no readable preprocessor_config.json or video_preprocessor_config.json beside the "
         "weights: save the model's processor there"
     )
+
+
+# ---- how a processor resizes and crops, measured with a picture whose colours are its coordinates
+
+
+def _coordinate_picture() -> UInt8[Tensor, "3 240 360"]:
+    """Return the picture: red grows from left to right, green from top to bottom, blue falls along the diagonal."""
+    down, across = torch.linspace(0, 255, _HEIGHT)[:, None], torch.linspace(0, 255, _WIDTH)[None]
+    red, green = across.expand(_HEIGHT, _WIDTH), down.expand(_HEIGHT, _WIDTH)
+    return torch.stack([red, green, 255 - (red + green) / 2]).round().to(torch.uint8)
+
+
+def _measured_geometry(
+    levels: Float[Tensor, "3 height width"], interpolation: Literal["bilinear", "bicubic"], source: str
+) -> tuple[int, float, bool]:
+    """Return (size, crop, squash) as in `VisualSpec`, with which `view_crops` gives what a processor gave.
+
+    Args:
+        levels: what a processor of transformers made of `_coordinate_picture`, as grey levels from 0 to 255.
+
+    Raises:
+        EncoderError: it is not square, or neither a central crop nor a squashed picture.
+    """
+    height = square_side(source, levels.shape[-2:])
+    # The width and height of the resized picture before its crop, from how fast the colours change in the middle.
+    middle = slice(height // 4, height - height // 4)
+    lines = levels[0].mean(0)[middle], levels[1].mean(1)[middle]
+    slopes = [float(np.polyfit(range(len(line)), line.numpy(), 1)[0]) for line in lines]
+    sides = (_WIDTH, _HEIGHT)
+    resized = [255 * side / (side - 1) / max(slope, 1e-6) for slope, side in zip(slopes, sides, strict=True)]
+    squash = abs(resized[0] / resized[1] - 1) < _MAX_STRETCH
+    differences = {}
+    around = 2 + round(0.005 * height)
+    for short in range(round(min(resized)) - around, round(min(resized)) + around + 1):
+        if height <= short <= 4 * height:
+            pixels = Pixels(height, short, interpolation, squash, floor=True)
+            ours = view_crops(_coordinate_picture()[None], pixels)[0, 0]
+            differences[short] = (ours - levels).abs().mean().item()
+    if not differences or min(differences.values()) > _MAX_DIFFERENCE:
+        raise EncoderError(
+            f"{source}: its processor neither crops the center of an image nor resizes it to a square: use another"
+        )
+    return height, height / min(differences, key=differences.__getitem__), squash
 
 
 # ---- the text tower

@@ -78,7 +78,7 @@ class LazyVisualEncoder(VisualEncoder):
             with suppress(OSError, SafetensorError):
                 saved = load_file(self._weights)
                 own = {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
-                if state_key(own, _spec_text(self.spec)) == self.digest:  # The file may have changed.
+                if _state_key(own, _spec_text(self.spec)) == self.digest:  # The file may have changed.
                     destination.update({prefix + key: own[key] for key in own})
                     return destination
         return super().state_dict(*args, **options)
@@ -145,11 +145,10 @@ class LazyEncoder(Encoder):
 
 def weights_key(model: nn.Module, about: str) -> str:
     """Return a digest of a model's weights and of the description `about`."""
-    return state_key(model.state_dict(), about)
+    return _state_key(model.state_dict(), about)
 
 
-def state_key(state: Mapping[str, Tensor], about: str) -> str:
-    """Return the digest that `weights_key` gives a model with this state."""
+def _state_key(state: Mapping[str, Tensor], about: str) -> str:
     digest = hashlib.sha256(about.encode())
     for name, tensor in sorted(state.items()):
         digest.update(name.encode())

@@ -36,7 +36,7 @@ from texthead.errors import EncoderError, check_fields
 from texthead.extensions import Extension, find
 from texthead.media.paths import MediaPath
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.device import pick_device
+from texthead.parallel.distributed import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
 
@@ -226,12 +226,11 @@ def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
 def _check_package(encoder: Any, source: str) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     spec = encoder.visual.spec
-    if encoder.source != source:  # A run reloads its encoder by the source in the spec.
-        raise EncoderError(f"'{source}': load returned source '{encoder.source}'; it must be '{source}'")
-    if builder_of(spec.architecture) is None:
+    if encoder.source != source or builder_of(spec.architecture) is None:
         raise EncoderError(
-            f"'{source}': architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
-            "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"
+            f"'{source}': a run reloads its encoder by its spec, so source must be '{source}', got '{encoder.source}', "
+            f"and architecture 'timm:NAME', 'openclip' or the prefix of a module with a function build(spec), got "
+            f"{spec.architecture!r}"
         )
     clip = (spec.frames,) if spec.unit == "clip" else ()
     with torch.no_grad():

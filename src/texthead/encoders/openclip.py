@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from texthead.downloads import check_url, download_errors
 from texthead.encoders.encoder import Encoder, TextEncoder, VisualEncoder, build_visual, check_lengths
-from texthead.encoders.spec import VisualSpec
+from texthead.encoders.spec import VisualSpec, square_side
 from texthead.encoders.timm_visual import check_architecture
 from texthead.encoders.weights import clip_tensors, fill, read_tensors
 from texthead.errors import EncoderError, raising
@@ -25,13 +25,6 @@ _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.
 FORMS = ("openclip:ARCH/TAG", "openclip:ARCH/FILE", "openclip:local-dir:FOLDER", "openclip:hf-hub:ORG/NAME")
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
-
-
-def _openai_tokenizer() -> Callable:
-    """Return the tokenizer of OpenAI's CLIP, shared by models fine-tuned from it."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class ClipModel:
     config: dict
     preprocess: dict = field(default_factory=dict)
     read: Callable[[], dict[str, Tensor]] = dict
-    tokenizer: Callable[[], Callable] = _openai_tokenizer
+    tokenizer: Callable[[], Callable] | None = None
 
     @classmethod
     def from_name(cls, rest: str) -> "ClipModel":
@@ -80,12 +73,6 @@ class ClipModel:
         """
         source, vision, preprocess = self.source, self.config["vision_cfg"], self.preprocess
         size = vision.get("image_size", 224)
-        if isinstance(size, list | tuple):
-            if size[0] != size[1]:
-                raise EncoderError(
-                    f"'{source}' takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
-                )
-            size = size[0]
         mode = preprocess.get("resize_mode", "shortest")
         if mode not in ("shortest", "squash"):
             warnings.warn(
@@ -102,7 +89,7 @@ class ClipModel:
             source=source,
             architecture="openclip",
             dim=int(dim),
-            size=int(size),
+            size=square_side(source, size if isinstance(size, list | tuple) else [size]),
             crop=1.0,
             interpolation=preprocess.get("interpolation", "bicubic"),
             mean=tuple(preprocess.get("mean", _OPENAI_MEAN)),
@@ -120,11 +107,9 @@ class ClipModel:
         """
         from open_clip.convert import convert_state_dict
 
-        tensors = clip_tensors(self.read())
-        try:
+        tensors, problem = clip_tensors(self.read()), f"'{self.source}': open_clip cannot read this file format"
+        with raising(EncoderError, problem, "use one of open_clip's tags", AttributeError):
             tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
-        except AttributeError:
-            raise EncoderError(f"'{self.source}': only open_clip's own tags can be read in this file format") from None
         return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
     def save(self, folder: Path) -> None:
@@ -171,7 +156,7 @@ class ClipModel:
         tensors = self.tensors()
         with download_errors(self.source, "go online once, so that the files of its text tower can be downloaded"):
             net = make(config["embed_dim"], vision, text)
-            tokenizer = self.tokenizer()
+            tokenizer = self.tokenizer() if self.tokenizer else open_clip.SimpleTokenizer()
         del net.visual
         net.register_parameter("logit_scale", None)
         if custom and "positional_embedding" in tensors:
@@ -240,18 +225,12 @@ def list_models() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every architecture and tag of open_clip."""
     import open_clip
 
-    return [(f"openclip:{name}/{tag}", location(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
-
-
-def location(rest: str) -> str:
-    """Return where the weights of ARCH/TAG or hf-hub:ORG/NAME are published."""
-    import open_clip
-
-    if rest.startswith("hf-hub:"):
-        return f"hub: {rest.removeprefix('hf-hub:')}"
-    name, _, tag = rest.partition("/")
-    published = open_clip.get_pretrained_cfg(name, tag)
-    return f"hub: {published['hf_hub'].rstrip('/')}" if published.get("hf_hub") else published.get("url", "?")
+    models = []
+    for name, tag in open_clip.list_pretrained():
+        published = open_clip.get_pretrained_cfg(name, tag)
+        hub = published.get("hf_hub", "").rstrip("/")
+        models.append((f"openclip:{name}/{tag}", f"hub: {hub}" if hub else published.get("url", "?")))
+    return models
 
 
 def _by_name(source: str, rest: str) -> ClipModel:
@@ -260,9 +239,6 @@ def _by_name(source: str, rest: str) -> ClipModel:
     name, _, weights = rest.partition("/")
     config, preprocess = _tag_config(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(_plain(name))
-    if not weights:
-        options = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
-        raise EncoderError(f"'{source}' names no weights: use {options}'openclip:{name}/FILE'")
     if weights in tags:
         with download_errors(source, "go online once, or use a file: openclip:ARCH/FILE"):
             published = open_clip.get_pretrained_cfg(name, weights)
@@ -272,9 +248,8 @@ def _by_name(source: str, rest: str) -> ClipModel:
     else:
         path = Path(weights)
         if not path.is_file():
-            raise EncoderError(
-                f"'{weights}' is neither a tag of {name} nor a file: check the path (absolute: openclip:{name}//...)"
-            )
+            forms = f"openclip:{name}/TAG (tags: {', '.join(tags) or 'none'}) or openclip:{name}/FILE"
+            raise EncoderError(f"'{source}': '{weights}' is neither a tag of {name} nor a file; use {forms}")
         config["quick_gelu"] = _is_quick(source, name, config, path)
     tokenizer = partial(open_clip.get_tokenizer, _plain(name))
     return ClipModel(source, config, preprocess, partial(read_tensors, path), tokenizer)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
@@ -127,3 +128,11 @@ class VisualSpec:
         with raising(EncoderError, problem, "restore the file", KeyError, TypeError):
             plain = {**values, "config": json.dumps(values["config"])}
             return VisualSpec(**{**plain, **check_types(VisualSpec, plain, ValueError)})
+
+
+def square_side(source: str, sides: Sequence[int]) -> int:
+    """Return the side of an encoder's square input; raise EncoderError for another shape."""
+    if len({*sides}) > 1:
+        size = "x".join(map(str, sides))
+        raise EncoderError(f"'{source}' takes {size} pixels, only squares are supported: choose another")
+    return int(sides[0])

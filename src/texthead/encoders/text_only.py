@@ -78,7 +78,7 @@ def multilingual_e5() -> TextEncoder:
 
     E5's embeddings of any two texts have a cosine of 0.7 or more, so the mean embedding of English object names is
     subtracted. It is a constant, so a row depends on its own name only. Rows that are further apart make the loss fall
-    faster; the accuracy after training is the same (docs/how-to/languages.md).
+    faster; the accuracy after training is the same (docs/how-to/prompts.md).
 
     Source: Wang et al., "Multilingual E5 Text Embeddings", 2024, arXiv:2402.05672.
 

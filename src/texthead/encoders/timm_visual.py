@@ -9,7 +9,7 @@ import torch
 
 from texthead.downloads import check_url, download_errors
 from texthead.encoders.encoder import Encoder, VisualEncoder
-from texthead.encoders.spec import VisualSpec
+from texthead.encoders.spec import VisualSpec, square_side
 from texthead.encoders.weights import fill, read_tensors
 from texthead.errors import EncoderError
 
@@ -58,15 +58,11 @@ def list_models() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every network with weights in timm."""
     import timm
 
-    return [(f"timm:{name}", location(name)) for name in timm.list_models(pretrained=True)]
-
-
-def location(rest: str) -> str:
-    """Return where the weights of NAME are published."""
-    import timm
-
-    published = timm.get_pretrained_cfg(rest.partition("/")[0])
-    return f"hub: {published.hf_hub_id}" if published and published.hf_hub_id else "timm's releases"
+    published = ((name, timm.get_pretrained_cfg(name)) for name in timm.list_models(pretrained=True))
+    return [
+        (f"timm:{name}", f"hub: {cfg.hf_hub_id}" if cfg and cfg.hf_hub_id else "timm's releases")
+        for name, cfg in published
+    ]
 
 
 def _network(name: str, *, pretrained: bool) -> Any:
@@ -94,9 +90,7 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     from timm.data.config import resolve_model_data_config
 
     data = resolve_model_data_config(net)
-    _, height, width = data["input_size"]
-    if height != width:
-        raise EncoderError(f"'{source}' takes {height}x{width} pixels, only squares are supported: choose another")
+    size = square_side(source, data["input_size"][1:])
     if (way := data["interpolation"]) not in ("bilinear", "bicubic"):
         raise EncoderError(f"'{source}' resizes by {way!r}, only bilinear and bicubic are supported: choose another")
     if data["crop_mode"] == "border":
@@ -105,8 +99,8 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
         source=source,
         architecture=f"timm:{name}",
         dim=int(getattr(net, "head_hidden_size", net.num_features)),
-        size=height,
-        crop=height / math.floor(height / data["crop_pct"]),
+        size=size,
+        crop=size / math.floor(size / data["crop_pct"]),
         interpolation=way,
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),

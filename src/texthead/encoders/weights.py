@@ -60,10 +60,6 @@ def read_checkpoint(path: Path) -> dict:
     Raises:
         EncoderError: the file is missing, damaged, of another kind, or needs to run code.
     """
-    if not path.is_file():
-        raise EncoderError(
-            f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file; check the path'}"
-        )
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
@@ -73,8 +69,7 @@ def read_checkpoint(path: Path) -> dict:
             # The error below is enough.
             with torch.serialization.safe_globals(plain), warnings.catch_warnings(action="ignore"):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        if not isinstance(content, dict):
-            raise TypeError
+        return {**content}
     except Exception as error:  # The readers may raise anything on damaged files.
         # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
@@ -82,7 +77,6 @@ def read_checkpoint(path: Path) -> dict:
             f"{path}: cannot be read as weights ({kind}); download it again, or use safetensors or a torch checkpoint "
             "of tensors (openclip:ViT-B-16/openai and its like in place of OpenAI's TorchScript)"
         ) from None
-    return content
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -67,12 +67,9 @@ class FeatureCache:
         with self._errors():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
-            try:
+            # The switch fails at once while another process writes, whatever the timeout; WAL is optional.
+            with suppress(sqlite3.OperationalError):
                 self._db.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError as error:
-                # The switch fails at once while another process writes, whatever the timeout; WAL is optional.
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                    raise
             # After a power cut the last rows may be missing, never wrong; missing rows are recomputed.
             self._db.execute("PRAGMA synchronous=NORMAL")
             for table, columns in _TABLES.items():

@@ -120,17 +120,15 @@ class Engine:
         on_cpu, kept, size = visual.device.type == "cpu", keeps_graph(visual.spec.source), frames.shape[-1]
         if automatic and not (on_cpu and kept):
             return visual
-        if engine == "onnxruntime" and not on_cpu:
-            raise RunError(f"`engine={engine}` is for the CPU, not for {visual.device}; use `engine=auto`")
-        if not automatic:
-            _check_provider(engine)
         path = graph_path(weights_digest(visual), size, engine)
         data = stored_graph(path) if kept else None
         session, gap = _open_session(data, engine) if data else None, math.inf
+        # The number of frames from which on a graph is worth its export.
+        enough = 256 + 4 * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
         if session is not None:
             with suppress(OSError):
                 path.touch()  # Mark as recently used.
-        elif data != b"" and _installed() and not (automatic and self._frames < _enough_frames(visual)):
+        elif data != b"" and _installed() and not (automatic and self._frames < enough):
             session, gap = make_graph(path, visual, frames, engine)
             if session is not None:
                 self._reporter.note(f"engine: {engine} (1 - cosine {gap:.0e}; graph stored for this encoder and size)")
@@ -142,29 +140,11 @@ class Engine:
         if automatic:
             return visual
         exactly = f" exactly: 1 - cosine is {gap:.0e}, above {EXACT:.0e}" if gap < math.inf else ""
+        provider, _, package = PROVIDERS[engine]
         raise RunError(
-            f"`engine={engine}`: onnxruntime cannot run it{exactly} ({visual.spec.source}); use `engine=auto` or "
-            "`engine=eager`"
+            f"`engine={engine}`: onnxruntime cannot run {visual.spec.source}{exactly}; it needs the packages onnx and "
+            f"{package}, for {provider}; install them, or use `engine=auto` or `engine=eager`"
         )
-
-
-def _check_provider(engine: EngineName) -> None:
-    """Raise RunError unless onnxruntime and onnx are installed, with the execution provider of this engine."""
-    (name, _, package), available = PROVIDERS[engine], []
-    if _installed():
-        import onnxruntime
-
-        available = onnxruntime.get_available_providers()
-    if name not in available:
-        raise RunError(
-            f"`engine={engine}` needs onnx and onnxruntime with {name}, which are not installed (providers here: "
-            f"{', '.join(available) or 'none'}); install {package} and onnx, or use `engine=auto`"
-        )
-
-
-def _enough_frames(visual: VisualEncoder) -> int:
-    """Return the number of frames from which on a graph is worth its export."""
-    return 256 + 4 * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
 def frames_at_once(device: torch.device) -> int:

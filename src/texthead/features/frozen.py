@@ -13,10 +13,10 @@ from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, EncoderError, MediaError, checked
+from texthead.errors import EncoderError, MediaError, checked
 from texthead.features.cache import open_cache
 from texthead.features.image_stats import ImageStats
-from texthead.features.reading import ReadOptions, readable
+from texthead.features.reading import ReadOptions, check_any, readable
 from texthead.features.views import item_features
 from texthead.files import path_list
 from texthead.media.paths import MediaPath
@@ -40,10 +40,6 @@ class FrozenFiles:
     features: Float[Tensor, "files dim"]
     skipped: tuple[MediaError, ...] = ()
 
-    def __repr__(self) -> str:
-        count, dim = self.features.shape
-        return f"FrozenFiles({count} files, {dim} features, {len(self.skipped)} unreadable)"
-
 
 @dataclass(frozen=True)
 class FrozenItems:
@@ -60,9 +56,6 @@ class FrozenItems:
     features: Float[Tensor, "items dim"]
     targets: Targets
     skipped: tuple[MediaError, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"FrozenItems({self.data}, {self.features.shape[1]} features, {len(self.skipped)} unreadable)"
 
     @property
     def multilabel(self) -> bool:
@@ -153,8 +146,8 @@ class FrozenEncoder:
             DataError: no item can be read, or an item has a label that is not in `labels`.
         """
         files = self.files([item.path for item in dataset.items], title)
-        if files.skipped and not files.positions:
-            raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {files.skipped[0]}")
+        if len(dataset):
+            check_any(dataset.paths, files.positions, files.skipped)
         data = dataset.select(files.positions)
         targets = data.targets(dataset.classes if labels is None else labels)
         return FrozenItems(data, files.features, targets, files.skipped)

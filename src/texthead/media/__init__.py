@@ -9,9 +9,8 @@ frame_folder  clips stored as one image per frame
 shard         clips stored in tar shards
 stored_clip   read single frames of a clip in a shard
 find          find media files below a folder
-paths         MediaPath, what a path names; Span, a time span of a file
+paths         MediaPath, what a path names; Span, a time span of a file; digests of files
 addresses     files at remote addresses
-fingerprints  content digests of files
 limits        limits for every file: pixels, frames, seconds
 """
 

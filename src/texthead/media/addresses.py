@@ -54,13 +54,6 @@ def _folder() -> tempfile.TemporaryDirectory:
 
 
 def hint_on_path(path: Path) -> str:
-    """Return what to do about a missing path that exists with / for \\, has a *, or is an address; else ""."""
-    if "\\" in str(path) and Path(str(path).replace("\\", "/")).exists():
-        return "with / in place of \\ it exists: write / between folders"
-    if "*" in path.name:
-        return "* is not expanded on Windows and in quotes: name the folder"
-    return (
-        "an address is read only as an argument: download the file"
-        if re.match(r"[a-z][a-z0-9+.-]+(::|:/)", path.as_posix())
-        else ""
-    )
+    """Return what to do about a missing path."""
+    is_address = re.match(r"[a-z][a-z0-9+.-]+(::|:/)", path.as_posix())
+    return "an address is read only as an argument: download the file" if is_address else "check the path"

@@ -66,9 +66,9 @@ def media_below(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def skipped_note(others: Sequence[str]) -> list[str]:
-    """Return a note on the files, folders of the system and links to folders that `media_below` leaves out."""
-    left = "skipped what is not media, folders of the system and links to folders"
-    return [f"{left}: {listed(sorted(others), 3)}"] if others else []
+    """Return a note on what is left out of folders."""
+    why = "not media, not in a class folder, a broken link, a link to a folder, or a folder of the system"
+    return [f"skipped {listed(sorted(others), 3)}: {why}"] if others else []
 
 
 def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[str]:

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 
 from texthead.errors import Fault, MediaError, reason
 from texthead.extras import needs
-from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
+from texthead.media.frame_folder import IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import PIXELS_VARIABLE, check_file, check_size, max_pixels
 from texthead.media.reader import Frame, Media
 
@@ -107,10 +107,6 @@ class FrameFolder(Media):
 
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
-        if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise MediaError(
-                path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is not an image suffix"
-            )
         self._files = frame_files(path)
         self.num_frames = len(self._files)
 

@@ -44,7 +44,7 @@ def check_file(path: Path) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
         problem = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be found ({reason(error)})"
-        raise MediaError(path, f"{problem}; {hint_on_path(path) or 'check the path'}", "missing") from None
+        raise MediaError(path, f"{problem}; {hint_on_path(path)}", "missing") from None
     if not stat.S_ISREG(status.st_mode):
         raise MediaError(path, "a folder, a pipe or a device; name a file", "missing")
     if status.st_size == 0:
@@ -70,14 +70,8 @@ def check_frames(path: Path, count: int) -> None:
         raise MediaError(path, f"has {count} frames, the limits are 1 and {MAX_FRAMES}; cut or export it again")
 
 
-class Clock:
-    """Measure the CPU time of this thread against MAX_SECONDS."""
-
-    def __init__(self, path: Path):
-        self._path, self._until = path, time.thread_time() + MAX_SECONDS
-
-    def check(self) -> None:
-        """Raise MediaError if the time is over."""
-        if time.thread_time() > self._until:
-            problem = f"takes more than {MAX_SECONDS:.0f} s to read; cut it into shorter files or scale it down"
-            raise MediaError(self._path, problem)
+def check_time(path: Path, begin: float) -> None:
+    """Raise MediaError if reading a file has taken MAX_SECONDS of this thread's CPU time since `begin`."""
+    if time.thread_time() > begin + MAX_SECONDS:
+        problem = f"takes more than {MAX_SECONDS:.0f} s to read; cut it into shorter files or scale it down"
+        raise MediaError(path, problem)

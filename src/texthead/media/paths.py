@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError, raising
 from texthead.media.addresses import COPIED, address, hint_on_path
-from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint
 from texthead.media.frame_folder import EVERY, frame_files, is_template
 
 if TYPE_CHECKING:
@@ -29,6 +28,10 @@ _FRAGMENT = "#t="
 
 # Files whose fingerprints are read at once.
 _AT_ONCE = 1000
+
+# Files of up to this many bytes are read whole; of larger ones as many bytes in blocks that are evenly spread.
+_MAX_WHOLE_BYTES = 1 << 22
+_BLOCKS = 64
 
 # Times of parts are rounded to a microsecond.
 _DIGITS = 6
@@ -157,15 +160,10 @@ class MediaPath:
             return False
         return True
 
-    def missing_locally(self) -> bool:
-        """Return whether the path does not exist, and is neither a template nor in a shard."""
-        elsewhere = self.is_template or self.file.parent.suffix == ".tar"
-        return not elsewhere and not self.file.exists()
-
     def check(self) -> None:
         """Raise DataError if an argument is missing locally and no address."""
-        if self.missing_locally() and address(self.file) is None:
-            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
+        if not self.exists() and address(self.file) is None:
+            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file)}")
 
     def has_shards(self) -> bool:
         """Return whether a folder has prepared shards."""
@@ -395,3 +393,47 @@ def parts_by_times(paths: Iterable[Path | str]) -> dict[str, MediaPath]:
 def _seconds(value: float | int) -> str:
     """Format seconds as short as possible, without an exponent: 7.5, 3."""
     return f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".")
+
+
+# ---- digests of files
+
+
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def file_fingerprint(file: Path) -> str:
+    """Return a digest of a file's size and its bytes, for files above 4 MiB of 64 blocks; "" if it cannot be read."""
+    if not file.is_file():  # Opening a pipe could block.
+        return ""
+    try:
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            digest = hashlib.sha256(str(size).encode())
+            block = _MAX_WHOLE_BYTES // _BLOCKS
+            for index in range(_BLOCKS):
+                if size > _MAX_WHOLE_BYTES:
+                    opened.seek(index * (size - block) // (_BLOCKS - 1))
+                digest.update(opened.read(block))
+    except OSError:
+        return ""
+    return digest.hexdigest()[:32]
+
+
+def frames_fingerprint(template: Path) -> str:
+    """Return a digest of the names of all frames and the fingerprints of eight of them; "" if one is unreadable.
+
+    Raises:
+        MediaError: the folder or one of its frames is missing.
+    """
+    frames = frame_files(template)
+    last = len(frames) - 1
+    prints = [file_fingerprint(frames[i]) for i in sorted({k * last // 7 for k in range(8)})]
+    digest = hashlib.sha256("/".join([frame.name for frame in frames] + prints).encode())
+    return digest.hexdigest()[:32] if all(prints) else ""

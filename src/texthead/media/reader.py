@@ -141,21 +141,14 @@ class Media(AbstractContextManager["Media"]):
         self, wanted: Collection[int], most: int
     ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
         """Yield (indices, frames) of the wanted frames in batches of at most `most` bytes, or of one frame."""
-        left, batch = len(wanted), list[int]()
-        out = np.empty(0, np.uint8)
+        batch: dict[int, Frame] = {}
         for index, frame in self.safe_frames(wanted):
-            if 2 * frame.nbytes > most:  # Too large to copy into a batch.
-                yield [index], torch.from_numpy(np.require(frame[None], requirements=("C", "W"))).permute(0, 3, 1, 2)
-                continue
-            if not batch:
-                out = np.empty((min(left, most // frame.nbytes), *frame.shape), np.uint8)
-            out[len(batch)] = frame
-            batch.append(index)
-            if len(batch) == len(out):
-                yield batch, torch.from_numpy(out).permute(0, 3, 1, 2)
-                left, batch = left - len(batch), []
+            batch[index] = frame
+            if (len(batch) + 1) * frame.nbytes > most:
+                yield [*batch], torch.from_numpy(np.stack([*batch.values()])).permute(0, 3, 1, 2)
+                batch = {}
         if batch:
-            yield batch, torch.from_numpy(out[: len(batch)]).permute(0, 3, 1, 2)
+            yield [*batch], torch.from_numpy(np.stack([*batch.values()])).permute(0, 3, 1, 2)
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
         """Decode every frame of the file and yield (index, frame) of each wanted one, in order.

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, dropwhile, islice
 from pathlib import Path
+from time import thread_time
 
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from texthead.errors import MediaError
-from texthead.media.limits import Clock, check_frames
+from texthead.media.limits import check_frames, check_time
 from texthead.media.reader import Frame, Media, Take
 from texthead.media.video_stream import VideoStream, decoder_errors
 
@@ -43,7 +44,7 @@ class Video(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._clock = Clock(self.path)
+        self._begin = thread_time()
         self._video = VideoStream(path, data)
         try:
             self._entries, self._held = list_packets(self._video)
@@ -66,7 +67,7 @@ class Video(Media):
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
-        self._clock = Clock(self.path)
+        self._begin = thread_time()
         yield from ((index, self._video.rgb(frame)) for index, frame in self._frames(wanted))
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
@@ -74,7 +75,7 @@ class Video(Media):
 
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
-        self._clock = Clock(self.path)
+        self._begin = thread_time()
         shape, count = None, 0
         for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
             shape, count = shape or (frame.height, frame.width), index + 1
@@ -92,14 +93,14 @@ class Video(Media):
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        self._clock = Clock(self.path)
+        self._begin = thread_time()
         due, early = frames.start, dict[int, VideoFrame]()
         for index, frame in self._frames(frames):
             early[index] = frame  # A frame that must be decoded from the start of the file comes late.
             while due in early:
                 yield due, partial(self._video.rgb, early.pop(due))
                 due += 1
-                self._clock = Clock(self.path)
+                self._begin = thread_time()
         if due < frames.stop:
             problem = f"frame {due} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
@@ -198,7 +199,7 @@ class Video(Media):
             if needed is not None and context.name == "h264" and packet is not None:
                 # h264 marks frames that no other frame refers to, so they can be skipped.
                 context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
-            self._clock.check()
+            check_time(self.path, self._begin)
             yield from self._video.frames(packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:

@@ -4,7 +4,6 @@ distributed  ranks, shares, gathers and sums over a process group
 loaders      data loaders, errors for workers that die or hang
 startup      the server that forks loader workers; freed memory
 caller       leave a caller's random state, default dtype and environment as they were
-device       choose and check a device
 progress     progress, messages and metrics for the caller
 """
 

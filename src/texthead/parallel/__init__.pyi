@@ -1,8 +1,8 @@
 """The public names of the package, imported on first use."""
 
 from .caller import apart_from_caller as apart_from_caller
-from .device import pick_device as pick_device
 from .distributed import all_gather_list as all_gather_list
+from .distributed import pick_device as pick_device
 from .distributed import process_group as process_group
 from .distributed import rank as rank
 from .distributed import world_size as world_size

@@ -1,4 +1,4 @@
-"""Ranks, shares, gathers and sums over a process group. Without a group, all functions work for a single process.
+"""The device of a process; ranks, shares, gathers and sums over a process group, or for a single process without one.
 
 `process_group` starts the group under torchrun; otherwise the caller does (`torch.distributed.init_process_group`).
 """
@@ -155,3 +155,25 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is this process's CUDA device, else Apple's GPU, else the CPU.
+
+    Raises:
+        RunError: the device does not exist, or several processes would share one GPU.
+    """
+    if world_size() > 1 and name.startswith("cuda:"):
+        raise RunError(f"`device={name}`: each of {world_size()} processes uses its own GPU: remove `device`")
+    if name == "auto":
+        gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
+        return torch.device(gpu or "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        problem = str(error).splitlines()[0]
+        if problem.startswith("Expected one of"):  # torch lists twenty kinds, most of them exotic.
+            problem = "no such device type"
+        raise RunError(f"device {name!r} cannot be used ({problem}): use auto, cpu, cuda, cuda:N or mps") from None
+    return device

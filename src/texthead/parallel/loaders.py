@@ -4,7 +4,6 @@ import atexit
 import math
 import multiprocessing
 import os
-import signal
 import threading
 import time
 import traceback
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
 from texthead.errors import LostWorkerError, MediaError
 from texthead.parallel.startup import begin_server, keep_freed_memory
-from texthead.platform import ENDING, START_METHOD, interrupts_blocked, unblock_interrupts
+from texthead.platform import START_METHOD, interrupts_blocked, unblock_interrupts
 
 # Files that torch sends to a worker in advance; files that may be lost, if all are.
 _PREFETCHED, _MAX_LOST = 2, 3
@@ -108,32 +107,11 @@ def own_variables() -> dict[str, str]:
 
 
 class _Loader(DataLoader):
-    """A data loader that delays interrupts until all its workers have started; an interrupted start prints errors."""
+    """A data loader whose workers ignore Ctrl-C on Windows; elsewhere the fork server does."""
 
     def __iter__(self) -> Any:
-        spawns = START_METHOD == "spawn" and self.num_workers > 0
-        with interrupts_held(), interrupts_blocked() if spawns else nullcontext():
+        with interrupts_blocked() if START_METHOD == "spawn" and self.num_workers else nullcontext():
             return super().__iter__()
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Delay interrupts until the end of the block, so that processes it starts are complete and can be ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
-    acting = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in acting:
-        signal.signal(number, lambda number, _: arrived.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in acting.items():
-            signal.signal(number, handler)
-        for number in arrived[:1]:
-            acting[number](number, None)
 
 
 def _await_feeders() -> None:
@@ -187,7 +165,8 @@ def worker_errors() -> Iterator[None]:
         yield
     except (RuntimeError, OSError, EOFError) as error:
         detail = " ".join(str(error).split())
-        if _in_request(error):
+        frames = traceback.walk_tb(error.__traceback__)
+        if any(frame.f_globals.get("__name__") in _REQUESTING for frame, _ in frames):  # To another process.
             detail = f" ({detail})"
         elif isinstance(error, RuntimeError) and detail.startswith(_DEAD_START):
             detail = detail.removeprefix(_DEAD_START).rstrip(". ").removesuffix(_DEAD_END).rstrip()
@@ -196,12 +175,6 @@ def worker_errors() -> Iterator[None]:
         why = "out of memory or of space in /dev/shm (use fewer `workers`), or stuck on a file that doctor names"
         problem = f"a data-loader worker has ended{detail}: {why}"
         raise LostWorkerError(f"{problem}; `resume` continues an interrupted run") from None
-
-
-def _in_request(error: BaseException) -> bool:
-    """Return whether the error was raised in a request to another process."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") in _REQUESTING for frame, _ in frames)
 
 
 def end_after(seconds: float) -> None:

@@ -8,7 +8,7 @@ from texthead.platform import START_METHOD, interrupts_blocked, set_malloc
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 # Imported once in the server, for all workers.
-_MODULES = ("texthead.data.batches", "texthead.features.clips")
+_MODULES = ("texthead.data.clips", "texthead.features.clips")
 
 
 def begin_server() -> None:

@@ -595,15 +595,15 @@ class Run:
             reading: how to encode clips for saliency maps; None for a report without such maps.
             reporter: gets progress and messages.
         """
+        from texthead.report.examples import examples_of, small_pictures
         from texthead.report.html import write_html
-        from texthead.report.mistakes import mistake_strips
         from texthead.report.probabilities import calibration_report
         from texthead.report.run_page import run_html, saved_values
 
         records, weight = read_records(self.folder), self.head.weight.detach().cpu().double()
         rows = F.normalize(weight - weight.mean(-1, keepdim=True), dim=-1)  # Pearson's; 0 for constant rows.
         sections = saved_values(self.folder, trained=any(record.get("kind") == "train" for record in records))
-        sections |= {"summary": (), "strips": (), "calibration_report": None, "answers": scores.answers}
+        sections |= {"summary": (), "examples": (), "calibration_report": None, "answers": scores.answers}
         if scores.rows:
             calibration, why = self.calibration_for(self.protocol)
             lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
@@ -611,8 +611,9 @@ class Run:
             # With the probabilities that `predict` prints.
             about = {"temperature": calibration.temperature if calibration else 1.0, "reporter": reporter}
             about |= {"model": self.model, "engine": reading.engine} if reading else {}
-            strips = mistake_strips(scores.result, self.protocol, **about)
-            sections |= {"summary": scores.summary(), "strips": strips, "calibration_report": reliability}
+            shown = examples_of(scores.result, self.protocol, **about)
+            sections |= {"summary": scores.summary(), "examples": shown, "calibration_report": reliability}
+            sections |= {"pictures": small_pictures(scores.result, self.protocol)}
         result = scores.result if scores.rows else None
         write_html(path, run_html(self.labels, records, result, (rows @ rows.T).numpy(), **sections))
 

@@ -3,9 +3,7 @@
 html           one self-contained page
 run_page       the page of a run
 figures        curves and reliability plots
-class_maps     confusion and correlation matrices
-strips         frames, probabilities and heat maps of one clip
-mistakes       the most confident wrong and correct predictions
+examples       the most confident wrong and correct predictions, with frames and saliency; small pictures
 probabilities  calibration of the probabilities
 """
 

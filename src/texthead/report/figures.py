@@ -2,18 +2,13 @@
 
 Functions import matplotlib when called, because it takes half a second that most commands don't need. They use
 only its object interface, so no global state changes and no window opens. Figures are made for 100 pixels per
-inch, at most 7 inches wide, with labels of at least 6 points.
-
-Names are data: a dollar sign doesn't start a formula (`parse_math=False`), line breaks become spaces.
+inch, with labels of at least 6 points.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from texthead.errors import printable
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -28,19 +23,11 @@ Records = Sequence[Mapping[str, object]]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-GREY, DARK, PALE = "#7a7a7a", "#222222", "#e9e9e9"
+GREY, PALE = "#7a7a7a", "#e9e9e9"
+
+BINS_WIDTH = 4.5  # inches; two fit side by side on a page
 
 FIGURE_WIDTH = 5.8  # inches; labels are still readable at two thirds of the size, as on a phone
-
-MAP_WIDTH = 7.0
-
-SMALL_MAP_WIDTH = 4.5  # two fit side by side on a page of 1000 pixels
-
-NAME_LENGTH = 24  # characters of a class name in a map; longer names end with "…"
-
-CELL_NUMBERS = 12  # maps of at most this many classes show numbers in their cells
-
-NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # font sizes for the names of a map, in points; the largest that fits is used
 
 _PANEL_TITLES = {"loss": "training loss", "top1": "validation top-1 (%)", "mean_ap": "validation mAP (%)"}
 
@@ -95,16 +82,6 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def without_glyph(names: Sequence[str]) -> list[str]:
-    """Return the names with letters that the font lacks."""
-    import matplotlib
-    from matplotlib.ft2font import FT2Font
-
-    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    characters = FT2Font(str(font)).get_charmap()
-    return [name for name in names if not all(ord(letter) in characters for letter in name)]
-
-
 # ---------------------------------------------------------------- calibration
 
 
@@ -121,7 +98,7 @@ def plot_bins(rates: "Reliability", title: str = "") -> "matplotlib.figure.Figur
 
     counts, confidence, accuracy = np.array([row for row in rates.rows if row[0]]).T
     low, high = (100 * end / counts for end in binom.interval(0.95, counts, confidence))
-    figure = Figure(figsize=(SMALL_MAP_WIDTH, 4.6), layout="constrained")
+    figure = Figure(figsize=(BINS_WIDTH, 4.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.2)
     axes.vlines(100 * confidence, low, high, color="#cfcfcf", linewidth=7)
@@ -142,12 +119,6 @@ def plot_bins(rates: "Reliability", title: str = "") -> "matplotlib.figure.Figur
 
 
 # ---------------------------------------------------------------- shared
-
-
-def short(name: str, length: int = NAME_LENGTH) -> str:
-    """Return the name on one line, cut to `length` characters."""
-    line = printable(" ".join(name.split()))
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def _quiet(axes: "matplotlib.axes.Axes") -> None:

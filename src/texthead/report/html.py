@@ -1,17 +1,23 @@
 """Self-contained HTML pages from Jinja templates.
 
-A page embeds its style and pictures, and its content security policy forbids loading anything, so it can be mailed.
-The templates escape every value: class names never become markup.
+A page embeds its style, its script and its pictures, and its content security policy forbids loading anything and any
+other script, so it can be mailed. The templates escape every value: class names never become markup.
 """
 
 import base64
+import hashlib
 import io
-import warnings
+from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from jaxtyping import UInt8
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
 
 from texthead.errors import listed, printable
 from texthead.files import replacing
@@ -21,9 +27,12 @@ if TYPE_CHECKING:
 
 
 DPI = 200  # twice the 100 pixels per inch that figures.py assumes, for high-resolution screens
+# The stylesheet of all pages.
+STYLE = Path(__file__).parent / "templates" / "style.css"
+
 SMALL_SVG = 2**16  # bytes up to which a figure is not drawn as PNG for comparison
 
-PHOTO_QUALITY = 85  # JPEG quality of figures with photos
+PHOTO_QUALITY = 85  # of JPEGs
 
 
 def render(template: str, *, package: str = "texthead.report", **values: object) -> str:
@@ -45,8 +54,22 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"data_url": data_url, "listed": listed}
+    templates.filters |= {"data_url": data_url, "listed": listed, "percent": percent, "position": _position}
+    script = files("texthead.report").joinpath("templates", "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    templates.globals |= {"script": Markup(script), "script_digest": digest}
     return templates
+
+
+def _position(name: str, names: Sequence[str]) -> int:
+    return list(names).index(name)
+
+
+def percent(probability: float) -> str:
+    """Return a probability 0..1 as a percentage, never rounded to 0 or 100: "<0.1 %", "12.3 %", ">99.9 %"."""
+    if 0 < probability < 0.0005:
+        return "<0.1 %"
+    return ">99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
 
 
 def write_html(path: str | Path, html: str) -> None:
@@ -60,26 +83,18 @@ def write_html(path: str | Path, html: str) -> None:
         temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")
 
 
-def data_url(content: "matplotlib.figure.Figure | tuple[str, bytes]") -> str:
-    """Return a figure, or (media type, bytes), as a data URL."""
-    kind, data = content if isinstance(content, tuple) else picture(content)
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
-    """Return (media type, bytes): JPEG if the figure has photos, else SVG, or PNG if it is smaller than a large SVG."""
-    arrays = [image.get_array() for axes in figure.axes for image in axes.images]
-    with warnings.catch_warnings():
-        # The page lists the names with missing glyphs.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        if any(array is not None and array.ndim == 3 for array in arrays):
-            options = {"quality": PHOTO_QUALITY, "optimize": True}
-            return "image/jpeg", _saved(figure, "jpeg", dpi=DPI, pil_kwargs=options)
+def data_url(content: "matplotlib.figure.Figure | UInt8[np.ndarray, 'height width 3']") -> str:
+    """Return a data URL: a picture as JPEG; a figure as SVG, or as PNG if it is smaller than a large SVG."""
+    if isinstance(content, np.ndarray):
+        file = io.BytesIO()
+        Image.fromarray(content).save(file, "JPEG", quality=PHOTO_QUALITY)
+        kind, data = "jpeg", file.getvalue()
+    else:
         # Without a date, so that the same figure always has the same size in bytes.
-        vector = _saved(figure, "svg", metadata={"Date": None})
-        if len(vector) > SMALL_SVG and len(pixels := _saved(figure, "png", dpi=DPI)) < len(vector):
-            return "image/png", pixels
-        return "image/svg+xml", vector
+        kind, data = "svg+xml", _saved(content, "svg", metadata={"Date": None})
+        if len(data) > SMALL_SVG and len(pixels := _saved(content, "png", dpi=DPI)) < len(data):
+            kind, data = "png", pixels
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _saved(figure: "matplotlib.figure.Figure", kind: str, **options: Any) -> bytes:

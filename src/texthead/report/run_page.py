@@ -1,19 +1,22 @@
 """The HTML report of a run."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from texthead.evaluation.classes import ClassRow
+from texthead.evaluation.classes import ClassRow, Confusion, wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json
-from texthead.report.class_maps import plot_confusion, plot_correlations
-from texthead.report.figures import plot_curves, without_glyph
+from texthead.media.paths import MediaPath
+from texthead.report.examples import MAX_FACES
+from texthead.report.figures import plot_curves
 from texthead.report.html import render
 from texthead.runs.scores import read_scores
 from texthead.text.prompts import flat
@@ -25,21 +28,39 @@ PROBE_VALUES = (
 )
 
 
+# Most classes of a square table, and rows of the list in its place; items behind a cell.
+MAX_SQUARE, _MAX_PAIRS, _MAX_BEHIND = 40, 30, 24
+
+
 def run_html(
     names: Sequence[str],
     records: Sequence[Mapping[str, Any]],
     scored: Evaluation | None,
     correlation: Float[np.ndarray, "classes classes"],
+    pictures: Mapping[int, UInt8[np.ndarray, "height width 3"]] = MappingProxyType({}),
     **values: Any,
 ) -> str:
-    """Render the page of a run; `values` are the other variables of templates/run.html."""
+    """Render the page of a run.
+
+    Args:
+        pictures: small pictures of items.
+        values: the other variables of templates/run.html.
+    """
     multilabel = isinstance(scored, MultiLabelEvaluation)
-    rows: list[tuple[ClassRow, Rate | None]] = []
+    rows: list[tuple[int, ClassRow, Rate | None]] = []
+    faces: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
+    confusion, behind = [], []
     if scored:
-        precisions = scored.class_ap if isinstance(scored, MultiLabelEvaluation) else [None] * len(names)
-        rows = list(zip(scored.classes, precisions, strict=True))
+        rates = scored.class_ap if isinstance(scored, MultiLabelEvaluation) else [row.recall for row in scored.classes]
+        rows = list(zip(range(len(names)), scored.classes, rates, strict=True))
         # Unknown ones last.
-        rows.sort(key=lambda row: (row[1] if multilabel else row[0].recall) or (math.inf,))
+        rows.sort(key=lambda row: row[2] or (math.inf,))
+        has = scored.targets.numpy() if multilabel else np.eye(len(names), dtype=bool)[scored.targets.numpy()]
+        for item in sorted(pictures, key=lambda item: not scored.right[item]):
+            for index in np.flatnonzero(has[item]).tolist():
+                faces.setdefault(index, pictures[item])
+        if not multilabel:
+            confusion, behind = _confusion(scored, pictures)
     speeds = [speed for record in records if isinstance(speed := record.get("clips_per_second"), int | float)]
     return render(
         "run.html",
@@ -48,11 +69,66 @@ def run_html(
         multilabel=multilabel,
         speed=float(np.median(speeds)) if speeds else None,
         curves=plot_curves(records),
-        confusion=plot_confusion(scored.confusion(), names) if scored and not multilabel else None,
-        rows=plot_correlations(correlation, names),
-        missing_glyphs=without_glyph(names),
+        result=scored.rate if scored else None,
+        metric=scored.metric if scored else "",
+        confusion=confusion,
+        behind=behind,
+        rows=_similar(correlation, names),
         classes=rows,
+        faces=faces,
+        most_faces=MAX_FACES,
     )
+
+
+def _confusion(
+    scored: Evaluation, pictures: Mapping[int, UInt8[np.ndarray, "height width 3"]]
+) -> tuple[list[Any], list[tuple[str, str, list[Any], int]]]:
+    """Return (the rows of the square table, or of the list of confused pairs, the items behind their cells)."""
+    counts, names = scored.confusion(), scored.names
+    items = defaultdict[tuple[int, int], list[int]](list)
+    for item, pair in enumerate(zip(scored.targets.tolist(), scored.predicted.tolist(), strict=True)):
+        items[pair].append(item)
+    if len(names) <= MAX_SQUARE:
+        keys = {pair: f"items-{pair[0]}-{pair[1]}" for pair in items}
+        rows = _square(counts, keys)
+    else:
+        pairs = wrong_pairs(counts)[:_MAX_PAIRS]
+        keys = {(y, x): f"items-{y}-{x}" for y, x, _ in pairs}
+        rows = [(names[y], names[x], count, keys[y, x]) for y, x, count in pairs]
+    behind = []
+    for (y, x), key in keys.items():
+        own = sorted(items[y, x], key=lambda item: item not in pictures)
+        files = ["/".join(Path(MediaPath(scored.paths[item]).original).parts[-2:]) for item in own[:_MAX_BEHIND]]
+        heading = f"{names[y]}, predicted as {names[x]}: {len(own)}" if y != x else f"{names[y]}, correct: {len(own)}"
+        shown = list(zip(files, map(pictures.get, own), strict=False))
+        behind.append((key, heading, shown, max(0, len(own) - _MAX_BEHIND)))
+    return rows, behind
+
+
+def _square(counts: Confusion, keys: Mapping[tuple[int, int], str] = MappingProxyType({})) -> list[list[tuple]]:
+    """Return the rows of a confusion matrix for the macro `matrix`.
+
+    Args:
+        keys: of the items behind the cells.
+    """
+    shares = (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist()
+    return [
+        [(count or "·", shares[y][x], keys.get((y, x), "")) for x, count in enumerate(row)]
+        for y, row in enumerate(counts.tolist())
+    ]
+
+
+def _similar(correlation: Float[np.ndarray, "classes classes"], names: Sequence[str]) -> list[Any]:
+    """Return the rows of the square table of correlations, or of the list of the most similar pairs."""
+    if len(names) <= MAX_SQUARE:
+        scale = max(0.05, float(np.abs(correlation)[~np.eye(len(names), dtype=bool)].max(initial=0.0)))
+        clipped = (np.where(np.eye(len(names)), 0, correlation) / scale).tolist()
+        texts = np.char.mod("%.2f", correlation.round(2) + 0.0).tolist()
+        return [[(*cell, "") for cell in zip(*pair, strict=True)] for pair in zip(texts, clipped, strict=True)]
+    first, second = np.triu_indices(len(names), 1)
+    order = np.argsort(-correlation[first, second], kind="stable")[:_MAX_PAIRS]
+    pairs = zip(first[order].tolist(), second[order].tolist(), strict=True)
+    return [(names[y], names[x], f"{correlation[y, x]:.2f}") for y, x in pairs]
 
 
 def saved_values(folder: Path, *, trained: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import Division, shared_groups
 from texthead.data.labels import join_labels, split_labels
-from texthead.errors import DataError, listed, without_password
+from texthead.errors import DataError, listed, plural, without_password
 from texthead.media.paths import MediaPath, Span, parts_by_times, spans_by_file
 from texthead.runs.folder import SPLIT_LISTS
 from texthead.runs.scores import read_scores
@@ -198,6 +198,7 @@ class RunSplit:
             trained = sum(self.was_trained_on(item.path) for item in among.items)
             line = f"the run was trained on {trained} of these {len(among)} items: they are {effect}"
             notes += [line] if trained else []
+            notes += _new_items(len(dataset) - len(items) - trained, "scored") if split != "train" else []
         if split != "train":
             notes += [*shared_groups(train, items, name), *self.copies(items, name)]
         return Division(train, None, items, name, tuple(notes))
@@ -235,7 +236,10 @@ class RunSplit:
             chosen, name = self.choose(dataset, split)
             notes = shared_groups(self.items("train").with_classes(labels), chosen, name)
             notes += self.copies(chosen, name)
-        known = chosen.with_classes(labels)
+        known, candidates = chosen.with_classes(labels), chosen.items
+        if not splits_of(dataset) and split is None:  # Beside held-out items, `choose` leaves out all others.
+            candidates = [item for item in dataset.items if not self.was_trained_on(item.path)]
+            notes += _new_items(sum(item.label in labels for item in candidates) - len(known), "used")
         if not len(known):
             raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; use other data")
         missing = [label for label in labels if label not in known.classes]
@@ -248,7 +252,7 @@ class RunSplit:
             trained_on = f"the run was trained on {len(seen)} items (the first: {(own + seen)[0].path})"
             problem = f"{len(own)} items have a class of the run ({own[0].label!r})" if own else trained_on
             raise DataError(f"`unknown` {others and others.source}: {problem}: remove them")
-        items = [*(item for item in chosen.items if item.label not in labels), *more]
+        items = [*(item for item in candidates if item.label not in labels), *more]
         kept, unknown = _without_copies(known.items), _without_copies(items, unknown=True)
         copies = len(known) - len(kept) + len(items) - len(unknown)
         return CalibrationPlan(replace(known, items=kept), replace(chosen, items=unknown), name, copies, notes)
@@ -267,6 +271,12 @@ class RunSplit:
             for edit in edits:
                 lists[key] = [_edited(label, edit, multilabel=multilabel) for label in lists[key]]
         return lists
+
+
+def _new_items(count: int, used: str) -> list[str]:
+    """Return a note if items are left out that the run has not seen: `choose` takes its held-out ones alone."""
+    text = f"not {used} beside the run's held-out items: {plural(count, 'new item')}; list them in a file of their own"
+    return [text] if count else []
 
 
 def _without_copies(items: Sequence[Item], *, unknown: bool = False) -> tuple[Item, ...]:

@@ -26,14 +26,6 @@ _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 # Fillers of Korean syllables and an empty Braille cell: letters and a symbol by their category, but blank.
 _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
 
-# Invisible characters: soft hyphens, joiners, marks of direction, variation selectors, tags. The group matches those
-# that change what is drawn: the tags of a flag, and joiners in emoji and between letters that are not Latin.
-_WIDE = "[^\x00-\u02ff\u2000-\u206f]"
-_INVISIBLE = re.compile(
-    f"(\U0001f3f4[\U000e0020-\U000e007f]+|(?<={_WIDE})[\u200c\u200d](?={_WIDE}))|[{_BLANK_LETTERS}\xad\u034f\u061c"
-    "\u180b-\u180f\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
-)
-
 
 def clean_name(label: str) -> str:
     """Return the label as words separated by single spaces, which text encoders read best.
@@ -58,7 +50,8 @@ def is_drawn(name: str) -> bool:
 
 def _look(name: str) -> str:
     """Return what a name looks like: without invisible characters, and with one form of accents and blanks."""
-    return " ".join(_INVISIBLE.sub(r"\1", unicodedata.normalize("NFC", name)).split())
+    letters = (each for each in unicodedata.normalize("NFC", name) if each not in _BLANK_LETTERS + "\ufe0e\ufe0f")
+    return " ".join("".join(each for each in letters if unicodedata.category(each) != "Cf").split())
 
 
 def _shown(name: str) -> str:
@@ -70,26 +63,23 @@ def check_names(names: Sequence[str]) -> None:
     """Raise DataError unless these are valid class names: the rule for all names, wherever they come from.
 
     A name is one line of visible text without control characters. No two names look the same: they must differ in more
-    than blanks, invisible characters and the encoding of accents. Joiners (U+200C, U+200D) in emoji and between
-    letters that are not Latin count as a difference.
+    than blanks, invisible characters and the encoding of accents.
     """
     names = converted("names", names, Sequence[str])
     if not names:
         raise DataError("no class names: at least one is needed")
+    looks: dict[str, str] = {}
     for position, name in enumerate(names, 1):
         valid = name == name.encode(errors="replace").decode()  # Names of folders, and a locale, may be without UTF-8.
         if not (valid and is_drawn(name) and escaped(name) == name and name.splitlines() == [name]):
             where = f"class name {position} of {len(names)}, {_shown(name)},"
             raise DataError(f"{where} is not one line of visible text in UTF-8: rename or remove it")
-    looks: dict[str, str] = {}
-    for name in names:
-        if (other := looks.setdefault(_look(name), name)) != name:
+        look = _look(name)
+        if look in looks:
             raise DataError(
-                f"class names {_shown(other)} and {_shown(name)} look the same: rename one, or merge the classes"
+                f"class names {_shown(looks[look])} and {_shown(name)} look the same: rename one, or merge the classes"
             )
-    if len(looks) < len(names):
-        twice, count = Counter(names).most_common(1)[0]
-        raise DataError(f"class name {twice!r} occurs {count} times: names must be unique")
+        looks[look] = name
 
 
 def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from texthead.errors import DataError, listed, naming
 from texthead.files import read_yaml
-from texthead.text.class_names import check_names, clean_name, names_above
+from texthead.text.class_names import check_names, clean_name
 
 # In place of a file: nested folders are a tree.
 FOLDERS = "folders"
@@ -39,12 +39,6 @@ class ClassTree:
             check_names(sorted(broader))
         if both := [name for name in parents if name in self.above]:
             raise DataError(f"{both[0]!r} is a class and a superclass: list the class below it")
-
-    @classmethod
-    def from_labels(cls, labels: Iterable[str]) -> "ClassTree | None":
-        """Return the tree of labels such as `animal/dog/pug`; None if they form none (see `names_above`)."""
-        above = names_above([*labels])
-        return cls(above) if any(above.values()) else None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Sequence[str]] | None) -> "ClassTree | None":

@@ -21,18 +21,14 @@ class ClassIds:
     keyed: bool = False
 
     def name_of(self, label: str) -> str:
-        """Return the class name of an id; raise DataError as `row_of` does."""
-        return self.names[self.row_of(label)]
-
-    def row_of(self, label: str) -> int:
-        """Return the row of an id.
+        """Return the class name of an id.
 
         Raises:
             DataError: no row has this id.
         """
         if label not in self.ids:
             raise DataError(f"{self.path}: none of {len(self.ids)} rows has the id {label!r}; add the row {label},NAME")
-        return self.ids.index(label)
+        return self.names[self.ids.index(label)]
 
 
 def read_labels(path: Path) -> ClassIds:
@@ -48,19 +44,16 @@ def read_labels(path: Path) -> ClassIds:
     ):
         reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-        if not {"id", "name"} <= set(columns):
-            header = ", ".join(columns) or "nothing"
-            raise DataError(f"{path}: not a label file; its first line must be id,name, found {header}")
         rows: list[tuple[str, str]] = []
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(f"{where}: the row has more or fewer fields than the header; quote names with commas")
-            rows.append((row["id"].strip(), row["name"].strip()))
-            if "" in rows[-1]:
-                raise DataError(f"{where}: id and name must not be empty")
+        for row in reader if {"id", "name"} <= set(columns) else ():
+            whole = None not in row and None not in row.values()
+            rows += [(row["id"].strip(), row["name"].strip())] if whole else []
+            if not whole or "" in rows[-1]:
+                rule = "a row must have an id, a name and as many fields as the header; quote names with commas"
+                raise DataError(f"{path}:{reader.line_num}: {rule}")
     if not rows:
-        raise DataError(f"{path}: has no classes; add one row per class")
+        header = ", ".join(columns) or "empty"
+        raise DataError(f"{path}: its first line is {header}; it must be id,name, with a row for each class below")
     return ids_of(path, rows)
 
 

@@ -1,11 +1,10 @@
 """Make prompts from templates, class names and sentences. Imports no torch."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import DataError, check_as_many, listed, naming, raising
+from texthead.errors import DataError, check_as_many, converted, listed, naming, raising
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
@@ -178,17 +177,9 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
         value = {each["label"]: each["prompt"] for each in entries}  # Of a run.
     with naming(path):
         check_names(list(value))
-    return {label: _sentences(path, label, sentences) for label, sentences in value.items()}
-
-
-def _sentences(path: Path, label: str, value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    sentences = value if isinstance(value, list) else [value]
-    wrong = [each for each in sentences if not isinstance(each, str) or not each.strip()]
-    if wrong or not sentences:
-        raise DataError(
-            f"{path}: class {label!r} has {json.dumps(wrong[0] if wrong else sentences, ensure_ascii=False)}: "
-            "use a sentence, a list of sentences, or null for the template"
-        )
-    return tuple(str(each).strip() for each in sentences)
+        texts = {
+            label: None if own is None else flat([converted(label, own, str | Sequence[str])])
+            for label, own in value.items()
+        }
+        class_prompts("{}", [*texts], [*texts.values()])  # Raises an error for an empty sentence.
+    return {label: None if own is None else tuple(map(str.strip, own)) for label, own in texts.items()}

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.batches import epoch_batches, loader, read
-from texthead.data.clips import TrainClips, TrainFeatures
+from texthead.data.clips import TrainClips, TrainFeatures, epoch_batches, loader, read
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
 from texthead.parallel.distributed import all_gather_list, all_reduce_sum, raise_on_all_ranks, rank

@@ -13,7 +13,7 @@ from made import noise, write_video
 from messages import prints, refuses
 from text_models import bert
 from texthead.apps.checkpoints.imported import import_classifier
-from texthead.apps.checkpoints.temporal import FirstToken, NormedMean
+from texthead.apps.checkpoints.temporal import NormedMean
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.models.temporal import VJEPA2Pool
@@ -28,7 +28,6 @@ VIT = {**SIZES, "intermediate_size": 48, "image_size": 32, "num_frames": FRAMES}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "vjepa2": ("VJEPA2", {**SIZES, **PREDICTOR, "crop_size": 32, "frames_per_clip": FRAMES, "num_pooler_layers": 2}),
     "videomae": ("VideoMAE", VIT),
-    "videomae-first": ("VideoMAE", {**VIT, "use_mean_pooling": False}),
     "timesformer": ("Timesformer", VIT),
     "vivit": ("Vivit", {**VIT, "tubelet_size": [2, 8, 8]}),
 }
@@ -65,7 +64,7 @@ def test_a_run_of_a_classifier_has_its_logits(kind: str, tmp_path: Path) -> None
     assert (labels, run.labels) == (NAMES, tuple(NAMES))
     clips = noise(2, FRAMES, 3, 32, 32)
     assert torch.allclose(run.model(clips), logits(published, clips), atol=1e-4)
-    modules = {"vjepa2": VJEPA2Pool, "videomae": NormedMean, "videomae-first": FirstToken}
+    modules = {"vjepa2": VJEPA2Pool, "videomae": NormedMean}
     assert isinstance(run.model.temporal, modules.get(kind, object))
     edited = run.head.with_rows(run.head.rows()[1:], NAMES[1:])  # pyright: ignore[reportOptionalSubscript]
     assert torch.equal(edited(noise(2, 32)), run.head(noise(2, 32))[:, 1:])

@@ -182,7 +182,7 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
     ("edit", "parts"),
     [
         (lambda run: add_classes(run, ["a dog"]), ["'a dog'"]),
-        (lambda run: add_classes(run, ["tree", "tree"]), ["'tree'", 2]),
+        (lambda run: add_classes(run, ["tree", "tree"]), ["class names 'tree' and 'tree'"]),
         (lambda run: add_classes(run, ["hound"], names=["a dog"]), ["'hound'", "'a dog'"]),
         (lambda run: add_classes(run, ["x", "y"], prompts=["a tree"] * 2), ["'y'", "'x'"]),
         (lambda run: add_classes(run, ["x"], prompts=[[]]), ["'x'"]),

@@ -19,7 +19,6 @@ from texthead.apps.export.export import preprocessing
 from texthead.apps.export.scorer import Scorer
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.sampling import CROP_COUNTS
 from texthead.data.transforms import _scale, view_crops
 from texthead.errors import MediaError
 from texthead.models.recognizer import Recognizer
@@ -81,7 +80,7 @@ def test_frames_are_those_of_sampling(origin):
 
 @pytest.mark.parametrize("along", get_args(Along))
 def test_crops_in_the_model_are_those_of_the_library(along):
-    for crops in CROP_COUNTS:
+    for crops in (1, 3):
         short = 32 if crops == 3 and along == "long-side" else 36
         for width, height in ((short, short), (short + 1, short), (57, short), (short, 57), (short, 254), (999, short)):
             frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
@@ -107,7 +106,7 @@ def test_a_resized_picture_is_torchs(interpolation):
 )
 def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
     path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
-    for frames, views in ((1, Views()), (8, Views(origin="center")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
+    for frames, views in ((1, Views()), (8, Views(origin="center")), (5, Views(3, 3)), (16, Views(2, 3, "dense"))):
         check_same(path, frames, views)
 
 

@@ -76,18 +76,18 @@ def test_what_is_refused(folder: Path, refused) -> None:
 
 
 def test_hits_are_written_as_a_manifest(tmp_path: Path) -> None:
-    """A part of a film, its end, a whole clip and a photo; a hit without a score has none."""
+    """A part of a film, its end, a whole clip and a photo."""
     films, out = tmp_path / "files", tmp_path / "hits.csv"
     film, clip = joined_colours(films / "film.mp4", COLOURS), encode(films / "clip.avi", pictures("red", 6, 0), "mpeg4")
     hits = [
         Hit(film, 2.5, 4.0, 0.31, 0.92, 1, ("a.mp4", "b.mp4#t=2")),
         Hit(film, 4.0, math.inf, 0.3, None, 2, ()),
         Hit(clip, 0.0, math.inf, 0.25, None, 3, ()),
-        Hit(write_image(films / "photo.png", "red"), 0.0, math.inf, math.nan, 0.125, 4, ()),
+        Hit(write_image(films / "photo.png", "red"), 0.0, math.inf, 0.2, 0.125, 4, ()),
     ]
     write_hits(hits, out)
     first, end, _, photo = csv.DictReader(out.open())
     assert [*first] == ["path", "start", "end", "score", "probability", "copies"]
     assert [*first.values()] == ["files/film.mp4", "2.5", "4.0", "0.31", "0.92", "a.mp4; b.mp4#t=2"]
-    assert (end["end"], end["probability"], photo["path"], photo["score"]) == ("", "", "files/photo.png", "")
+    assert (end["end"], end["probability"], photo["path"], photo["score"]) == ("", "", "files/photo.png", "0.2")
     assert len([*manifest_rows(out, ("path",))]) == 4

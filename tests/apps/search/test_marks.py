@@ -233,6 +233,12 @@ def test_marks_of_other_words_are_refused(tmp_path: Path) -> None:
         Marks(index, "a piano", noise(24), path)
     path.write_text("path,label\n1.png,a kite\n2.png,a helicopter\n")
     assert marked_words(path) == ""
+    path.unlink()
+    Marks(index, "a kite", noise(24), path).put(0, False)
+    assert marked_words(path) == "a kite", "misses alone"
+    with refuses(DataError, path, "'a kite'", "'a piano'"):
+        Marks(index, "a piano", noise(24), path)
+    assert Marks(index, "a kite", noise(24), path).hit == {0: False}
 
 
 def test_two_writers_of_a_csv_keep_the_marks_of_each_other(folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from served_pages import Served, ask, opened, post, serving
 from texthead.apps.serving.files import ShownFiles, Uploads
 from texthead.apps.serving.server import json_body, page_app
 
-ACT, STYLE = "/act", "/base.css"
+ACT, STYLE = "/act", "/style.css"
 
 
 @pytest.fixture(scope="module")

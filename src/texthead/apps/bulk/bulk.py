@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from texthead import Protocol, Recognizer, Reporter, Run
-from texthead.data import ViewClips, manifest_rows, read_files
+from texthead.data import ViewClips, read_files
 from texthead.encoders import weights_key
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import needs
 from texthead.features import Engine
 from texthead.files import read_json, write_json
-from texthead.media import MediaPath, find_media
+from texthead.media import MediaPath
 from texthead.parallel import own_variables
 from texthead.prediction import entry_scores, json_entry, predictions_of
 
@@ -207,18 +207,15 @@ class _Encoder:
 
 def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     """Yield the files of a source in order, each as its prediction names it: without `./`, for instance."""
-    if MediaPath(source).has_shards() or source.is_dir():
-        names: Iterator[str] = iter(find_media([source], reporter))
-    elif not source.is_file():
-        raise DataError(f"{source}: no such manifest, folder or shards; check the path")
-    elif source.suffix.lower() == ".txt":
+    if source.suffix.lower() == ".txt" and source.is_file():
         with raising(DataError, f"{source}: not a readable manifest", "save it as UTF-8"):
             lines = source.read_text(encoding="utf-8-sig").split("\n")
         names = (os.path.join(source.parent, line.strip()) for line in lines if line.strip())  # noqa: PTH118
-    elif source.suffix.lower() in (".yaml", ".yml"):
-        names = map(str, read_files(source).paths)
     else:
-        names = (str(row.path()) for row in manifest_rows(source, ("path",)))
+        files = read_files(source)
+        for note in files.notes:
+            reporter.note(note)
+        names = map(str, files.paths)
     for name in map(str, map(Path, names)):
         with raising(DataError, f"{source}: {name!r} is not UTF-8, which Parquet needs", "rename the file"):
             name.encode()

@@ -267,8 +267,8 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     if kind == "vjepa2":
         heads = config.num_attention_heads
         pooling = {"kind": kind, "dim": dim, "layers": config.num_pooler_layers, "heads": heads}
-    elif kind == "videomae":
-        pooling = {"kind": "normed-mean", "dim": dim} if config.use_mean_pooling else {"kind": "first-token"}
+    elif kind == "videomae" and config.use_mean_pooling:
+        pooling = {"kind": "normed-mean", "dim": dim}
     elif kind not in ("timesformer", "vivit"):  # Their towers give the class token.
         name = config.architectures[0]
         raise EncoderError(f"{source}: the pooling of a {name} is not supported; use it as an encoder")

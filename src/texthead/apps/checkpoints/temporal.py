@@ -30,16 +30,6 @@ class NormedMean(_Imported, MeanPool):
         return self.norm(features.mean(dim=1))
 
 
-class FirstToken(_Imported):
-    """The first feature of a clip, as in a classifier of VideoMAE without `use_mean_pooling`."""
-
-    kind = "first-token"
-
-    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-        """Return one feature per clip."""
-        return features[:, 0]
-
-
 class JoinedFrames(_Imported, nn.Flatten):
     """The features of a clip's frames, concatenated.
 

@@ -4,7 +4,6 @@ Each edit returns a new run and does not change the old one; `Run.save` writes i
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import Run
-from texthead.errors import DataError, RunError, check_as_many, did_you_mean, listed, naming, raising
+from texthead.errors import DataError, RunError, did_you_mean, listed, naming
 from texthead.media import MediaPath
 from texthead.prediction import Edit
 from texthead.text import ClassTree, check_names, class_prompts, flat
@@ -41,11 +40,10 @@ def add_classes(
         RunError: the head's rows are not text, so text rows cannot be added to them.
         DataError: the run already has a label, or a row equal to a new one.
     """
-    entries, rows = _entries(run), _rows(run)
+    entries, rows = _entries_and_rows(run)
     _check_new(run, labels)
     names = names or labels
-    check_as_many(labels=labels, names=names)
-    more, added = _of_text(run, labels, names, prompts or [None] * len(names))
+    more, added = _of_text(run, rows, labels, names, prompts or [None] * len(names))
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
@@ -67,7 +65,7 @@ def rename_class(
         DataError: no such class, or `new` is another class.
         RunError: the row is to be encoded, but the head's rows are not text.
     """
-    entries, rows = _entries(run), _rows(run)
+    entries, rows = _entries_and_rows(run)
     index = _index(run, old)
     if new != old:
         _check_new(run, [new])
@@ -75,7 +73,7 @@ def rename_class(
         raise DataError(f"class {old!r} already has this label; choose another, or pass a sentence for its row")
     before, text = entries[index], f"renamed {old!r} to {new!r}"
     if prompt is not None:
-        (entry,), (rows[index],) = _of_text(run, [new], [name or new], [prompt], instead_of=old)
+        (entry,), (rows[index],) = _of_text(run, rows, [new], [name or new], [prompt], instead_of=old)
         source = f"from {' | '.join(flat([entry['prompt']]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
@@ -90,7 +88,7 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
     Raises:
         DataError: no such class, or no class would remain.
     """
-    entries, rows = _entries(run), _rows(run)
+    entries, rows = _entries_and_rows(run)
     check_names(labels)
     removed = {_index(run, label) for label in labels}
     remaining = [index for index in range(len(entries)) if index not in removed]
@@ -103,35 +101,24 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
 # --- entries and rows
 
 
-def _entries(run: Run) -> list[ClassEntry]:
-    if run.classes is None:
-        raise RunError(f"{run.folder}: with_classes replaced the run's classes; edit the run that load_run returns")
-    return run.classes["classes"]
-
-
-def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
-    """Return the head's rows of each class.
+def _entries_and_rows(run: Run) -> tuple[list[ClassEntry], Float[Tensor, "classes rows numbers"]]:
+    """Return the entries of the run's classes, and the rows that its head has for each.
 
     Raises:
-        RunError: the head cannot be edited.
+        RunError: the classes cannot be edited.
     """
-    with _code_of_head(run):
-        rows = run.head.rows()
-        if rows is None:
-            raise ValueError("it has no rows of classes")
-        if rows.ndim != 3 or len(rows) != len(run.labels):
-            raise ValueError(f"`rows` has the shape {tuple(rows.shape)}, not (classes, rows, numbers)")
-        return rows
-
-
-def _code_of_head(run: Run) -> AbstractContextManager[None]:
-    """Raise RunError for an error of the head, whose class may be of a package and have state of its own."""
-    problem = f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited"
-    return raising(RunError, problem, "train again with the new classes", Exception)
+    if run.classes is None:
+        raise RunError(f"{run.folder}: with_classes replaced the run's classes; edit the run that load_run returns")
+    rows = run.head.rows()
+    if rows is None:
+        problem = f"the classes of a {type(run.head).__name__} cannot be edited"
+        raise RunError(f"{run.folder}: {problem}; train again with the new classes")
+    return run.classes["classes"], rows
 
 
 def _of_text(
     run: Run,
+    old_rows: Float[Tensor, "old_classes rows numbers"],
     labels: Sequence[str],
     names: Sequence[str],
     prompts: Sequence[str | Sequence[str] | None],
@@ -160,7 +147,7 @@ def _of_text(
     kept = [label != instead_of for label in run.labels]
     every_label = [*(label for label in run.labels if label != instead_of), *labels]
     # Without biases and thresholds.
-    every_row = torch.cat([_rows(run)[kept], rows])[..., : head.weight.shape[1]]
+    every_row = torch.cat([old_rows[kept], rows])[..., : head.weight.shape[1]]
     directions = F.normalize(every_row.mean(1), dim=-1)
     for index in range(sum(kept), len(directions)):
         same = (directions[:index] @ directions[index] > _SAME).nonzero()
@@ -199,8 +186,7 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     assert run.classes is not None
     prompts = [entry["prompt"] for entry in entries]
     labels = [entry["label"] for entry in entries]
-    with _code_of_head(run):
-        head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
+    head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
     edits = (*run.edits, edit)
     record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}

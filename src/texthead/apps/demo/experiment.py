@@ -1,4 +1,4 @@
-"""The demo's experiment: compare heads on a frozen encoder, and write a report."""
+"""The demo's experiment: compare heads on a frozen encoder."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,17 +16,16 @@ from texthead import (
     Reporter,
     fine_tune,
     load_encoder,
+    load_run,
     read_dataset,
     recipes,
     text_head,
 )
 from texthead.apps.demo import drawn_videos
 from texthead.data import Division
-from texthead.encoders import zero_shot_note
 from texthead.evaluation import Evaluation, evaluate
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
-from texthead.report import item_strip, mistake_strips, plot_confusion, render, write_html
 from texthead.training import RunInfo
 from texthead.transfer import Experiment
 
@@ -42,56 +41,20 @@ DEMO_HEADS = {"text, frozen": "text", "vision-only, learned": "linear"}
 
 
 @dataclass(frozen=True)
-class Bench:
-    """The demo's experiment on seen classes, its test clips of unseen classes, and all classes."""
-
-    experiment: Experiment
-    unseen_test: Dataset
-    classes: list[str]
-
-    def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
-        """Score a model."""
-        return evaluate(model, dataset, self.experiment.frozen.protocol, self.experiment.frozen.reading)
-
-    def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
-        """Return the model with text rows for `names`, which may be classes without training clips."""
-        own = as_head(model.head).center
-        center = self.experiment.items.features.mean(0) if own is None else own
-        return model.with_head(text_head(self.experiment.encoder, names, scale=HEAD_SCALE, center=center))
-
-    def row(self, model: Recognizer) -> Row:
-        """Return top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all classes."""
-        return (
-            self.evaluate(model, self.experiment.division.scored).top1,
-            self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test).top1,
-            self.evaluate(self.with_text(model, self.classes), self.unseen_test).top1,
-        )
-
-
-@dataclass(frozen=True)
 class Outcome:
     """The demo's results.
 
     Attributes:
-        columns: headings of the table.
         rows: top-1 in percent of each method, of one seed; None where a method has no score.
-        note: why zero-shot may be poor with this encoder; None if there is no reason.
         run: the folder of the run behind `seen` and `unseen`.
         seen: its answers to the test clips of seen classes.
         unseen: its answers to the test clips of unseen classes, among all classes.
     """
 
-    columns: list[str]
     rows: dict[str, Row]
-    note: str | None
     run: Path
     seen: Evaluation
     unseen: Evaluation
-
-    @property
-    def examples(self) -> dict[str, Evaluation]:
-        """The answers whose first clip is shown, whether right or wrong, by the kind of its class."""
-        return {"a seen class": self.seen, "a class without training clips": self.unseen}
 
     def summary(self) -> list[str]:
         """Return the result in sentences, and one on each example."""
@@ -100,13 +63,14 @@ class Outcome:
         answers = [self.unseen.names[index].split(" ", 2) for index in self.unseen.predicted.tolist()]
         pairs = [(true, said) for true, said in zip(truth, answers, strict=True) if true != said]
         same = sum(true[1] == said[1] for true, said in pairs)
+        kinds = {"a seen class": self.seen, "a class without training clips": self.unseen}
         return [
             f"{_rate(self.seen)} of {len(self.seen.names)} seen classes are correct; "
             f"learned rows {learned[0]:.0f} %, linear probe {probe[0]:.0f} %",
             f"{_rate(self.unseen)} of {len({*map(tuple, truth)})} classes without training clips are correct, among "
             f"all {len(self.unseen.names)}; trained with learned rows {learned[2]:.0f} %, zero-shot {names[2]:.0f} %",
             f"hard: {same} of the {len(pairs)} errors have the correct object and another motion",
-            *(f"the first test clip of {kind} is {_answer(result)}" for kind, result in self.examples.items()),
+            *(f"the first test clip of {kind} is {_answer(result)}" for kind, result in kinds.items()),
         ]
 
 
@@ -129,7 +93,7 @@ def run_demo(
     reporter: Reporter = Reporter(),
     status: Callable[[str], object] = str,
 ) -> Outcome:
-    """Draw videos, train and score each method, and write the runs and `report.html`.
+    """Draw videos, train and score each method, and write the runs and the report of the one with text rows.
 
     Args:
         reporter: gets progress, and a message about each step that is done.
@@ -138,42 +102,6 @@ def run_demo(
     data = read_dataset(drawn_videos.draw_videos(out, seed=SEED, reporter=reporter))
     shutil.rmtree(out / "runs", ignore_errors=True)
     status("loading the encoder")
-    bench = _prepare(data, workers, reporter)
-    seen, division = bench.experiment.labels, bench.experiment.division
-    reporter.say(
-        f"{len(bench.classes)} classes (object x motion), {len(seen)} seen in training, "
-        f"{len(bench.unseen_test.classes)} unseen; "
-        f"{len(division.train)} training clips, {len(division.scored)} + {len(bench.unseen_test)} test clips"
-    )
-    status("scoring zero-shot and the probe")
-    plain = Recognizer(bench.experiment.encoder.visual, MeanPool(), bench.experiment.fit("zero-shot-centered"))
-    # The probe cannot score unseen classes.
-    rows = {"zero-shot-centered": bench.row(plain), "probe": (bench.experiment.evaluate("probe").top1, None, None)}
-    status("scoring the heads")
-    # The heads and their temporal module are small: more threads would only wait for each other.
-    threads, models = torch.get_num_threads(), {}
-    torch.set_num_threads(1)
-    for title, kind in DEMO_HEADS.items():
-        models[title] = _train_head(bench.experiment, kind, out / "runs" / kind)
-        rows[title] = bench.row(models[title])
-        reporter.say(f"trained: {title}")
-    torch.set_num_threads(threads)
-    text = models["text, frozen"]
-    status("writing the report")
-    outcome = Outcome(
-        _columns(bench),
-        rows,
-        note=zero_shot_note(bench.experiment.encoder.source, bench.classes),
-        run=out / "runs" / "text",
-        seen=bench.evaluate(text, division.scored),
-        unseen=bench.evaluate(bench.with_text(text, bench.classes), bench.unseen_test),
-    )
-    _report(bench, outcome, out / "report.html")
-    return outcome
-
-
-def _prepare(data: Dataset, workers: int, reporter: Reporter) -> Bench:
-    """Load the encoder, and divide the videos into seen and unseen classes."""
     unseen = drawn_videos.unseen_combinations(UNSEEN, seed=SEED)
     seen = tuple(name for name in data.classes if name not in unseen)
     encoder, test = load_encoder("mini"), data.split("test")
@@ -184,9 +112,44 @@ def _prepare(data: Dataset, workers: int, reporter: Reporter) -> Bench:
     text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
     reading = ReadOptions(workers, cache=True, engine="auto")
     frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, reporter)
-    division = Division(data.split("train").with_classes(seen), None, test.with_classes(seen), "test")
+    seen_test, unseen_test = test.with_classes(seen), test.with_classes(unseen)
+    division = Division(data.split("train").with_classes(seen), None, seen_test, "test")
     experiment = Experiment(division, frozen, seen, seen, [None] * len(seen), recipe)
-    return Bench(experiment, test.with_classes(unseen), data.classes)
+    reporter.say(
+        f"{len(data.classes)} classes (object x motion), {len(seen)} seen in training, {len(unseen)} unseen; "
+        f"{len(division.train)} training clips, {len(seen_test)} + {len(unseen_test)} test clips"
+    )
+
+    def score(model: Recognizer, clips: Dataset, names: Sequence[str] | None = None) -> Evaluation:
+        """Score a model, with text rows for `names`, which may be classes without training clips."""
+        if names is not None:
+            own = as_head(model.head).center
+            center = experiment.items.features.mean(0) if own is None else own
+            model = model.with_head(text_head(encoder, names, scale=HEAD_SCALE, center=center))
+        return evaluate(model, clips, frozen.protocol, reading)
+
+    def row(model: Recognizer) -> Row:
+        alone, among = (score(model, unseen_test, names).top1 for names in (unseen_test.classes, data.classes))
+        return score(model, seen_test).top1, alone, among
+
+    status("scoring zero-shot and the probe")
+    plain = Recognizer(encoder.visual, MeanPool(), experiment.fit("zero-shot-centered"))
+    # The probe cannot score unseen classes.
+    rows = {"zero-shot-centered": row(plain), "probe": (experiment.evaluate("probe").top1, None, None)}
+    status("scoring the heads")
+    # The heads and their temporal module are small: more threads would only wait for each other.
+    threads, models = torch.get_num_threads(), {}
+    torch.set_num_threads(1)
+    for title, kind in DEMO_HEADS.items():
+        models[title] = _train_head(experiment, kind, out / "runs" / kind)
+        rows[title] = row(models[title])
+        reporter.say(f"trained: {title}")
+    torch.set_num_threads(threads)
+    text = models["text, frozen"]
+    status("writing the report")
+    run = load_run(out / "runs" / "text")
+    run.write_report(out / "report.html", run.evaluate(reading=reading, reporter=reporter))
+    return Outcome(rows, run.folder, score(text, seen_test), score(text, unseen_test, data.classes))
 
 
 def _train_head(experiment: Experiment, kind: str, out: Path) -> Recognizer:
@@ -201,32 +164,3 @@ def _train_head(experiment: Experiment, kind: str, out: Path) -> Recognizer:
         own = Reporter().counting(progress, "train")
         fine_tune(model, experiment.division.train, None, recipe, out=out, reading=reading, info=info, reporter=own)
     return model
-
-
-def _columns(bench: Bench) -> list[str]:
-    splits = {"seen": bench.experiment.labels, "unseen": bench.unseen_test.classes}
-    ways = [(split, len(names)) for split, names in splits.items()] + [("unseen", len(bench.classes))]
-    return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
-
-
-def _report(bench: Bench, outcome: Outcome, out: Path) -> None:
-    """Write `report.html`."""
-    protocol, seen = bench.experiment.frozen.protocol, outcome.seen
-    page = render(
-        "demo.html",
-        package="texthead.apps.demo",
-        title="texthead demo",
-        subtitle="Frozen text rows as the classifier, on generated videos",
-        summary=outcome.summary(),
-        outcome=outcome,
-        examples=[(item_strip(result, 0, protocol), kind) for kind, result in outcome.examples.items()],
-        mistakes=mistake_strips(outcome.unseen, protocol, hits=0),
-        confusion=plot_confusion(seen.confusion(), seen.names),
-        unseen=len(bench.unseen_test.classes),
-        rows=[
-            [title, *("-" if rate is None else f"{rate:.1f}" for rate in row)] for title, row in outcome.rows.items()
-        ],
-        file=outcome.unseen.paths[0],
-        credit=drawn_videos.CREDIT,
-    )
-    write_html(out, page)

@@ -89,13 +89,13 @@ class Doctor:
             console.results().print(
                 f"{fix}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
             )
-        by_hand = diagnosis.by_hand
-        if by_hand and (fix or not diagnosis.left_out):
-            console.results().print(f"to fix by hand, since removing files does not help: {listed(by_hand, 3)}")
-        elif fix or not diagnosis.is_serious:
+        serious = [each for each in diagnosis.findings if each.severity == "serious"]
+        if any({*each.items}.isdisjoint(diagnosis.left_out) for each in serious) and (fix or not diagnosis.left_out):
+            pass  # To be mended by hand, since removing files does not help.
+        elif fix or not serious:
             data, run = fix or self.data, unused(Path("run"))
             console.next_command("texthead", "train", data, "--tune", "none", "--out", run, encoder=self.encoder)
         else:
             clean = unused(Path("clean.csv"))
             console.next_command("texthead", "doctor", self.data, "--fix", clean, encoder=self.encoder)
-        return int(diagnosis.is_serious)
+        return int(bool(serious))

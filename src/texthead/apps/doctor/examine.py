@@ -56,17 +56,6 @@ class Diagnosis:
     def __repr__(self) -> str:
         return f"Diagnosis({self.dataset.source!r}: {self.headline()})"
 
-    @property
-    def is_serious(self) -> bool:
-        """Whether there is a serious finding."""
-        return any(finding.severity == "serious" for finding in self.findings)
-
-    @property
-    def by_hand(self) -> list[str]:
-        """The serious findings that leaving out items does not mend, in words."""
-        left = [each for each in self.findings if each.severity == "serious" and not {*each.items} & {*self.left_out}]
-        return list(dict.fromkeys(f"{each.fault} ({each.about})" for each in left))
-
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
         items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
@@ -181,15 +170,21 @@ def diagnose(
     names = [clean_name(label) or label if options.clean else label for label in classes]
     prompts = class_prompts(options.template or "{}", names, list(classes.values()))
     # First, since it may be missing.
-    frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
-    image_stats: Sequence[tuple[str, ImageStats] | None] = ()
-    with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
-        image_stats = frozen.image_stats([item.path for item in items]) if frozen else image_stats
+    frozen, image_stats = None, list[tuple[str, ImageStats] | None]()
+    if not quick:
+        encoder = options.load(prompts, lazy=False)
+        encoder.keep_text = True
+        encoder.visual.eval()
+        spec = encoder.visual.spec
+        protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
+        protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
+        frozen = FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
+        with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
+            image_stats = frozen.image_stats([item.path for item in items])
     facts = read_file_stats(dataset, workers=reading.workers, image_stats=image_stats, reporter=reporter)
     result = [
         *findings.file_findings(facts),
         *findings.copies(items, facts),
-        *findings.overlaps(items),
         *findings.group_leaks(items),
         *findings.count_findings(labelled),
         *findings.name_findings(classes),
@@ -235,13 +230,3 @@ def diagnose(
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     return Diagnosis(dataset, result, left_out, source, tuple(notes))
-
-
-def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:
-    """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
-    encoder.keep_text = True
-    encoder.visual.eval()
-    spec = encoder.visual.spec
-    protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
-    protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
-    return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)

@@ -30,13 +30,11 @@ class Scorer(nn.Module):
         if views.crops == 3 and views.along == "long-side":
             # The short side is `size`, so one offset is 0.
             x, y = (width - size) // 2, (height - size) // 2
-            boxes = [(x * k, y * k, False) for k in (0, 2, 1)]
+            boxes = [(x * k, y * k) for k in (0, 2, 1)]
         else:
             boxes = crop_offsets(width, height, size, views.crops, floor=self.protocol.sizes.floor)
-        side, cuts = torch.arange(size, device=clips.device), []
-        for x, y, mirrored in boxes:
-            cut = clips.index_select(3, side + y).index_select(4, side + x)
-            cuts.append(cut.flip(4) if mirrored else cut)
+        side = torch.arange(size, device=clips.device)
+        cuts = [clips.index_select(3, side + y).index_select(4, side + x) for x, y in boxes]
         return torch.stack(cuts, 2).flatten(1, 2).movedim(-1, 3)
 
     def score_views(self, views: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:

@@ -74,7 +74,7 @@ def learning_curve(
     probabilities = torch.zeros(count, classes)
     for number in range(fold.max() + 1):
         train, scored = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        picked = features[[*train, *scored]]
+        picked = features[np.concatenate([train, scored])]
         guesses = class_probabilities(rows, picked, range(len(train)), targets[train], classes=classes)
         probabilities[scored] = guesses[len(train) :].float()
     right = (probabilities.argmax(-1) == targets).numpy()

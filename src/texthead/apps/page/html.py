@@ -1,13 +1,10 @@
 """Answers as HTML, from templates/. All text is escaped; pictures are embedded."""
 
-import io
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.serving import Uploads
@@ -60,13 +57,5 @@ def timeline_html(timeline: VideoEvents) -> str:
 
 def saliency_html(answer: Saliency) -> str:
     """Return the original frames and the frames with saliency."""
-    pairs = (
-        (_jpeg(frame), _jpeg(overlay_heat(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True)
-    )
+    pairs = ((frame, overlay_heat(frame, heat)) for frame, heat in zip(answer.frames, answer.heat, strict=True))
     return _render("saliency", answer=answer, pairs=pairs)
-
-
-def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> tuple[str, bytes]:
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, "JPEG", quality=85)
-    return "image/jpeg", data.getvalue()

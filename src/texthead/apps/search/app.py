@@ -1,21 +1,16 @@
 """The page of `texthead find --page` as a web application: search.html with its script and style, and a JSON API."""
 
-import math
 import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Route
-
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
-from texthead.apps.search.search import Hit, Results, query_name, query_row, search, write_hits
+from texthead.apps.search.search import Hit, Results, query_name, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, Guard, ShownFiles, Uploads, page_app
-from texthead.errors import DataError, MediaError, plural, printable
+from texthead.errors import DataError, MediaError, printable
 from texthead.files import unused
 
 # Hits beyond those of a page among which the next ones to mark are chosen.
@@ -26,7 +21,7 @@ class SearchSession:
     """What the page works on: an index, the hits that it shows, and the marks of what is searched for.
 
     Args:
-        folder: an empty folder for examples and exports.
+        folder: an empty folder for examples.
         first: the query to begin with: words, avoid, and like, the path of an example.
         csv: file of the marks; None keeps no file. If it has marks of other words, those of new words get a file beside
             it. If there is no query to begin with, its words are.
@@ -37,14 +32,13 @@ class SearchSession:
     def __init__(
         self, index: Index, folder: Path, first: dict[str, str], csv: Path | None, save: Path | None, top: int
     ):
-        self.index, self.folder, self.first, self.csv, self.save, self.top = index, folder, first, csv, save, top
+        self.index, self.first, self.csv, self.save, self.top = index, first, csv, save, top
         if csv and not (first.get("words") or first.get("like")):
             self.first = first | {"words": marked_words(csv)}
         self.last = self.first
-        self.uploads, self.exported, self.lock = Uploads(folder), folder, threading.Lock()
+        self.uploads, self.lock = Uploads(folder), threading.Lock()
         self.marks, self.wishes = Marks(index, "a hit", index.features[0]), dict[str, Marks]()
-        self.shown, self.seen, self.known = list[Hit](), dict[int, Hit](), dict[int, bool]()
-        self.files = ShownFiles()
+        self.known, self.files = dict[int, bool](), ShownFiles()
 
     def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run an action of the page; return what changes.
@@ -53,7 +47,7 @@ class SearchSession:
             TextheadError: the action is unknown, or not possible.
         """
         run = getattr(self, f"on_{action}", None)
-        if run is None or not (self.seen or action in ("state", "search")):
+        if run is None or not (self.wishes or action in ("state", "search")):
             raise DataError(f"no action {action[:20]!r} now; search first, or reload the page")
         with self.lock:
             if action != "search" and body.get("name") not in (None, "", printable(self.marks.name)):
@@ -122,24 +116,10 @@ class SearchSession:
         self.marks.save_run(out)
         return {"line": f"{out}: a run with the classes {name} and other; use it: texthead predict {out} FILE"}
 
-    def on_export(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Write the marked hits, or without any what the page shows, as a CSV to download."""
-        marked = [window for window, hit in self.marks.hit.items() if hit]
-        hits = [self.seen.get(window) or self.hit(window, math.nan) for window in marked] or self.shown
-        self.exported = self.folder / "hits.csv"
-        write_hits(hits, self.exported, base=Path())
-        return {"line": f"{self.exported.name}: {plural(len(hits), 'hit')}"}
-
-    def hit(self, window: int, score: float = 0.0, probability: float | None = None, copies: Any = ()) -> Hit:
-        """Return a window itself as a hit: what is shown, marked and exported."""
-        media = self.index.media(window)
-        return Hit(media.file, *media.span, score, probability, window, copies)
-
     def page(self, results: Results, hits: Sequence[Hit], unsure: Sequence[int] = ()) -> dict[str, Any]:
         """Return what the page shows: the best of some hits, each by its best window, and windows to mark."""
-        self.seen |= {hit.window: self.hit(hit.window, hit.score, hit.probability, hit.copies) for hit in results.hits}
-        self.shown = [self.seen[hit.window] for hit in hits[: self.top]]
-        cards, marks = [*map(self.card, self.shown)], [self.card(self.seen[window]) for window in unsure]
+        of_window = {hit.window: hit for hit in results.hits}
+        cards, marks = [*map(self.card, hits[: self.top])], [self.card(of_window[window]) for window in unsure]
         return {"fits": results.fits, "note": results.note, "hits": cards, "unsure": marks}
 
     def card(self, hit: Hit) -> dict[str, Any]:
@@ -160,11 +140,5 @@ def _hyphens(name: str) -> str:
 
 def search_app(session: SearchSession) -> Guard:
     """Return the page with its guard."""
-
-    def exported(_: Request) -> Response:
-        if not session.exported.is_file():
-            raise DataError("nothing is exported; search, and export the hits")
-        return FileResponse(session.exported, filename=session.exported.name)
-
-    page, routes = Path(__file__).with_name("search.html"), [Route("/export", exported), *session.uploads.routes]
-    return page_app(routes, page, session.act, session.files)
+    page = Path(__file__).with_name("search.html")
+    return page_app(session.uploads.routes, page, session.act, session.files)

@@ -73,7 +73,9 @@ class Find:
         if self.not_ and self.marks and not self.page:
             raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and remove --not")
         if self.page and self.out:
-            raise DataError(f"--out {self.out}: the page has a button for that; remove --out")
+            raise DataError(
+                f"--out {self.out}: a page writes no results; remove --out, and keep marks with --marks FILE.csv"
+            )
         if self.save and not self.page and Path(self.save).exists():
             raise RunError(f"{self.save}: already exists; choose another folder, or remove it")
 

@@ -1,7 +1,6 @@
 """The index of a folder: the features of the windows of its files."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,23 +63,18 @@ class Index(Windows):
     @cached_property
     def center(self) -> Float[Tensor, " dim"]:
         """The mean feature of the windows."""
-        return torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
+        return torch.stack([chunk.float().sum(0) for chunk in self.features.split(_AT_ONCE)]).sum(0) / len(self)
 
     @cached_property
     def _norms(self) -> Float[Tensor, " windows"]:
-        return torch.cat([(chunk - self.center).norm(dim=1) for chunk in self._chunks()]).clamp_min(1e-6)
+        chunks = self.features.split(_AT_ONCE)
+        return torch.cat([(chunk.float() - self.center).norm(dim=1) for chunk in chunks]).clamp_min(1e-6)
 
     def cosines(self, rows: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows windows"]:
         """Return the cosine of each row and each window's feature minus `center`, computed in single precision."""
         rows = F.normalize(rows.float(), dim=-1)
-        products = torch.cat([rows @ chunk.T for chunk in self._chunks()], dim=1)
+        products = torch.cat([rows @ chunk.float().T for chunk in self.features.split(_AT_ONCE)], dim=1)
         return products.sub_((rows @ self.center)[:, None]).div_(self._norms)
-
-    def _chunks(self) -> Iterator[Float[Tensor, "windows dim"]]:
-        """Yield the features in single precision, a few at a time, always in the same memory."""
-        memory = torch.empty(_AT_ONCE, self.features.shape[1])
-        for chunk in self.features.split(_AT_ONCE):
-            yield memory[: len(chunk)].copy_(chunk)
 
 
 def open_index(

@@ -1,6 +1,6 @@
 """Teach a search by hits and misses: a CSV of marks, the head fitted to them, windows to mark next, and a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,8 @@ _COLUMNS = ("path", "label")
 class Marks:
     """Hits and misses among the windows of an index, kept in a CSV that `texthead train` reads.
 
-    Its labels are `name` and "other". Rows of files or parts that are not in the index stay in the CSV.
+    Its labels are `name` and "other"; its column `words` has `name` for both. Rows of files or parts that are not in
+    the index stay in the CSV.
 
     Args:
         name: the class name of the hits; semicolons become commas.
@@ -65,14 +66,14 @@ class Marks:
         if csv and (rows := MediaTable(csv, _COLUMNS).read()):
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
             for media, cells in rows.items():
-                if (label := cells["label"].strip()) not in (self.name, OTHER):
+                if (words := _words_of(cells)) not in (self.name, ""):
                     remedy = "search for these words, or use another file"
-                    raise DataError(f"{csv} has marks of {label!r}, not of {self.name!r}: {remedy}")
+                    raise DataError(f"{csv} has marks of {words!r}, not of {self.name!r}: {remedy}")
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
                 # A path has its times in decimals.
                 near = index.spans.isclose(torch.tensor(media.span, dtype=torch.float64), rtol=0, atol=1e-6)
                 same = (index.file_of == number) & near.all(1)
-                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), label == self.name)
+                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == self.name)
             if others := len(rows) - len(self.hit):
                 reporter.note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
 
@@ -87,7 +88,7 @@ class Marks:
         """
         if self.csv is not None:
             with in_turn(self.csv):
-                label = None if hit is None else {"label": self.name if hit else OTHER}
+                label = None if hit is None else {"label": self.name if hit else OTHER, "words": self.name}
                 MediaTable(self.csv, _COLUMNS).change({self.index.media(window): label})
         self.hit.pop(window, None)
         if hit is not None:
@@ -179,9 +180,14 @@ class Marks:
 
 
 def marked_words(csv: Path) -> str:
-    """Return the one label of a CSV of marks besides "other", or "" if there is no such file or label."""
-    labels = {row["label"].strip() for row in MediaTable(csv, _COLUMNS).read().values()} - {OTHER}
-    return labels.pop() if len(labels) == 1 else ""
+    """Return the words that a CSV of marks is for, or "" if there is no such file, or it does not tell."""
+    words = {*map(_words_of, MediaTable(csv, _COLUMNS).read().values())} - {""}
+    return words.pop() if len(words) == 1 else ""
+
+
+def _words_of(mark: Mapping[str, str]) -> str:
+    """Return the words that a hit or a miss is of: "" for a miss of a CSV that does not tell."""
+    return label if (label := mark["label"].strip()) != OTHER else mark.get("words", "").strip()
 
 
 def _logistic(x: np.ndarray, hit: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ const show = (answer) => {
   hits.clear();
   if (answer.marks.name !== wish) undone.length = 0;
   wish = answer.marks.name;
-  $("saved").hidden = $("exported").hidden = true;
+  $("saved").hidden = true;
   const { fits, marks, unsure } = answer;
   const taught = marks.hits + marks.misses > 0;
   const probable = [...answer.hits, ...unsure].some((hit) => hit.probability !== null);
@@ -340,7 +340,6 @@ const showMarks = (marks) => {
   $("next").disabled = $("save").disabled = !count;
   $("undo").disabled = !undone.length;
   $("next").classList.toggle("primary", marks.new >= ENOUGH);
-  $("what").textContent = marks.hits ? "the marked hits" : "the hits shown";
 };
 
 const undo = () => {
@@ -369,27 +368,20 @@ const more = (hit) => {
   search();
 };
 
-// Runs an action that writes a file; its line, or a sign that it is at work, is beside its button.
-const write = async (part, action, doing, body = {}) => {
-  if (busy) return false;
-  $(part).hidden = false;
-  $(part).textContent = doing;
-  const answer = await act(action, body, doing);
-  $(part).hidden = !answer;
-  if (!answer) return false;
-  $(part).textContent = answer.line;
+const save = async () => {
+  if (busy) return;
+  $("saved").hidden = false;
+  $("saved").textContent = "Saving \u2026";
+  const answer = await act("save", {}, "Saving \u2026");
+  $("saved").hidden = !answer;
+  if (!answer) return;
+  $("saved").textContent = answer.line;
   showStatus("Done.");
-  return true;
-};
-
-const exportHits = async () => {
-  if (await write("exported", "export", "Exporting \u2026")) element("a", { href: "/export", download: "" }).click();
 };
 
 $("next").addEventListener("click", next);
 $("undo").addEventListener("click", undo);
-$("save").addEventListener("click", () => write("saved", "save", "Saving \u2026"));
-$("csv").addEventListener("click", exportHits);
+$("save").addEventListener("click", save);
 
 // ---- keys: one still and its buttons are in the order of the Tab key
 

@@ -110,8 +110,11 @@ class Uploads:
         return path
 
     async def _receive(self, request: Request) -> Response:
-        name, token = _file_name(request.query_params.get("name", "")), secrets.token_urlsafe(16)
-        path = self._folder / token / name
+        name, token = re.split(r"[/\\\0]", request.query_params.get("name", ""))[-1], secrets.token_urlsafe(16)
+        name = name.encode(errors="replace")[-_NAME_BYTES:].decode(errors="ignore")
+        if name in ("", ".", ".."):
+            raise DataError(f"'{name}' is not the name of a file; rename it")
+        path = self._folder / token / (name := file_name(name))
         if int(request.headers.get("content-length", 0)) > self.MEGABYTES << 20:
             raise DataError(f"{name}: larger than {self.MEGABYTES} MB, the limit; use a smaller file, or cut it")
         try:
@@ -128,15 +131,3 @@ class Uploads:
         if len(self._files) > _KEPT:
             shutil.rmtree(self._files.pop(next(iter(self._files))).parent, ignore_errors=True)
         return JSONResponse({"file": token, "type": MEDIA_TYPES.get(path.suffix.lower())})
-
-
-def _file_name(name: str) -> str:
-    """Return the name of a file without folders.
-
-    Raises:
-        DataError: nothing is left of it.
-    """
-    name = re.split(r"[/\\\0]", name)[-1].encode(errors="replace")[-_NAME_BYTES:].decode(errors="ignore")
-    if name in ("", ".", ".."):
-        raise DataError(f"'{name}' is not the name of a file; rename it")
-    return file_name(name)

@@ -27,6 +27,7 @@ from texthead.apps.serving.files import ShownFiles, media_response
 from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError, printable
 from texthead.media import MediaPath
+from texthead.report import STYLE
 
 # Browsers then load scripts, styles and media from this page only, and run no script or style inside the markup.
 _HEADERS = {
@@ -74,7 +75,13 @@ class Guard:
         # Browsers send cookies to all ports of a host, so pages on two ports need two names.
         cookie = f"texthead-{host.rpartition(':')[2]}"
         tokens = request.query_params.get("token", ""), request.cookies.get(cookie, "")
-        refusal = self._refusal(host, request.headers.get("origin"), tokens)
+        refusal = ""
+        if not _HOST.fullmatch(host):
+            refusal = "this page is not available under that host name"
+        elif request.headers.get("origin", f"http://{host}").lower() != f"http://{host}":
+            refusal = "this page accepts no requests from other sites"
+        elif not any(secrets.compare_digest(each.encode(errors="replace"), self.token.encode()) for each in tokens):
+            refusal = "open the link that texthead has printed; it has the token of this page"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,16 +95,6 @@ class Guard:
         refused = PlainTextResponse(refusal, 403, {"connection": "close"})
         await (refused if refusal else self._app)(scope, receive, send_with_headers)
 
-    def _refusal(self, host: str, origin: str | None, tokens: Sequence[str]) -> str:
-        """Return why a request is refused, "" if it is not."""
-        if not _HOST.fullmatch(host):
-            return "this page is not available under that host name"
-        if origin is not None and origin.lower() != f"http://{host}":
-            return "this page accepts no requests from other sites"
-        if not any(secrets.compare_digest(each.encode(errors="replace"), self.token.encode()) for each in tokens):
-            return "open the link that texthead has printed; it has the token of this page"
-        return ""
-
 
 def page_app(
     routes: Sequence[Route], page: Path | None = None, act: Act | None = None, shown: ShownFiles | None = None
@@ -109,7 +106,7 @@ def page_app(
         act: answers an action, POST `/api/ACTION`, and its JSON object with another one; it runs in a thread.
         shown: its files: `/media/KEY` is a file, and `/preview/KEY` and `/still/KEY` are small pictures of it.
     """
-    start, routes = secrets.token_urlsafe(12), [file_route(Path(__file__).with_name("base.css")), *routes]
+    start, routes = secrets.token_urlsafe(12), [file_route(STYLE), *routes]
     if page:
         markup = page.read_text(encoding="utf-8").replace("<html", f'<html data-start="{start}"', 1)
         routes += [Route("/", lambda _: HTMLResponse(markup))]

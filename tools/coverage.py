@@ -1,8 +1,8 @@
 """How often 95 % intervals hold the true value, by simulation.
 
-    python -m benchmarks.coverage [--draws 1000]
+    python -m tools.coverage [--draws 1000]
 
-Writes benchmarks/coverage.json and, from it, docs/reference/intervals.md. Each kind of interval is simulated in several
+Writes tools/coverage.json and, from it, docs/reference/intervals.md. Each kind of interval is simulated in several
 settings; the page has the lowest and the mean coverage over these.
 """
 
@@ -27,8 +27,8 @@ MIN_COVERAGE = 0.93
 
 TEXT = """# Intervals
 
-How many of 100 intervals of 95 % hold the true value, by simulation. `python -m benchmarks.coverage` writes this page
-and `benchmarks/coverage.json`; {draws} draws a setting, so that 95 is exact to ±{error}.
+How many of 100 intervals of 95 % hold the true value, by simulation. `python -m tools.coverage` writes this page
+and `tools/coverage.json`; {draws} draws a setting, so that 95 is exact to ±{error}.
 
 | interval | settings | mean | lowest | where |
 |---|---|---|---|---|

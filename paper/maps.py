@@ -1,16 +1,27 @@
-"""Plots of confusion and correlation matrices."""
+"""Plots of correlation matrices (Fig. 1)."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 
-from texthead.report.figures import CELL_NUMBERS, DARK, GREY, MAP_WIDTH, NAME_FONTS, SMALL_MAP_WIDTH, short
+from texthead.errors import printable
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
+
+
+GREY, DARK = "#7a7a7a", "#222222"
+
+MAP_WIDTH, SMALL_MAP_WIDTH = 7.0, 4.5  # inches
+
+NAME_LENGTH = 24  # characters of a class name; longer names end with "…"
+
+CELL_NUMBERS = 12  # maps of at most this many classes show numbers in their cells
+
+NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # font sizes for the names of a map, in points; the largest that fits is used
 
 
 class _MapLayout(NamedTuple):
@@ -20,41 +31,6 @@ class _MapLayout(NamedTuple):
     side: float
     names: float
     font: float
-
-
-# ---------------------------------------------------------------- maps
-
-
-def plot_confusion(matrix: Integer[np.ndarray, "classes classes"], names: Sequence[str]) -> "matplotlib.figure.Figure":
-    """Draw a confusion matrix: rows are true classes, columns predicted ones, colours the percentage of the row.
-
-    With up to 12 classes, cells show counts. The axes show class names if they fit, else label numbers; in that
-    case the colour scale is stretched at the pale end so that single confusions stay visible. The row of a class
-    without items is grey.
-    """
-    import matplotlib
-    from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
-
-    layout = _map_layout(names)
-    figure = Figure(figsize=(layout.width, layout.side + layout.names + 0.65), layout="compressed")
-    axes = figure.subplots()
-    totals = matrix.sum(axis=1, keepdims=True)
-    percent = np.divide(100.0 * matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
-    colours = matplotlib.colormaps["Blues"].with_extremes(bad="#cfcfcf")
-    norm = PowerNorm(1.0 if layout.font else 0.35, vmin=0, vmax=100)
-    # "none" lets the SVG viewer scale the cells, which keeps them sharp at any zoom.
-    image = axes.imshow(percent, cmap=colours, norm=norm, interpolation="none")
-    _write_cells(axes, np.where(matrix, matrix.astype(str), "·"), percent > 55, layout)
-    _label_classes(axes, names, layout.font)
-    axes.set_xlabel("predicted class", fontsize=9)
-    axes.set_ylabel("true class", fontsize=9)
-    note = "grey rows: no items" if np.isnan(percent).any() else "each row: 100 %"
-    # Two lines, like the label of a correlation map, so that both maps have the same size.
-    bar = _colour_bar(figure, image, axes, f"% of the true class's items\n({note})", extend="neither")
-    bar.set_ticks([0, 20, 40, 60, 80, 100] if layout.font else [0, 1, 5, 20, 50, 100])
-    bar.minorticks_off()
-    return figure
 
 
 def correlation_limit(matrices: Iterable[Float[np.ndarray, "classes classes"]]) -> float:
@@ -136,3 +112,9 @@ def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Any, label
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return bar
+
+
+def short(name: str, length: int = NAME_LENGTH) -> str:
+    """Return the name on one line, cut to `length` characters."""
+    line = printable(" ".join(name.split()))
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
