@@ -20,7 +20,7 @@ from paper.fig3 import TEXT, WATCH
 from paper.figures import curves, lines
 from paper.head_rate import TUNED, chosen_rate, vision_only
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, judge
+from paper.section import Section, Table, cell, judge
 from paper.stats import steps_to
 
 TITLE = "Fig. 4: training curves of vision-text and vision-only"
@@ -45,12 +45,12 @@ def plan(setting: Setting) -> Plan:
         for kind, curve in (("training", training), ("validation", validation)):
             for level in LEVELS:
                 steps = arrivals(curve[title], level)
-                cells.append(f"{cell(steps)} ({each(steps, 0)})")
+                cells.append(cell(steps))
                 if title == TUNED:
                     pairs.append((f"steps saved to {level:.0f} % {kind} accuracy", steps, arrivals(curve[TEXT], level)))
         table.append(cells)
     headers = ["", *(f"{kind} {level:.0f} %" for kind in ("training", "validation") for level in LEVELS)]
-    section.tables.append(Table("Steps to reach an accuracy: mean and 95 % interval (each seed).", headers, table))
+    section.tables.append(Table("Steps to reach an accuracy: mean and 95 % interval.", headers, table))
     losses = {
         title: [[(s, loss) for s, loss, _ in result["curve"]] for result in results.with_title(title)] for title in rows
     }

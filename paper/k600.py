@@ -20,7 +20,7 @@ import numpy as np
 from paper import worlds
 from paper.data import K600, VIDEOS
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each
+from paper.section import Section, Table, cell
 
 TITLE = "Published code: zero-shot Kinetics-600"
 MODEL = "trained on Kinetics-400"
@@ -41,10 +41,10 @@ def plan(setting: Setting) -> Plan:
     for name in K600:
         top1, top5, counts, classes = ([of[name][key] for of in splits] for key in ("top1", "top5", "count", "classes"))
         sizes = [f"{counts[0]:,} ({VIDEOS[name]:,})", f"{classes[0]} ({CLASSES})"] if splits else ["-", "-"]
-        body.append([name, cell(top1), each(top1), cell(top5), *sizes])
+        body.append([name, cell(top1), cell(top5), *sizes])
     for label, reduce in (("mean of the splits", np.mean), ("deviation over the splits", np.std)):
         top1, top5 = ([float(reduce([of[name][key] for name in K600])) for of in splits] for key in ("top1", "top5"))
-        body.append([label, cell(top1), each(top1), cell(top5), "-", "-"])
-    headers = ["split", "top-1", "each seed", "top-5", "videos (published)", "classes (published)"]
+        body.append([label, cell(top1), cell(top5), "-", "-"])
+    headers = ["split", "top-1", "top-5", "videos (published)", "classes (published)"]
     section.tables.append(Table("Percent; mean and 95 % interval over seeds.", headers, body))
     return section

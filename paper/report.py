@@ -1,5 +1,6 @@
 """Write RESULTS.md and a self-contained HTML page from the stored results; needs no data and no encoder."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from statistics import fmean
@@ -106,7 +107,7 @@ def heading(store: Store, keys: Mapping[str, Set[str]], scale: str) -> list[str]
             made += f" Later runs: {', '.join(name for name in keys if keys[name] & later)}."
     return [
         f"{names} `python -m paper run EXPERIMENT --scale {scale}` computes every number except those quoted from "
-        "the paper.",
+        "the paper. Identical runs count once.",
         RULE_NOTE,
         ITEMS_NOTE,
         made,
@@ -243,35 +244,29 @@ def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, sca
         "",
         tally(sections),
         "",
-        SUMMARY_NOTE,
-        "",
-        *_table(Table("", SUMMARY_HEADERS, summary(sections))),
-        "",
     ]
     lines += [text for line in head for text in (line, "")]
     lines += ["## All claims", "", CLAIMS_NOTE, "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
     if scale == "mini":
         lines += ["## Stand-ins", "", *_table(Table("", STAND_IN_HEADERS, STAND_INS)), ""]
     for section in sections:
-        lines += [f"## {section.title}", "", f"`python -m paper run {section.name}`", ""]
-        lines += [_block(label(section.name)), "", _finished(counts[section.name]), ""]
-        lines += [text for note in section.notes for text in (note, "")]
-        for table in section.tables:
-            lines += [table.caption, "", *_table(table), ""]
+        command = f"`python -m paper run {section.name}`: {_finished(counts[section.name])}"
+        # The description from its "Paper:" line on: the paper's numbers, choices and stand-ins.
+        _, begun, rest = label(section.name).partition("Paper:")
+        tables = [table for table in section.tables if not table.page_only]
+        captions = [table.caption for table in tables]
+        described = re.sub(r"(?<!\.)\n(?=\w+:)", ". ", (begun + rest).rstrip(".")) + "." if begun else ""
+        about = [command, " ".join(described.split()), *section.notes, *captions[:1]]
+        lines += [f"## {section.title}", "", " ".join(filter(None, about)), ""]
+        for table, caption in zip(tables, ["", *captions[1:]], strict=True):
+            lines += [*([caption, ""] if caption else []), *_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _finished(counts: tuple[int, int, int]) -> str:
     finished, planned, missing = counts
     skipped = f" {missing} settings were skipped because their data was missing." if missing else ""
-    return f"{finished} of {planned} runs (settings x seeds) are finished; identical runs count once.{skipped}"
-
-
-def _block(text: str) -> str:
-    """Format the description from its "Paper:" line on: the paper's numbers, choices and stand-ins."""
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith("Paper:")), len(lines))
-    return "\n".join(["```", *lines[start:], "```"])
+    return f"{finished} of {planned} runs (settings x seeds) are finished.{skipped}"
 
 
 def _table(table: Table) -> list[str]:

@@ -20,6 +20,7 @@ class Table:
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
+    page_only: bool = False  # Left out of RESULTS.md.
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,17 @@ def cell(values: Sequence[float], digits: int = 1) -> str:
     return f"{mean:.{digits}f}" if len(values) < 2 else f"{mean:.{digits}f} ±{half:.{digits}f}"
 
 
-def each(values: Sequence[float], digits: int = 1) -> str:
-    """Format the value of every seed."""
-    return " ".join(f"{value:.{digits}f}" for value in values) or "-"
-
-
 def gap(a: Sequence[float], b: Sequence[float], digits: int = 1, *, level: float = 0.95) -> str:
     """Format the mean difference a - b over the seeds that both have, with its interval: "+3.1 ±2.0"."""
     if not a or not b:
         return "-"
     mean, half = paired(a, b, level=level)
     return f"{mean:+.{digits}f}" if min(len(a), len(b)) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
+
+
+def with_lead(first: Sequence[float], own: Sequence[float]) -> str:
+    """Format a row's values, and the lead of the first row over it if it is another: "64.2 ±3.1, +2.0 ±0.5"."""
+    return cell(own) if own is first else f"{cell(own)}, {gap(first, own)}"
 
 
 def unseen(a: Sequence[float], b: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ from paper import worlds
 from paper.claims import LEVEL, MARGIN
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, Verdict, cell, each, gap, judge, unseen
+from paper.section import Section, Table, Verdict, cell, gap, judge, unseen
 from paper.stats import Outcomes
 
 TITLE = "Table 1: generation of the frozen classifier"
@@ -69,15 +69,11 @@ def plan(setting: Setting) -> Plan:
     values = {(n, title): results.values(f"{n}: {title}") for n in groups for title in titles}
     section = Section("table1", TITLE)
     section.notes.append("LDA is fitted on up to 60 items per class; the moving drawings have 60, clothing has 40.")
-    headers = ["frozen rows", *(h for n in groups for h in (n, f"{n}, minus text", f"{n}, each seed")), "paper, K400"]
+    headers = ["frozen rows", *(h for n in groups for h in (n, f"{n}, minus text")), "paper, K400"]
     body = [
         [
             title,
-            *(
-                text
-                for n in groups
-                for text in (cell(values[n, title]), gap(values[n, title], values[n, TEXT]), each(values[n, title]))
-            ),
+            *(text for n in groups for text in (cell(values[n, title]), gap(values[n, title], values[n, TEXT]))),
             f"{PAPER[title]:.2f}" if title in PAPER else "-",
         ]
         for title in titles

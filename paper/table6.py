@@ -24,7 +24,7 @@ import numpy as np
 from paper import quoted, worlds
 from paper.results import Results
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judge
+from paper.section import Section, Table, cell, gap, judge
 
 TITLE = "Table 6: comparison with the matching paradigm"
 OURS = "ours"
@@ -90,8 +90,6 @@ def plan(setting: Setting) -> Plan:
             body,
         )
     )
-    rows_each = [[title, each(results.values(title))] for title in (*rows, *single)]
-    section.tables.append(Table("Top-1 of each seed.", ["method", "each seed"], rows_each))
     kinds = ("online", "offline")
     accuracy = [
         (

@@ -53,5 +53,5 @@ def plan(setting: Setting) -> Plan:
         )
     )
     headers = ["method", "input", "pre-training", "top-1", "top-5", "G x views", "M"]
-    section.tables.append(Table("Quoted from the paper's Table 7.", headers, quoted.TABLE7))
+    section.tables.append(Table("Quoted from the paper's Table 7.", headers, quoted.TABLE7, page_only=True))
     return section

@@ -24,7 +24,7 @@ from paper.figures import lines
 from paper.results import Results
 from paper.rows import Job, Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judge
+from paper.section import Section, Table, cell, gap, judge
 
 TITLE = "Beyond the paper: both methods tuned with the same search budget"
 TEXT, VISION = "vision-text", "vision-only"
@@ -88,7 +88,6 @@ def plan(setting: Setting) -> Plan:
             ],
         )
     )
-    section.tables.append(Table("Top-1 of each seed.", ["row", "each seed"], [[t, each(v)] for t, v in values.items()]))
     curves = {m: [(100 * fraction, values[f"{m}, {fraction:.0%}"]) for fraction in FRACTIONS] for m in (TEXT, VISION)}
     section.figures.append(
         (

@@ -284,7 +284,7 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         (("json", "out"), "predict", run, item, "--json", "--out", "new.csv"),
         (("sets", "unlabelled"), "predict", run, item, "--unlabelled", data, "--sets"),
         (("views", "'many'"), "predict", run, data, "--views", "many"),
-        (("'a lake'", 2), "predict", run, item, "--classes", "a lake, a lake"),
+        (("'a lake'", "look the same"), "predict", run, item, "--classes", "a lake, a lake"),
         ("", "predict", run, item, "--classes", ""),
         ("", "eval", run, data, "--classes", ""),
         ("classes", "predict", item),

@@ -106,17 +106,6 @@ def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
     assert (copy.fault, copy.items) == ("near duplicate", (0, 3))
 
 
-def test_parts_that_overlap() -> None:
-    rows = ["a.mp4#t=0,2 cat train", "a.mp4#t=2,4 dog train", "b.mp4#t=2,4 dog test", "a.mp4#t=1,3 cat train"]
-    assert [*doctor.overlaps(parts(*rows))] == []
-    assert [*doctor.overlaps(parts("a.mp4 cat train", "b.mp4 dog test"))] == []
-    (result,) = doctor.overlaps(parts("a.mp4 cat train", *rows[:2], "a.mp4#t=3,3.5 cat test"))
-    assert (result.fault, result.severity) == ("parts overlap, two splits", "serious")
-    assert (result.about, result.items) == ("a.mp4", (0, 2, 3))
-    prints(result.detail, "0 s to the end is in train", "3 s to 3.5 s is in test", "2 such pairs")
-    assert [*doctor.left_out(parts(*rows[:2], "a.mp4#t=1,3 cat test"), [replace(result, items=(0, 1, 2))])] == [0, 1]
-
-
 def test_groups_in_two_splits() -> None:
     rows = [("train", "g1"), ("test", "g1"), ("train", "g2"), ("train", "g2"), ("test", None), ("train", None)]
     (result,) = doctor.group_leaks([Item(Path("a"), ("cat",), split, group) for split, group in rows])  # pyright: ignore
