@@ -246,7 +246,7 @@ def test_no_probability_is_too_small_for_the_mean():
 
 
 def test_the_calibration_error_is_of_the_best_probability():
-    # Two items of 0.75 with one right: 25 points.
-    scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
-    result = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
-    assert result.calibration_error == pytest.approx(25, abs=1e-4)
+    # Three items of 0.75 with two right.
+    scores = torch.tensor([[3.0, 1.0]] * 3).log()
+    result = module.Evaluation(("a", "b"), [Path("x"), Path("y"), Path("z")], torch.tensor([0, 1, 0]), scores)
+    assert result.calibration_error == pytest.approx(100 / 12, abs=1e-4)
