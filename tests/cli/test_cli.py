@@ -95,6 +95,12 @@ def test_unlabelled_files_change_the_answer(world, works, refused, tmp_path):
     assert [entry["path"] for entry in batch] == [str(item)]
     assert batch[0]["top"][0]["name"] == "red"
     assert alone != batch
+    # Files that are both named and given as unlabelled count once.
+    one, other = (
+        json.loads(works("predict", world.run, world.images, "--unlabelled", each, "--json")[0])
+        for each in world.images.iterdir()
+    )
+    assert one == other
     (tmp_path / "empty").mkdir()
     refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
 

@@ -33,6 +33,7 @@ def test_rows_normalised_without_changing_input(make, dtype):
     rows = torch.tensor([[3, 4], [0, 2]], dtype=dtype)
     head = make(rows, names=names(2))
     assert head.weight.dtype == torch.float32
+    assert ("weight" in dict(head.named_parameters())) == (make is TrainableHead)
     torch.testing.assert_close(head.weight.detach(), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
     assert torch.equal(rows, torch.tensor([[3, 4], [0, 2]], dtype=dtype))
 
