@@ -81,7 +81,7 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     code, out, _ = say(*predict[:2], folder / "red" / "bad.mp4", folder / "red" / "0.png", "--json")
     assert (code, [bool(entry["top"]) for entry in json.loads(out)]) == (1, [False, True])
     refused("bad.mp4: cannot be read", *predict[:2], folder / "red" / "bad.mp4")
-    refused(("*.jpg", "name the folder"), *predict[:2], folder / "red" / "*.jpg")
+    refused(("*.jpg", "no such file or folder"), *predict[:2], folder / "red" / "*.jpg")
     _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
     assert "note: 1 of 5 unlabelled files cannot be read and are skipped" in err.splitlines()
 
@@ -95,6 +95,12 @@ def test_unlabelled_files_change_the_answer(world, works, refused, tmp_path):
     assert [entry["path"] for entry in batch] == [str(item)]
     assert batch[0]["top"][0]["name"] == "red"
     assert alone != batch
+    # Files that are both named and given as unlabelled count once.
+    one, other = (
+        json.loads(works("predict", world.run, world.images, "--unlabelled", each, "--json")[0])
+        for each in world.images.iterdir()
+    )
+    assert one == other
     (tmp_path / "empty").mkdir()
     refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
 
@@ -284,7 +290,7 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         (("json", "out"), "predict", run, item, "--json", "--out", "new.csv"),
         (("sets", "unlabelled"), "predict", run, item, "--unlabelled", data, "--sets"),
         (("views", "'many'"), "predict", run, data, "--views", "many"),
-        (("'a lake'", 2), "predict", run, item, "--classes", "a lake, a lake"),
+        (("'a lake'", "look the same"), "predict", run, item, "--classes", "a lake, a lake"),
         ("", "predict", run, item, "--classes", ""),
         ("", "eval", run, data, "--classes", ""),
         ("classes", "predict", item),

@@ -281,7 +281,7 @@ def test_manifest_next_to_class_folders(tmp_path):
     dataset = read_dataset(root)
     assert dataset.items == (Item(root / "run/a.mp4", ("running",)),)
     (note,) = dataset.notes
-    prints(note, root, "labels.csv", "does not list 1 of its media files")
+    prints(note, root, "read from its manifest labels.csv")
     # Naming the manifest itself gives the same dataset.
     assert dataset == read_dataset(root / "labels.csv")
     write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")

@@ -344,3 +344,12 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
 def test_json_of_no_calibration_is_an_error(change, value):
     with pytest.raises(ValueError, match=value):
         calibration.Calibration.from_json({**MADE.to_json(), **change})
+
+
+def test_unknown_items_of_groups_are_counted_as_both():
+    """A bound that was set on 20 groups of 2 names the 40 items that a reader can count."""
+    groups = [i // 2 for i in range(len(UNKNOWN))]
+    made = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN, groups), false_accept=0.1)
+    assert replace(made, measured=calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)).unknown_text == (
+        "40 unknown items of 20 groups"
+    )

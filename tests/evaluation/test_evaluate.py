@@ -243,3 +243,10 @@ def test_no_probability_is_too_small_for_the_mean():
     assert mean.argsort(descending=True).tolist() == [0, 1, 2, 3]
     expected = (scores.double().softmax(-1).mean(0)).log()
     assert torch.allclose(mean.double(), expected, atol=1e-4)
+
+
+def test_the_calibration_error_is_of_the_best_probability():
+    # Two items of 0.75 with one right: 25 points.
+    scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
+    result = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
+    assert result.calibration_error == pytest.approx(25, abs=1e-4)

@@ -59,6 +59,20 @@ def test_a_dataset_with_arrays_is_read_and_encoded(clips: Path):
     assert read_all(MediaPath(path).open()) == 9
 
 
+def test_a_reader_may_use_its_memory_again(arrays: ModuleType, clips: Path, monkeypatch: pytest.MonkeyPatch):
+    own, memory = arrays.Arrays.iter_frames, np.empty_like(pictures("red", 1, 1)[0])
+
+    def iter_frames(self: Media, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
+        for index, frame in own(self, wanted):
+            memory[:] = frame
+            yield index, memory
+
+    monkeypatch.setattr(arrays.Arrays, "iter_frames", iter_frames)
+    with MediaPath(clips / "a kite" / "1.npy").open() as media:
+        frames = media.frames_at(range(9)).permute(0, 2, 3, 1)
+    assert torch.equal(frames, torch.from_numpy(np.stack(pictures("red", 9, 1))))
+
+
 def test_names_of_arrays_are_known(clips: Path):
     path = clips / "a kite" / "1.npy"
     assert (MediaPath(path).reader.kind, MediaPath(path).is_image, MediaPath(path).is_media) == ("array", False, True)

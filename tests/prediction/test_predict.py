@@ -247,3 +247,11 @@ def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> 
         assert str(prediction.path) not in (prediction.error or "")
     expected = {prediction.path: prediction for prediction in make_run(2).predict([tree / "b.mp4", tree / "z.jpg"])}
     assert all(dict(p.top) == pytest.approx(dict(expected[p.path].top), abs=1e-5) for p in result if p.path in expected)
+
+
+def test_pooling_is_passed_on(tree: Path) -> None:
+    protocol = Protocol(4, views=Views(2, 3, "center"))
+    (by_feature,) = make_run(4).predict([tree / "b.mp4"], protocol)
+    (by_probability,) = make_run(4).predict([tree / "b.mp4"], replace(protocol, pooling="probabilities"))
+    assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
+    assert dict(by_probability.top) != pytest.approx(dict(by_feature.top), abs=1e-6)

@@ -20,7 +20,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
-from texthead.runs.folder import load_weights, save_model
+from texthead.runs.folder import describe, load_weights, save_model
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run
 from texthead.training.checkpoints import load_state, restore, save_state
@@ -224,3 +224,12 @@ def test_checkpoint_of_tied_and_sliced_weights(tmp_path: Path) -> None:
     assert_same_weights(module.state_dict(), before)
     assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
     assert module[1].weight is module[0].weight
+
+
+def test_a_head_of_another_class_is_refused() -> None:
+    class Means(FrozenHead):
+        pass
+
+    own = Means(noise(3, SPEC.dim), names=NAMES)
+    with refuses(RunError, "Means", "FrozenHead(rows, names="):
+        describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)

@@ -279,18 +279,16 @@ class Dataset:
         contents = set(fingerprints([item.path for item in self.items])) - {""}
         prints = fingerprints([item.path for item in other.items])
         parts = parts_by_times(self.paths)
-        new = [
-            position
-            for position, (item, content) in enumerate(zip(other.items, prints, strict=True))
-            if content not in contents and not item.media.shares_copied_frames(parts, contents)
+        copied = [
+            content in contents or item.media.shares_copied_frames(parts, contents)
+            for item, content in zip(other.items, prints, strict=True)
         ]
-        total, copies = len(other), sorted(set(range(len(other))) - set(new))
-        if copies:
-            message = f"{other.source}: {len(copies)} of {total} items are copies of training items"
-            if not new:
+        if any(copied):
+            message = f"{other.source}: {sum(copied)} of {len(other)} items are copies of training items"
+            if all(copied):
                 raise DataError(f"{message}; name other validation data")
-            notes.append(f"{message} and are not scored (the first: {other.items[copies[0]].path})")
-            other = other.select(new)
+            notes.append(f"{message} and are not scored (the first: {other.paths[copied.index(True)]})")
+            other = other.select([position for position, copy in enumerate(copied) if not copy])
         items = [replace(item, split="train") for item in self.items]
         items += [replace(item, split="val") for item in other.items]
         multilabel = self.multilabel or other.multilabel

@@ -167,14 +167,8 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
     if not manifests:
         return _read_class_folders(path, tree)
 
-    def normal(path: str | Path) -> Path:
-        return Path(os.path.normpath(Path(path).absolute()))
-
     dataset = read_manifest(str(manifests[0]))
-    own = {normal(item.media.file.parent if item.media.is_template else item.media.file) for item in dataset.items}
-    others = sum(own.isdisjoint((file, file.parent)) for file in map(normal, media_below(path)[0]))
-    unlisted = f", which does not list {others} of its media files" if others else ""
-    return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}{unlisted}", *dataset.notes))
+    return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:

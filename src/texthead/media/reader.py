@@ -141,14 +141,17 @@ class Media(AbstractContextManager["Media"]):
         self, wanted: Collection[int], most: int
     ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
         """Yield (indices, frames) of the wanted frames in batches of at most `most` bytes, or of one frame."""
-        batch: dict[int, Frame] = {}
+        batch, out = list[int](), np.empty(0, np.uint8)
         for index, frame in self.safe_frames(wanted):
-            batch[index] = frame
-            if (len(batch) + 1) * frame.nbytes > most:
-                yield [*batch], torch.from_numpy(np.stack([*batch.values()])).permute(0, 3, 1, 2)
-                batch = {}
+            if not batch:
+                out = np.empty((min(len(wanted), max(1, most // frame.nbytes)), *frame.shape), np.uint8)
+            out[len(batch)] = frame  # A copy: a reader may use its memory again.
+            batch.append(index)
+            if len(batch) == len(out):
+                yield batch, torch.from_numpy(out).permute(0, 3, 1, 2)
+                batch = []
         if batch:
-            yield [*batch], torch.from_numpy(np.stack([*batch.values()])).permute(0, 3, 1, 2)
+            yield batch, torch.from_numpy(out[: len(batch)]).permute(0, 3, 1, 2)
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Frame]]:
         """Decode every frame of the file and yield (index, frame) of each wanted one, in order.

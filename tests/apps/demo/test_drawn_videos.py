@@ -107,3 +107,28 @@ def test_a_finished_draw_with_its_credits_is_used_again(drawn: Path):
 def test_a_draw_of_other_parameters_is_not_overwritten(drawn: Path):
     with refuses(DataError, drawn, "'seed': 1"):
         draw_small(drawn, seed=1)
+
+
+def middles(clip: np.ndarray) -> np.ndarray:
+    """Return the object's middle in each frame, as (x, y) in pixels."""
+    return np.array([np.argwhere(mask).mean(axis=0)[::-1] for mask in covered(clip)])
+
+
+def test_motions_are_what_their_names_say():
+    for seed, object in enumerate(OBJECTS):
+        right = middles(clip_on_grey(object, "moving right", seed))
+        assert (np.diff(right[:, 0]) > 2).all()
+        assert np.ptp(right[:, 1]) < 2
+
+        jump = middles(clip_on_grey(object, "jumping", seed))
+        assert np.ptp(jump[:, 0]) < 2
+        assert np.ptp(jump[:, 1]) > 20
+        assert {-1, 1} <= set(np.sign(np.diff(jump[:, 1]).round())), "up and down"
+
+        area = covered(clip_on_grey(object, "growing", seed)).sum(axis=(1, 2))
+        assert (np.diff(area) > 0).all()
+        assert area[-1] > 2 * area[0]
+
+        spin = clip_on_grey(object, "spinning", seed)
+        assert np.ptp(middles(spin), axis=0).max() < 15
+        assert (np.diff(spin.astype(int), axis=0) != 0).any(axis=(1, 2, 3)).all()

@@ -128,3 +128,11 @@ def test_features_that_contradict_edges_are_believed() -> None:
     # For a file without features only the edges count.
     del features[1]
     assert (0, 1) in near_duplicates.alike(facts, features)
+
+
+def test_features_make_a_pair_sure_that_edges_leave_in_doubt() -> None:
+    edges = np.random.default_rng(0).choice([-1.0, 1.0], EDGES)
+    facts = [make_facts(edges, 0), make_facts(edges, 1, colours=COLOURS[::-1]), make_facts(-edges, 2)]
+    features = {0: np.array([1.0, 0.1, 0]), 1: np.array([1.0, 0.1, 0.1]), 2: np.array([-1, 0.2, 0.3])}
+    assert not near_duplicates.alike(facts)[0, 1].sure
+    assert near_duplicates.alike(facts, features)[0, 1].sure

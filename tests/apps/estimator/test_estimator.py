@@ -13,6 +13,7 @@ from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
 from texthead import TextHeadClassifier
 from texthead.errors import DataError, MediaError
+from texthead.media.paths import MediaPath
 from texthead.recipes import MethodName
 from training_runs import assert_same_weights
 
@@ -83,6 +84,13 @@ def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
     assert (tmp_path / "made.joblib").stat().st_size < 200_000
     again = joblib.load(tmp_path / "made.joblib")
     assert np.array_equal(again.predict_proba(files[0]), made.predict_proba(files[0]))
+
+
+def test_rows_are_of_the_template_and_no_file_is_opened_twice(files, cache, monkeypatch):
+    made = classifier(cache, template="a {} picture").fit(*files)
+    assert made.prompts_ == [f"a {name} picture" for name in ("blue", "green", "red")]
+    monkeypatch.setattr(MediaPath, "open", lambda *_, **__: pytest.fail("a file is opened again"))
+    assert made.score(*files) == 1.0
 
 
 def test_tables_and_columns(files, cache):

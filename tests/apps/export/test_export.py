@@ -338,6 +338,12 @@ def test_refused_without_parity(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_that_scales_without_antialiasing_is_refused(tmp_path):
+    run = run_of(tmp_path / "run", "frozen", "mean")
+    with refuses(RunError, "antialiasing"):
+        export(run, tmp_path / "out", protocol=replace(run.protocol, pixels=replace(run.pixels, antialias=False)))
+
+
 def test_no_number_is_no_parity():
     plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
     for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):

@@ -9,20 +9,26 @@ import pytest
 
 from made import (
     calibrate_run,
+    noise,
     side_by_side,
     sound,
     write_broken,
     write_image,
     write_several_run,
     write_small_run,
+    write_untrained,
     write_video,
 )
 from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import Answerer, Question
 from texthead.apps.page.html import timeline_html, top_classes_html
+from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.evaluation.calibration import NONE
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
 from texthead.prediction.predictions import json_entry
 
 
@@ -51,6 +57,21 @@ def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Pat
     named = of_run(Question(video))
     assert [json_entry(named.prediction)] == json.loads(say("predict", run, video, "--json")[1])
     assert (named.seconds, named.frames, named.notes) == (pytest.approx(1.2), 12, ())
+
+
+def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
+    visual = load_encoder("mini").visual
+    model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))
+    run = calibrate_run(write_untrained(tmp_path / "run", model), temperature=2.0, threshold=0.5)
+    image = write_image(tmp_path / "red.png", "red")
+    answerer = answerer_of(run)
+    own, typed = answerer(Question(image)), answerer(Question(image, ("jumping", "running")))
+    assert (own.notes, typed.calibration) == ((), None)
+    assert own.calibration is not None
+    for note, part in zip(typed.notes, ("normal", "calibrated", "mini"), strict=True):
+        prints(note, part)
+    other = answerer(Question(image, ("sleeping", "running")))
+    assert {name for name, _ in other.prediction.top} == {"sleeping", "running"}
 
 
 def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:

@@ -185,7 +185,6 @@ def diagnose(
     result = [
         *findings.file_findings(facts),
         *findings.copies(items, facts),
-        *findings.overlaps(items),
         *findings.group_leaks(items),
         *findings.count_findings(labelled),
         *findings.name_findings(classes),

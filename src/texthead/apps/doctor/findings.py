@@ -4,7 +4,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from scipy.cluster.hierarchy import DisjointSet
@@ -137,29 +136,6 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
         yield Finding(severity, fault, about, detail, tuple(group))
 
 
-def overlaps(items: Sequence[Item]) -> Iterator[Finding]:
-    """Yield files with overlapping parts in two splits, one finding per file."""
-    if not any(item.media.is_part for item in items):
-        return
-    by_file = defaultdict[Path, list[int]](list)
-    for position, item in enumerate(items):
-        by_file[item.media.resolved().file].append(position)
-    for positions in by_file.values():
-        pairs: list[tuple[int, int]] = []  # With overlapping times, the earlier part first.
-        on: list[int] = []
-        spans = {position: items[position].media.span for position in positions}
-        for position in sorted(positions, key=spans.__getitem__):
-            on = [other for other in on if spans[other].end > spans[position].start]
-            pairs += [(other, position) for other in on if items[other].split != items[position].split]
-            on.append(position)
-        if pairs:
-            texts = [f"{items[i].media.span} is in {items[i].split}" for i in pairs[0]]
-            count = f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
-            detail = f"{', '.join(texts)}{count}: they share frames; change their times"
-            members = tuple(sorted({position for pair in pairs for position in pair}))
-            yield Finding("serious", "parts overlap, two splits", str(items[positions[0]].media.file), detail, members)
-
-
 def group_leaks(items: Sequence[Item]) -> Iterator[Finding]:
     """Yield groups in more than one split."""
     splits = defaultdict[str, set[str]](set)
@@ -239,7 +215,7 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
     for finding in findings:
         if finding.fault == "one file, two labels":
             reasons |= dict.fromkeys(finding.items, f"{finding.fault}: {finding.detail}")
-        elif finding.fault in ("leak", "near leak", "exact duplicate", "parts overlap, two splits"):
+        elif finding.fault in ("leak", "near leak", "exact duplicate"):
             remaining = [position for position in finding.items if position not in reasons]
             remaining.sort(key=lambda position: order.index(items[position].split))
             copied = finding.fault in ("leak", "exact duplicate")

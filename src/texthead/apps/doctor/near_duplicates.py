@@ -53,7 +53,7 @@ def alike(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, "
     for pair in [*pairs]:
         if all(index in centered for index in pair) and _cosine(*(centered[each] for each in pair)) <= NOT_CONTRADICTED:
             del pairs[pair]
-    return alike_by_feature(facts, features or {}) | pairs
+    return pairs | alike_by_feature(facts, features or {})  # Features make an unsure pair a sure one.
 
 
 def alike_by_edges(facts: Sequence[FileStats]) -> Alike:

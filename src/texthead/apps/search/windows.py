@@ -117,8 +117,30 @@ def encode_windows(
     rows = [row_of.get(stamped) for stamped in zip(names, stamps, strict=True)]
     new = [Path(name) for name, row in zip(names, rows, strict=True) if row is None]
     encoded = windows_of(model, new, protocol, reading, reporter)
-    entries = (next(encoded) if old is None or row is None else _entry(old, row) for row in rows)
-    windows = _collected(names, entries)
+    problems, file_of, spans, features = dict[str, str](), list[int](), list[Span](), list[Tensor]()
+    for position, (name, row) in enumerate(zip(names, rows, strict=True)):
+        if old is None or row is None:
+            entry = next(encoded)
+        elif name in old.problems:
+            entry = MediaError(name, old.problems[name])
+        else:
+            begin, end = torch.searchsorted(old.file_of, torch.tensor([row, row + 1], dtype=torch.int32)).tolist()
+            entry = [Span(*span) for span in old.spans[begin:end].tolist()], old.features[begin:end]
+        if not isinstance(entry, MediaError) and entry[1].isnan().any():
+            entry = MediaError(name, "its features are not numbers (NaN): the encoder overflows; use another one")
+        if isinstance(entry, MediaError):
+            problems[name] = entry.problem
+            continue
+        file_of += [position] * len(entry[0])
+        spans += [media.span] if (media := MediaPath(name)).is_part else entry[0]
+        features.append(entry[1].clamp(-_LARGEST, _LARGEST).half())
+    windows = Windows(
+        names,
+        problems,
+        torch.tensor(file_of, dtype=torch.int32),
+        torch.tensor(spans, dtype=torch.float64).view(-1, 2),
+        torch.cat(features) if features else torch.empty(0, 0, dtype=torch.half),
+    )
     if file is None:
         return windows
     texts = torch.frombuffer(bytearray(json.dumps([names, windows.problems, stamps]).encode()), dtype=torch.uint8)
@@ -126,37 +148,6 @@ def encode_windows(
     with replacing(file, sync=False) as temporary:
         save_file({**arrays, "texts": texts}, temporary)
     return _read(file, reporter)[0] or windows
-
-
-def _entry(windows: Windows, row: int) -> Encoded | MediaError:
-    """Return the spans and features of a file, or its error."""
-    if (path := windows.paths[row]) in windows.problems:
-        return MediaError(path, windows.problems[path])
-    begin, end = torch.searchsorted(windows.file_of, torch.tensor([row, row + 1], dtype=torch.int32)).tolist()
-    return [Span(*span) for span in windows.spans[begin:end].tolist()], windows.features[begin:end]
-
-
-def _collected(paths: list[str], entries: Iterator[Encoded | MediaError]) -> Windows:
-    """Return the windows of all files."""
-    problems: dict[str, str] = {}
-    file_of: list[int] = []
-    spans: list[Span] = []
-    features: list[Tensor] = []
-    for position, (path, entry) in enumerate(zip(paths, entries, strict=True)):
-        if not isinstance(entry, MediaError) and entry[1].isnan().any():
-            entry = MediaError(path, "its features are not numbers (NaN): the encoder overflows; use another one")
-        if isinstance(entry, MediaError):
-            problems[path] = entry.problem
-            continue
-        file_of += [position] * len(entry[0])
-        spans += [media.span] if (media := MediaPath(path)).is_part else entry[0]
-        features.append(entry[1].clamp(-_LARGEST, _LARGEST).half())
-    tensors = (
-        torch.tensor(file_of, dtype=torch.int32),
-        torch.tensor(spans, dtype=torch.float64).view(-1, 2),
-        torch.cat(features) if features else torch.empty(0, 0, dtype=torch.half),
-    )
-    return Windows(paths, problems, *tensors)
 
 
 def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
