@@ -11,7 +11,6 @@ Intervals are 95 % t-intervals over seeds, whose halves overlap.
 """
 
 import argparse
-import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -171,7 +170,6 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(UNKNOWN), choices=list(UNKNOWN))
     parser.add_argument("--k", nargs="+", default=["5", "all"])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     sure: dict[str, list[dict[str, float]]] = {}
     none: dict[str, list[dict[str, float]]] = {}
@@ -191,8 +189,6 @@ def main() -> None:
                 out = UNKNOWN[name]
                 none[key] = [none_of_these(rows, fit, train, rest, k, seed, out) for seed in range(options.seeds)]
                 print(f"| {key} | {row(none[key], *NONE, 'unknown items')} |", flush=True)
-                if options.out:
-                    options.out.write_text(json.dumps({"sure": sure, "none": none}, indent=1))
     for titles, table in ((SURE, sure), (NONE, none)):
         print("\n| set | K | method | " + " | ".join(titles) + " |\n" + "|---" * (len(titles) + 3) + "|")
         for key, values in table.items():

@@ -266,7 +266,7 @@ def main() -> int:
             print(f"{model} done", file=sys.stderr)
     print(f"{name}, torch {torch.__version__}. TFLOP/s: {matmul:.1f} in a matrix product; peak {peak or 'unknown'}.")
     head = ["model", "loop", "images/s", "TFLOP/s", "MFU, %", "% of a matrix product", "speed / the first row's"]
-    print(f"\n{table(head, rows)}")
+    print(f"\n{table([head, *rows])}")
     return 0
 
 

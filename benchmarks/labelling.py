@@ -1,7 +1,6 @@
 """How many labels each selection strategy needs to match 50 random ones.
 
     python -m benchmarks.labelling --data ../shared/data [--sets clothing objects] [--draws 10] [--labels 80]
-    python -m benchmarks.labelling --data ../shared/data --page
 
 Frozen `mini` at 224 pixels, four frames a clip. Each draw is four fifths of the training files, from which a strategy
 takes five at a time, the first five from class names alone. After each five a head is fitted as in `texthead label`
@@ -11,12 +10,8 @@ draws.
 """
 
 import argparse
-import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +23,7 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
-from texthead.apps.label.labelling import Pool
-from texthead.apps.label.learning_curve import learning_curve
 from texthead.apps.label.selection import Similarities, class_probabilities, margin_uncertainty
-from texthead.apps.label.session import LabelSession
-from texthead.data.dataset import Dataset, Item
 from texthead.features.reading import ReadOptions
 from texthead.text.class_names import clean_names
 from texthead.transfer import QUICK_FRAMES
@@ -159,64 +150,6 @@ class World:
             known += STRATEGIES[strategy](State(x, probabilities[: len(x)], known, rng))
 
 
-LABELS = (20, 40, 60)
-
-
-def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
-    """Return the estimates of the page of `texthead label` and the true values, after each of some numbers of labels.
-
-    (cross-validated top-1; top-1 of the files without a label, estimated and true)
-    """
-    rng, (x, y) = np.random.default_rng([draw, 7]), world.train
-    sample = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
-    x, y, known, rows, classes = x[sample], y[sample], list[int](), world.rows, len(world.rows)
-    coverage, points = Similarities(x), []
-    for count in range(LABELS[-1] + 1):
-        probabilities = class_probabilities(rows, x, known, y[known], classes=classes)
-        if count in LABELS:
-            curve = learning_curve(rows, x[known], y[known], classes=classes)
-            assert curve is not None
-            left = np.setdiff1d(np.arange(len(x)), known)
-            others = 100 * float(curve.calibrated(probabilities[left]).amax(-1).mean())
-            right = 100 * float((probabilities[left].argmax(1) == y[left]).float().mean())
-            points.append((curve.top1, others, right))
-        known += coverage.suggest(probabilities, known, 1)
-    return points
-
-
-def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 300) -> dict[str, list[float]]:
-    """Return seconds on a page of drawn clouds: to open, to write a label and to choose the next file; after every 20th
-    label also to fit and to cross-validate.
-    """
-    rng = torch.Generator().manual_seed(0)
-    means, own = torch.randn(classes, dim, generator=rng), torch.arange(files) % classes
-    features, seconds = means[own] + 1.5 * torch.randn(files, dim, generator=rng), defaultdict[str, list[float]](list)
-
-    def timed(name: str, does: Callable[[], Any]) -> Any:
-        begun = time.perf_counter()
-        answer = does()
-        seconds[name].append(time.perf_counter() - begun)
-        return answer
-
-    with tempfile.TemporaryDirectory() as folder:
-        labels_csv, names = Path(folder) / "labels.csv", [f"class {number}" for number in range(classes)]
-        items = tuple(Item(Path(folder) / f"{number:05d}.png", ()) for number in range(files))
-        known, rows = list[int](), lambda few: torch.stack([means[names.index(name)] for name in few])
-        pool = Pool(Dataset(items, folder), features, tuple(names), encode=rows)
-        session = timed("open", lambda: LabelSession(pool, labels_csv))
-        file = session.next_file()
-        for count in range(1, labels + 1):
-            known.append(file.position)
-            timed("write a label", lambda: session.label(known[-1], names[int(own[known[-1]])]))
-            file = timed("choose the next file", lambda: session.next_file())
-            if count % 20 == 0:
-                y, picked = own[known], features[known]
-                timed("fit", partial(class_probabilities, means, features, [*known], y, classes=classes))
-                timed("cross-validate", partial(learning_curve, means, picked, y, classes=classes))
-        session.close()
-    return seconds
-
-
 def needed(curve: list[float], level: float) -> float:
     """Return after how many labels a curve first reaches a level, interpolated between two measurements."""
     for index, value in enumerate(curve):
@@ -233,22 +166,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(CHOSEN_ON), choices=list(SETS))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--labels", type=int, default=80)
-    parser.add_argument("--page", action="store_true", help="measure the page: its speed and its estimates of accuracy")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.page:
-        for name, seconds in speed().items():
-            print(f"{name}: median {np.median(seconds):.3f} s, at most {max(seconds):.3f} s, of {len(seconds)}")
-        columns = ("set", "labels", "cross-validated", "others, estimate", "true")
-        print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-        for name in options.sets:
-            world = World.read(options.data / SETS[name])
-            draws = np.array([estimated_and_true(world, draw) for draw in range(options.draws)], float).mean(0)
-            for count, (own, estimate, true) in zip(LABELS, draws, strict=True):
-                print(f"| {name} | {count} | {own:.1f} | {estimate:.1f} | {true:.1f} |", flush=True)
-        return
     at = [n // STEP for n in (0, 10, 20, 50) if n <= options.labels]
-    ranks: dict[str, list[int]] = {name: [] for name in STRATEGIES}
     print(f"| set | strategy | {' | '.join(f'{STEP * n} labels' for n in at)} | labels needed | gain |")
     print("|---|---|" + "---|" * (len(at) + 2))
     for name in options.sets:
@@ -256,8 +176,6 @@ def main() -> None:
         curves = {s: [world.curve(s, draw, options.labels) for draw in range(options.draws)] for s in STRATEGIES}
         level = float(np.mean([curve[at[-1]] for curve in curves[RANDOM]]))
         labels = {s: [needed(curve, level) for curve in own] for s, own in curves.items()}
-        for rank, s in enumerate(sorted(STRATEGIES, key=lambda s: float(np.mean(labels[s])))):
-            ranks[s].append(rank + 1)
         for s, own in curves.items():
             means = " | ".join(f"{np.mean([curve[n] for curve in own]):.1f}" for n in at)
             gain = mean_and_half([a[at[-1]] - b[at[-1]] for a, b in zip(own, curves[RANDOM], strict=True)])
@@ -265,8 +183,6 @@ def main() -> None:
             print(
                 f"| {name} | {s} | {means} | {many[0]:.0f} ±{many[1]:.0f} | {gain[0]:+.1f} ±{gain[1]:.1f} |", flush=True
             )
-    for s, own in sorted(ranks.items(), key=lambda entry: float(np.mean(entry[1]))):
-        print(f"mean rank {np.mean(own):.1f}: {s} ({', '.join(map(str, own))})")
 
 
 if __name__ == "__main__":

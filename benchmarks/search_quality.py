@@ -1,6 +1,6 @@
 """How well `texthead find` ranks windows by class names, and how often it is wrong about what is there.
 
-    python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3] [--out FILE]
+    python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3]
 
 Test items only: photos of objects and clothing, clips of airborne and exercise joined into films of twenty scenes whose
 times are known, and drawn clips. A window is right if more than half of it shows the class.
@@ -14,7 +14,6 @@ times are known, and drawn clips. A window is right if more than half of it show
 """
 
 import argparse
-import json
 import random
 import tempfile
 from collections import defaultdict
@@ -32,6 +31,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 import texthead as th
+from benchmarks.choosing import SETS as ALL
 from texthead.apps.demo.drawn_videos import draw_videos
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import CHANCE, common_words, common_words_of, query_row
@@ -40,15 +40,7 @@ from texthead.files import write_csv
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import clean_name
 
-SETS = {
-    "objects": "image/objects/images.csv",
-    "clothing": "image/clothing/images.csv",
-    "airborne": "video/airborne/clips.csv",
-    "exercise": "video/exercise/clips.csv",
-    "grocery": "image/grocery/images.csv",
-    "thermal": "video/thermal/clips.csv",
-    "skate": "video/skate_tricks/clips.csv",
-}
+SETS = {name: source for name, source in ALL.items() if name != "handdigits"}
 FILMS = ("airborne", "exercise")
 RANKED = ("objects", "clothing", *FILMS, "drawn")
 
@@ -144,11 +136,6 @@ def labelled(scenes: Sequence[Scene], folder: Path, model: Encoder) -> Labelled:
     return Labelled(index, names, right)
 
 
-def query_of(name: str) -> str:
-    """Return a class name as a query."""
-    return clean_name(name)
-
-
 def by_hand(index: Index, queries: Sequence[str]) -> Tensor:
     """Return the cosine of each window and each query, as one would write it without texthead."""
     encoder = index.encoder
@@ -159,7 +146,7 @@ def by_hand(index: Index, queries: Sequence[str]) -> Tensor:
 
 def ranking(data: Labelled, seed: int) -> dict[str, list[float]]:
     """Return the average precision, and the precision of the first ten, of each class, by way of ranking."""
-    queries = [query_of(name) for name in data.names]
+    queries = [clean_name(name) for name in data.names]
     rows = torch.stack([query_row(data.windows, query) for query in queries])
     scores = {"find": data.windows.cosines(rows).T, "by hand": by_hand(data.windows, queries)}
     scores["random"] = torch.rand(scores["find"].shape, generator=torch.Generator().manual_seed(seed))
@@ -219,16 +206,16 @@ def honesty(sets: dict[str, Labelled], draws: int) -> dict[str, dict[str, list[i
                 if name == folder or (name == "clothing" and people):
                     continue
                 for label in set(data.names) - present:
-                    ask("classes of other sets", query_of(label), windows)
+                    ask("classes of other sets", clean_name(label), windows)
             for label in sorted(present):
                 if "clothing" in {set_of[i] for i in inside if labels[i] == label} and people:
                     continue
                 rest = [i for i in windows if labels[i] != label]
                 own = [i for i in inside if labels[i] == label]
-                ask("left-out classes", query_of(label), rest)
+                ask("left-out classes", clean_name(label), rest)
                 for number in (1, 3, 10, 30):
                     if number <= len(own):
-                        ask(f"{number} present", query_of(label), [*rest, *rng.sample(own, number)])
+                        ask(f"{number} present", clean_name(label), [*rest, *rng.sample(own, number)])
     return counts
 
 
@@ -239,17 +226,14 @@ def interval(values: Sequence[float]) -> list[float]:
 
 
 def main() -> None:
-    """Measure, print both tables, write the results."""
+    """Measure, and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="mini", help="an encoder")
     parser.add_argument("--draws", type=int, default=3, help="orders of scenes in films, and draws of folders")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("search_quality.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = th.load_encoder(options.model)
-    results: dict[str, dict] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    own = results[options.model] = {"ranking": {}, "stands out": {}}
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         for each in RANKED:
@@ -261,13 +245,11 @@ def main() -> None:
                 draws.append(ranking(labelled(shown, folder, model), seed))
             means = {way: np.mean([draw[way] for draw in draws], axis=0) for way in draws[0]}
             means["find - by hand"] = means["find"] - means["by hand"]
-            own["ranking"][each] = {way: interval(values) for way, values in means.items()}
-            print(f"{each}: {own['ranking'][each]}", flush=True)
+            shown = {way: interval(values) for way, values in means.items()}
+            print(f"{each}: {shown}", flush=True)
         sets = {each: labelled(scenes_of(each, options.data, temporary), temporary / each, model) for each in SETS}
-        own["stands out"] = honesty(sets, options.draws)
-        for folder, kinds in own["stands out"].items():
+        for folder, kinds in honesty(sets, options.draws).items():
             print(f"{folder}: {', '.join(f'{kind} {100 * a / n:.0f} % of {n}' for kind, (a, n) in kinds.items())}")
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,30 +1,20 @@
 """Events of videos that are joined from labelled clips, against the joins; hysteresis and argmax.
 
-    python -m benchmarks.timeline [--data ../shared/data] [--joins 12] [--out FILE.json]
-    python -m benchmarks.timeline --choose [--data ../shared/data]
+    python -m benchmarks.timeline [--data ../shared/data] [--joins 12]
 
 Sets: "drawn" are the demo's videos with longer clips (3 s, 8 objects as classes), "airborne" real clips (2.5 s, 4
 classes). A run is trained on the training split (frozen encoder, otherwise the small recipe), a join is eight clips of
 the test split, neighbours of different classes. With "unknown clips between" every second clip has no class of the
 run (drawn: the background alone; airborne: skateboarding), where every event is wrong. Events are matched to clips of
 their class at an overlap (intersection over union in time) of 0.5 or more. Intervals are 95 % t-intervals over joins; a
-difference is paired by join. Joins share clips and the run, so the intervals are of joins of these clips. A second
-table compares other frame rates with the default, and has their cost: CPU seconds of decoding, encoding and scoring per
-minute of video, on the first joins without unknown clips, the rates one after the other on each.
-
-`--choose` is how the defaults were chosen: the run is trained on one half of the groups of the training split, the
-joins come from the other half, test clips are not opened. It prints F1 of windows and thresholds over all four kinds of
-joins.
+difference is paired by join. Joins share clips and the run, so the intervals are of joins of these clips.
 """
 
 import argparse
-import hashlib
-import json
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,11 +32,6 @@ from texthead.data.dataset import Dataset, Item
 from texthead.prediction.run import Run
 
 CLIPS, OVERLAP = 8, 0.5
-RATES = (2.0, 4.0, 8.0, 16.0)
-# Joins of each set that are timed.
-TIMED = 4
-WINDOWS = (1.0, 1.5, 2.0, 3.0)
-ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
 
 
 class Clip(NamedTuple):
@@ -65,7 +50,7 @@ class Join(NamedTuple):
 
 
 class EventScore(NamedTuple):
-    """Quality of events: F1 in percent, and the error of each matched boundary in frames."""
+    """Quality of events: F1 in percent, and the error of each matched boundary in seconds."""
 
     f1: float
     off: list[float]
@@ -87,20 +72,6 @@ def drawn(folder: Path) -> Dataset:
 def airborne(data: Path) -> Dataset:
     """Return the real clips."""
     return th.read_dataset(data / "video/airborne/clips.csv")
-
-
-def halves(data: Dataset) -> tuple[Dataset, Dataset]:
-    """Halve the training items by groups: every second group of each class for training, the others for joins."""
-    train = data.split("train")
-    groups = {
-        label: sorted({item.group or "" for item in train.items if item.label == label}) for label in train.classes
-    }
-    first = {(label, group) for label, members in groups.items() for group in members[::2]}
-    halves_of_items = (
-        [item for item in train.items if ((item.label, item.group or "") in first) == side] for side in (True, False)
-    )
-    fit, rest = (replace(train, items=tuple(half)) for half in halves_of_items)
-    return fit, rest
 
 
 def strangers(name: str, data: Path | None, size: int, count: int, rng: np.random.Generator) -> list[Clip]:
@@ -180,34 +151,6 @@ def trained(data: Dataset, out: Path) -> Run:
     return th.load_run(out)
 
 
-class Remembering(torch.nn.Module):
-    """An encoder that caches the features of frames: other windows of one video cost nothing."""
-
-    def __init__(self, visual: torch.nn.Module):
-        super().__init__()
-        self.visual = visual
-        self.seen: dict[bytes, torch.Tensor] = {}
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return the features; compute those of new frames only."""
-        keys = [hashlib.sha256(frame.numpy().tobytes()).digest() for frame in frames]
-        for key, frame in zip(keys, frames, strict=True):
-            if key not in self.seen:
-                self.seen[key] = self.visual(frame[None])[0]
-        return torch.stack([self.seen[key] for key in keys])
-
-
-def remembering(run: Run) -> Run:
-    """Return the run with such an encoder."""
-    model = run.model
-    return replace(run, model=th.Recognizer(Remembering(model.visual), model.temporal, model.head))
-
-
-def stretches(run: Run, video: Join, sliding: Sliding) -> list[Interval]:
-    """Return the scores over a joined video."""
-    return [*th.find_events(run, video.path, sliding).intervals]
-
-
 def by_argmax(rows: Sequence[Interval], names: Sequence[str]) -> list[Event]:
     """Return the best class of each window, neighbours of one class joined: no threshold, no shortest length."""
     events: list[Event] = []
@@ -228,7 +171,7 @@ def match_events(events: Sequence[Event], video: Join) -> EventScore:
         if share >= OVERLAP and i not in matched and k not in matched.values():
             matched[i] = k
     off = [
-        abs(a - b) * video.fps
+        abs(a - b)
         for i, k in matched.items()
         for a, b in ((events[i].start, video.truth[k][1]), (events[i].end, video.truth[k][2]))
     ]
@@ -252,106 +195,39 @@ def sets(folder: Path, data: Path | None, chosen: Sequence[str]) -> dict[str, Da
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
-    """Print a line for each set, kind of joins and method, and one for each frame rate, as they are known."""
-    values: dict[str, list[float]] = {}
-    shared = "F1 | {} | boundary error, s: mean | median | frames: mean | median |"
-    print(f"| set | joins | method | {shared.format('gain over argmax')}", "|---" * 9 + "|", sep="\n")
-    print(
-        f"| set | joins | rate | {shared.format(f'change from {Sliding().rate:g}')} CPU-s per minute |",
-        "|---" * 10 + "|",
-        sep="\n",
-    )
+    """Print a line for each set and kind of joins."""
+    print("| set | joins | F1 | F1 of argmax | gain | boundary error, s: mean | median | of argmax: mean | median |")
+    print("|---" * 9 + "|")
     for name, data in sets(folder, options.data, options.sets).items():
         run = trained(data.split("train"), folder / f"{name}-run")
-        names, quick = run.model.names, remembering(run)
+        names = run.model.names
         for mixed in (False, True):
-            videos = list(joins(name, data.split("test"), folder, options.data, options.joins, mixed=mixed, seed=0))
+            ours, argmax = list[EventScore](), list[EventScore]()
+            for video in joins(name, data.split("test"), folder, options.data, options.joins, mixed=mixed, seed=0):
+                rows = [*th.find_events(run, video.path, Sliding()).intervals]
+                ours.append(match_events(events_of(rows, names, Hysteresis()), video))
+                argmax.append(match_events(by_argmax(rows, names), video))
             kind = f"{options.joins}, unknown clips between" if mixed else f"{options.joins}"
-            rows = {rate: [stretches(quick, video, Sliding(rate=rate)) for video in videos] for rate in RATES}
-            by_rate = {
-                rate: [match_events(events_of(r, names, Hysteresis()), v) for r, v in zip(results, videos, strict=True)]
-                for rate, results in rows.items()
-            }
-            usual = Sliding().rate
-            argmax = [match_events(by_argmax(r, names), v) for r, v in zip(rows[usual], videos, strict=True)]
-            print(line(name, kind, "hysteresis", by_rate[usual], videos[0].fps, argmax))
-            print(line(name, kind, "argmax", argmax, videos[0].fps))
-            costs = {} if mixed else timed(run, videos[:TIMED])
-            for rate, results in by_rate.items():
-                base = by_rate[usual] if rate != usual else None
-                cost = "{:.1f} ±{:.1f}".format(*mean_and_half(costs[rate])) if costs else ""
-                print(f"{line(name, kind, f'{rate:g}', results, videos[0].fps, base)} {cost} |", flush=True)
-                values[f"{name}, {kind}, {rate:g} a second"] = [each.f1 for each in results]
-            values[f"{name}, {kind}, argmax"] = [each.f1 for each in argmax]
-    if options.out:
-        options.out.write_text(json.dumps(values, indent=1))
+            gain = "{:+.1f} ±{:.1f}".format(*mean_and_half([a.f1 - b.f1 for a, b in zip(ours, argmax, strict=True)]))
+            f1 = ["{:.1f} ±{:.1f}".format(*mean_and_half([each.f1 for each in way])) for way in (ours, argmax)]
+            print(f"| {' | '.join([name, kind, *f1, gain, *off(ours), *off(argmax)])} |", flush=True)
 
 
-def timed(run: Run, videos: Sequence[Join]) -> dict[float, list[float]]:
-    """Return CPU seconds per minute of video for each rate, of each video."""
-    costs: dict[float, list[float]] = {rate: [] for rate in RATES}
-    for video in videos:
-        for rate, results in costs.items():
-            began = time.process_time()
-            seconds = stretches(run, video, Sliding(rate=rate))[-1].end
-            results.append(60 * (time.process_time() - began) / seconds)
-    return costs
-
-
-def line(
-    name: str, kind: str, way: str, videos: Sequence[EventScore], fps: int, base: Sequence[EventScore] | None = None
-) -> str:
-    """Return one line of a table, compared with `base` if given."""
-    f1, half = mean_and_half([each.f1 for each in videos])
-    against = ""
-    if base is not None:
-        against = "{:+.1f} ±{:.1f}".format(*mean_and_half([a.f1 - b.f1 for a, b in zip(videos, base, strict=True)]))
-    mean, around = mean_and_half([float(np.mean(each.off)) for each in videos if each.off])
-    median = float(np.median([off for each in videos for off in each.off]))
-    seconds = f"{mean / fps:.2f} ±{around / fps:.2f}", f"{median / fps:.2f}"
-    frames = f"{mean:.1f} ±{around:.1f}", f"{median:.1f}"
-    return f"| {' | '.join([name, kind, way, f'{f1:.1f} ±{half:.1f}', against, *seconds, *frames])} |"
-
-
-def choose(options: argparse.Namespace, folder: Path) -> None:
-    """Print mean F1 over sets and kinds of joins for each window, and the best thresholds of each."""
-    rows: dict[float, list[tuple[Join, list[Interval], tuple[str, ...]]]] = {window: [] for window in WINDOWS}
-    for name, data in sets(folder, options.data, options.sets).items():
-        fit, rest = halves(data)
-        run = remembering(trained(fit, folder / f"{name}-run"))
-        for mixed in (False, True):
-            for video in joins(name, rest, folder, options.data, options.joins, mixed=mixed, seed=1):
-                for window in WINDOWS:
-                    rows[window].append((video, stretches(run, video, Sliding(window)), run.model.names))
-    table: list[tuple[float, float, float, float, float]] = []
-    for window, (enter, leave, length) in product(WINDOWS, product(ENTERS, LEAVES, LENGTHS)):
-        if leave <= enter:
-            rule = Hysteresis(enter, leave, length)
-            scores = [match_events(events_of(found, names, rule), video).f1 for video, found, names in rows[window]]
-            table.append((float(np.mean(scores)), window, enter, leave, length))
-    for window in WINDOWS:
-        best = sorted((row for row in table if row[1] == window), reverse=True)[:3]
-        base = np.mean([match_events(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
-        listed = "; ".join(f"{f1:.1f} at {enter} {leave} {length}" for f1, _, enter, leave, length in best)
-        print(f"window {window:g} s: argmax {base:.1f}; enter, leave, shortest: {listed}", flush=True)
-    for column, key in ((2, "enter"), (3, "leave"), (4, "shortest")):
-        values = sorted({row[column] for row in table})
-        print(f"{key}: " + "  ".join(f"{v:g}: {max(r[0] for r in table if r[column] == v):.1f}" for v in values))
-    if options.out:
-        options.out.write_text(json.dumps(sorted(table, reverse=True)))
+def off(videos: Sequence[EventScore]) -> tuple[str, str]:
+    """Return the mean boundary error in seconds, with its interval over videos, and the median."""
+    mean, half = mean_and_half([float(np.mean(each.off)) for each in videos if each.off])
+    return f"{mean:.2f} ±{half:.2f}", f"{float(np.median([off for each in videos for off in each.off])):.2f}"
 
 
 def main() -> None:
-    """Print the tables, or with `--choose` the search for the defaults."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--joins", type=int, default=12)
     parser.add_argument("--sets", nargs="+", choices=("drawn", "airborne"), default=("drawn", "airborne"))
-    parser.add_argument("--choose", action="store_true")
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        (choose if options.choose else measure)(options, Path(folder))
+        measure(options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -67,12 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path, len(FIRST)))
 
 
-if platforms.WINDOWS:
-    # Wine takes seconds to load a module that an example needs.
-    hypothesis.settings.register_profile(
-        "windows", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
-    )
-    hypothesis.settings.load_profile("windows")
+# No test depends on seconds: other programs may need the processors, and Wine takes seconds to load a module.
+hypothesis.settings.register_profile("any", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+hypothesis.settings.load_profile("any")
 
 SHARED = ROOT.parent / "shared" / "data"
 

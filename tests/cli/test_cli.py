@@ -81,7 +81,7 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     code, out, _ = say(*predict[:2], folder / "red" / "bad.mp4", folder / "red" / "0.png", "--json")
     assert (code, [bool(entry["top"]) for entry in json.loads(out)]) == (1, [False, True])
     refused("bad.mp4: cannot be read", *predict[:2], folder / "red" / "bad.mp4")
-    refused(("*.jpg", "name the folder"), *predict[:2], folder / "red" / "*.jpg")
+    refused(("*.jpg", "no such file or folder"), *predict[:2], folder / "red" / "*.jpg")
     _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
     assert "note: 1 of 5 unlabelled files cannot be read and are skipped" in err.splitlines()
 

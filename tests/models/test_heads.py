@@ -143,7 +143,7 @@ def test_a_center_is_taken_off_the_features():
     ("weight", "options", "parts"),
     [
         (noise(3, 8), {}, (2, 3)),
-        (noise(2, 8), {"names": ["a", "a"]}, ("'a' and 'a'",)),
+        (noise(2, 8), {"names": ["a", "a"]}, ("'a'", "rename")),
         (noise(2, 8), {"names": ["a", " "]}, ("2 of 2",)),
         (torch.eye(3)[:2] * torch.tensor([[1.0], [0.0]]), {}, ("'b'",)),
         (noise(2, 8), {"scale": 0.0}, ("scale", 0)),
@@ -174,7 +174,7 @@ def test_the_linear_head_starts_as_torch_does_from_the_generator():
     assert head.weight.std().item() == pytest.approx(1 / 20 / math.sqrt(3), rel=0.03)
     assert torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(1)).weight)
     assert not torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(2)).weight)
-    with refuses(DataError, "'a' and 'a'"):
+    with refuses(DataError, "'a'", "rename"):
         LinearHead(8, names=["a", "a"])
 
 

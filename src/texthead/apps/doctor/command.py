@@ -90,12 +90,11 @@ class Doctor:
                 f"{fix}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
             )
         serious = [each for each in diagnosis.findings if each.severity == "serious"]
-        if any({*each.items}.isdisjoint(diagnosis.left_out) for each in serious) and (fix or not diagnosis.left_out):
-            pass  # To be mended by hand, since removing files does not help.
-        elif fix or not serious:
+        remain = [each for each in serious if {*each.items}.isdisjoint(diagnosis.left_out)]  # Even after --fix.
+        if not serious or (fix and not remain):
             data, run = fix or self.data, unused(Path("run"))
             console.next_command("texthead", "train", data, "--tune", "none", "--out", run, encoder=self.encoder)
-        else:
+        elif diagnosis.left_out and not fix:
             clean = unused(Path("clean.csv"))
             console.next_command("texthead", "doctor", self.data, "--fix", clean, encoder=self.encoder)
         return int(bool(serious))
