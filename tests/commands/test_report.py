@@ -73,7 +73,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
     prints(out, 6, "held-out images are correct")
     assert str(run / "report.html") in out
     html, page = page_of(run / "report.html")
-    assert page.strings[2] == out.splitlines()[0]
+    assert out.splitlines()[0] in page.strings
     about = json.loads((run / "recipe.json").read_text())
     made = {"encoder": about["encoder"]["source"], "head": "text", "held_out": "0.34"}
     assert all([key, value] in page.rows for key, value in made.items())
