@@ -35,16 +35,16 @@ def seen(driver: WebDriver, selector: str) -> list:
 def test_choose_sort_enlarge_and_look_behind_a_cell(page: str, browser: Callable, width: int) -> None:
     driver = browser(width)
     driver.get(page)
-    assert len(seen(driver, ".face")) == 2
+    assert len(seen(driver, ".thumbnail")) == 2
     assert fits(driver)
 
     rows = [row.text for row in seen(driver, ".sorted tbody tr")]
     driver.find_element(By.CSS_SELECTOR, ".sorted th:nth-child(3) button").click()
     assert [row.text for row in seen(driver, ".sorted tbody tr")] == rows[::-1]
 
-    seen(driver, ".face")[0].click()
+    seen(driver, ".thumbnail")[0].click()
     assert len(seen(driver, ".sorted tbody tr")) == 1
-    seen(driver, ".face")[0].click()
+    seen(driver, ".thumbnail")[0].click()
     assert len(seen(driver, ".sorted tbody tr")) == 2
 
     seen(driver, ".card .frames")[0].click()

@@ -121,6 +121,8 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
 def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,dog\n")
     assert labels_of(path) == {"a.jpg": "dog; frisbee", "b.jpg": "dog"}
+    with refuses(DataError, path, "label and labels"):
+        read_dataset(manifest(tmp_path, "path,label,labels\na.jpg,dog,dog; frisbee\n"))
     with refuses(DataError, f"{path}:3", "'labels'"):
         read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,\n"))
     assert not read_dataset(manifest(tmp_path, "path,label\na.jpg,dog\nb.jpg,cat\n")).multilabel

@@ -17,7 +17,7 @@ from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
-from texthead.report.examples import Example, examples_of, most_confident, overlay_heat, small_pictures
+from texthead.report.examples import Example, examples_of, most_confident, overlay_heat, thumbnails
 from texthead.report.html import percent
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -47,7 +47,7 @@ def test_mistake_includes_true_class(tmp_path):
     assert (last.truth, last.rank, last.name) == (["e"], 5, "x/0.png")
     assert [name for name, _ in second.top] == ["a", "b", "c"]
     assert (second.truth, second.rank) == (["b"], 2)
-    assert (right.truth, right.rank, right.lit, right.note) == (["a"], 1, {}, "")
+    assert (right.truth, right.rank, right.saliency, right.note) == (["a"], 1, {}, "")
 
 
 def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
@@ -65,7 +65,7 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
     )
     assert missed.top[-1][1] == pytest.approx(float(torch.tensor(-4.0).sigmoid()))
     assert [strip.is_mistake for strip in (extra, missed, *right)] == [True, True, False, False]
-    assert [(strip.num_predicted, strip.lit) for strip in (extra, *right)] == [(2, {}), (5, {}), (0, {})]
+    assert [(strip.num_predicted, strip.saliency) for strip in (extra, *right)] == [(2, {}), (5, {}), (0, {})]
 
 
 def test_frames_are_those_that_the_model_sees(tmp_path):
@@ -87,9 +87,9 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path, monkeypatch):
     first, *others = examples_of(actual, PROTOCOL, model, hits=3, reporter=reporter)
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]
-    names = {title.rpartition(": ")[2] for title in first.lit}
+    names = {title.rpartition(": ")[2] for title in first.saliency}
     assert set() < names <= {first.top[0][0], *first.truth}
-    assert all(len(frames) == len(first.frames) == 2 for frames in first.lit.values())
+    assert all(len(frames) == len(first.frames) == 2 for frames in first.saliency.values())
     assert all(name in first.note for name in names)
     assert "%" in first.note
 
@@ -98,7 +98,7 @@ def test_faint_saliency_not_shown(tmp_path):
     path = write_image(tmp_path / "x.png", "red")
     TINY.head.weight.data.zero_()  # pyright: ignore
     (strip,) = examples_of(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), model=TINY)
-    assert strip.lit == {}
+    assert strip.saliency == {}
     prints(strip.note, "a (20.0 %)")
 
 
@@ -145,10 +145,20 @@ def test_of_many_frames_eight_are_shown(tmp_path):
     assert [frame.tolist() for frame in shown.frames] == clip[::2].permute(0, 2, 3, 1).tolist()
 
 
-def test_small_pictures_are_of_each_class_and_of_wrong_predictions(tmp_path):
+def test_thumbnails_are_of_each_class_and_of_wrong_predictions(tmp_path):
     """A class is shown by a correct item if it has one; of the others only wrong predictions have a picture."""
     paths = [write_image(tmp_path / f"{i}.png", "red", seed=i) for i in range(6)]
     scores = [[9.0, 0, 0, 0, 0]] * 3 + [[0, 0, 0, 7.0, 0]] * 3
-    pictures = small_pictures(result(paths, scores, [1, 0, 0, 3, 3, 2]), Protocol(1, PIXELS))
-    assert sorted(pictures) == [0, 1, 3, 5]
-    assert all(min(picture.shape[:2]) <= 96 and picture.shape[2] == 3 for picture in pictures.values())
+    pictures = thumbnails(result(paths, scores, [1, 0, 0, 3, 3, 2]), Protocol(1, PIXELS))
+    assert sorted(pictures.items) == [0, 1, 3, 5]
+    assert {
+        label: pictures.classes[label] is pictures.items[item] for label, item in {0: 1, 1: 0, 2: 5, 3: 3}.items()
+    } == (dict.fromkeys(range(4), True))
+    assert all(min(picture.shape[:2]) <= 96 and picture.shape[2] == 3 for picture in pictures.items.values())
+
+
+def test_of_many_classes_the_least_recognised_have_thumbnails(tmp_path, monkeypatch):
+    monkeypatch.setattr("texthead.report.examples.MAX_CLASSES", 2)
+    path = write_image(tmp_path / "a.png", "red")
+    scores = [[9.0, 0, 0, 0, 0]] * 2 + [[0, 0, 7.0, 0, 0], [0, 0, 0, 0, 5.0]]
+    assert sorted(thumbnails(result([path] * 4, scores, [0, 3, 1, 4]), Protocol(1, PIXELS)).classes) == [1, 3]

@@ -23,7 +23,7 @@ from texthead.models.temporal import MeanPool
 from texthead.prediction.load import load_run
 from texthead.recipes import small
 from texthead.report import run_page
-from texthead.report.examples import Example
+from texthead.report.examples import Example, Thumbnails
 from texthead.report.probabilities import ACCEPTED, COVERED, REJECTED, calibration_report
 from texthead.report.run_page import run_html
 from texthead.runs.scores import RunScores, Score
@@ -71,7 +71,7 @@ def build_page(*options, **parts) -> Page:
 
 @pytest.fixture(scope="module")
 def full_page() -> str:
-    wrong = {"lit": {f"predicted: {SCRIPT}": FRAMES}, "note": SCRIPT}
+    wrong = {"saliency": {f"predicted: {SCRIPT}": FRAMES}, "note": SCRIPT}
     return html_of(
         NAMES,
         RECORDS,
@@ -84,7 +84,7 @@ def full_page() -> str:
             Example("clip.mp4", FRAMES, [("archery", 0.75)], ["archery"]),
             Example("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9, **wrong),
         ],
-        pictures={0: FRAMES[0], 8: FRAMES[1], 11: FRAMES[0]},
+        thumbnails=Thumbnails({0: FRAMES[0], 1: FRAMES[1]}, {0: FRAMES[0], 8: FRAMES[1], 11: FRAMES[0]}),
         prompts={name: f"a video of a person {name}." for name in NAMES},
         edited=f"renamed 'a' to '{SCRIPT}'",
     )

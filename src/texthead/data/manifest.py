@@ -39,6 +39,8 @@ def read_manifest(
     path, end = Path(source), path_end(frame_template, suffix)
     with raising(DataError, f"{path}: cannot be read", "check the path and its permissions"):
         header, _ = _header(path, columns)
+    if {"label", "labels"} <= {*header}:
+        raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
     column = "labels" if "labels" in header else "label"
     items: list[Item] = []
     for row in manifest_rows(path, ("path", column), columns):

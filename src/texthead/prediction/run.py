@@ -595,7 +595,7 @@ class Run:
             reading: how to encode clips for saliency maps; None for a report without such maps.
             reporter: gets progress and messages.
         """
-        from texthead.report.examples import examples_of, small_pictures
+        from texthead.report.examples import examples_of, thumbnails
         from texthead.report.html import write_html
         from texthead.report.probabilities import calibration_report
         from texthead.report.run_page import run_html, saved_values
@@ -613,7 +613,7 @@ class Run:
             about |= {"model": self.model, "engine": reading.engine} if reading else {}
             shown = examples_of(scores.result, self.protocol, **about)
             sections |= {"summary": scores.summary(), "examples": shown, "calibration_report": reliability}
-            sections |= {"pictures": small_pictures(scores.result, self.protocol)}
+            sections |= {"thumbnails": thumbnails(scores.result, self.protocol)}
         result = scores.result if scores.rows else None
         write_html(path, run_html(self.labels, records, result, (rows @ rows.T).numpy(), **sections))
 

@@ -31,8 +31,8 @@ SIDE, SMALL_SIDE = 192, 96
 # How many wrong and correct predictions a page shows, how many of them have a saliency map, and frames of each.
 _MISTAKES, _HITS, _MAPS, _FRAMES = 12, 3, 4, 8
 
-# How many classes and wrong predictions have a small picture.
-MAX_FACES, _MAX_WRONG = 60, 60
+# How many classes and wrong predictions have a thumbnail.
+MAX_CLASSES, _MAX_WRONG = 60, 60
 
 _DIM = 0.22  # relative brightness where the heat is 0
 
@@ -50,7 +50,7 @@ class Example(NamedTuple):
         truth: the true classes.
         rank: rank of the only true class by probability, from 1; None for multi-label data.
         num_predicted: how many classes are predicted, the first of `top`.
-        lit: the frames where bright regions support a class, by title.
+        saliency: the frames where bright regions support a class, by title.
         note: text below these.
     """
 
@@ -60,7 +60,7 @@ class Example(NamedTuple):
     truth: Sequence[str]
     rank: int | None = None
     num_predicted: int = 1
-    lit: Mapping[str, Sequence[Frame]] = MappingProxyType({})
+    saliency: Mapping[str, Sequence[Frame]] = MappingProxyType({})
     note: str = ""
 
     @property
@@ -186,21 +186,21 @@ def _example(
     made = Example(name, [*frames[chosen]], top, [result.names[c] for c in true], rank, num_predicted)
     if model is None or rank is None:
         return made
-    saliency = cover(model, clip, engine=engine).at_temperature(temperature)
-    lit, lines = {}, []
+    covered = cover(model, clip, engine=engine).at_temperature(temperature)
+    saliency, lines = {}, []
     for role, shown in {"predicted": top[0][0], **({"true": made.truth[0]} if made.is_mistake else {})}.items():
         label = result.names.index(shown)
-        before, after = saliency.probabilities(label)
-        if saliency.is_faint(label):
+        before, after = covered.probabilities(label)
+        if covered.is_faint(label):
             lines.append(f"{shown} ({percent(before)}): covering any one region hardly changes it")
         else:
-            heat = saliency.heat(label).numpy()
-            lit[f"{role}: {shown}"] = [overlay_heat(frames[index], heat[index]) for index in chosen]
-            times = math.exp(saliency.strength(label))
+            heat = covered.heat(label).numpy()
+            saliency[f"{role}: {shown}"] = [overlay_heat(frames[index], heat[index]) for index in chosen]
+            times = math.exp(covered.strength(label))
             factor = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
             fall = f"{percent(before)} to {percent(after)}, odds by a factor of {factor}"
             lines.append(f"{shown}: covering the brightest region lowers it from {fall}")
-    return made._replace(lit=lit, note="; ".join(lines))
+    return made._replace(saliency=saliency, note="; ".join(lines))
 
 
 def overlay_heat(
@@ -213,17 +213,28 @@ def overlay_heat(
     return (dark + smooth.clip(0, 1) * (frame - dark)).round().clip(0, 255).astype(np.uint8)
 
 
-def small_pictures(result: Evaluation, protocol: Protocol) -> dict[int, Frame]:
-    """Return small pictures by item: of each class an item that is correct, if there is one, and wrong predictions.
+class Thumbnails(NamedTuple):
+    """Small pictures, by the index of the class that they show, and by item."""
+
+    classes: Mapping[int, Frame] = MappingProxyType({})
+    items: Mapping[int, Frame] = MappingProxyType({})
+
+
+def thumbnails(result: Evaluation, protocol: Protocol) -> Thumbnails:
+    """Return pictures of the least recognised classes, by a correct item if there is one, and of wrong predictions.
 
     Raises:
         MediaError: a file can no longer be read.
     """
-    has = result.targets.bool() if result.targets.ndim == 2 else torch.eye(len(result.names)).bool()[result.targets]
-    right = torch.from_numpy(result.right)
-    faces = [(own & right if bool((own & right).any()) else own).nonzero().flatten().tolist()[:1] for own in has.T]
-    wrong = most_confident(result, hits=0, mistakes=_MAX_WRONG) if result.targets.ndim == 1 else []
-    one = replace(protocol, frames=1, views=Views(origin="center"))
-    chosen = dict.fromkeys([*(item for own in faces[:MAX_FACES] for item in own), *wrong])
-    clips = {item: short_side(clip_of(result.paths[item], one), SMALL_SIDE) for item in chosen}
-    return {item: clip[0].permute(1, 2, 0).contiguous().numpy() for item, clip in clips.items()}
+    multilabel, right = isinstance(result, MultiLabelEvaluation), result.right
+    has = result.targets.numpy() if multilabel else np.eye(len(result.names), dtype=bool)[result.targets]
+    order = np.argsort(~right, kind="stable")  # Correct items first.
+    first = order[has[order].argmax(0)].tolist()
+    labels = sorted(np.flatnonzero(has.any(0)).tolist(), key=lambda label: right[has[:, label]].mean())
+    shown = {label: first[label] for label in labels[:MAX_CLASSES]}
+    wrong = [] if multilabel else most_confident(result, hits=0, mistakes=_MAX_WRONG)
+    one, pictures = replace(protocol, frames=1, views=Views(origin="center")), dict[int, Frame]()
+    for item in dict.fromkeys([*shown.values(), *wrong]):
+        clip = short_side(clip_of(result.paths[item], one), SMALL_SIDE)
+        pictures[item] = clip[0].permute(1, 2, 0).contiguous().numpy()
+    return Thumbnails({label: pictures[item] for label, item in shown.items()}, pictures)

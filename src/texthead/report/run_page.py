@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from texthead.evaluation.classes import ClassRow, Confusion, wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json
 from texthead.media.paths import MediaPath
-from texthead.report.examples import MAX_FACES
+from texthead.report.examples import Thumbnails
 from texthead.report.figures import plot_curves
 from texthead.report.html import render
 from texthead.runs.scores import read_scores
@@ -28,8 +28,8 @@ PROBE_VALUES = (
 )
 
 
-# Most classes of a square table, and rows of the list in its place; items behind a cell.
-MAX_SQUARE, _MAX_PAIRS, _MAX_BEHIND = 40, 30, 24
+# Most classes of a square table, and rows of the list in its place; listed items of a cell.
+MAX_SQUARE, _MAX_PAIRS, _MAX_ITEMS = 40, 30, 24
 
 
 def run_html(
@@ -37,30 +37,20 @@ def run_html(
     records: Sequence[Mapping[str, Any]],
     scored: Evaluation | None,
     correlation: Float[np.ndarray, "classes classes"],
-    pictures: Mapping[int, UInt8[np.ndarray, "height width 3"]] = MappingProxyType({}),
+    thumbnails: Thumbnails | None = None,
     **values: Any,
 ) -> str:
-    """Render the page of a run.
-
-    Args:
-        pictures: small pictures of items.
-        values: the other variables of templates/run.html.
-    """
-    multilabel = isinstance(scored, MultiLabelEvaluation)
+    """Render the page of a run; `values` are the other variables of templates/run.html."""
+    multilabel, thumbnails = isinstance(scored, MultiLabelEvaluation), thumbnails or Thumbnails()
     rows: list[tuple[int, ClassRow, Rate | None]] = []
-    faces: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
-    confusion, behind = [], []
+    confusion, cell_items = [], []
     if scored:
         rates = scored.class_ap if isinstance(scored, MultiLabelEvaluation) else [row.recall for row in scored.classes]
         rows = list(zip(range(len(names)), scored.classes, rates, strict=True))
         # Unknown ones last.
         rows.sort(key=lambda row: row[2] or (math.inf,))
-        has = scored.targets.numpy() if multilabel else np.eye(len(names), dtype=bool)[scored.targets.numpy()]
-        for item in sorted(pictures, key=lambda item: not scored.right[item]):
-            for index in np.flatnonzero(has[item]).tolist():
-                faces.setdefault(index, pictures[item])
         if not multilabel:
-            confusion, behind = _confusion(scored, pictures)
+            confusion, cell_items = _confusion(scored, thumbnails)
     speeds = [speed for record in records if isinstance(speed := record.get("clips_per_second"), int | float)]
     return render(
         "run.html",
@@ -72,18 +62,15 @@ def run_html(
         result=scored.rate if scored else None,
         metric=scored.metric if scored else "",
         confusion=confusion,
-        behind=behind,
+        cell_items=cell_items,
         rows=_similar(correlation, names),
         classes=rows,
-        faces=faces,
-        most_faces=MAX_FACES,
+        thumbnails=thumbnails.classes,
     )
 
 
-def _confusion(
-    scored: Evaluation, pictures: Mapping[int, UInt8[np.ndarray, "height width 3"]]
-) -> tuple[list[Any], list[tuple[str, str, list[Any], int]]]:
-    """Return (the rows of the square table, or of the list of confused pairs, the items behind their cells)."""
+def _confusion(scored: Evaluation, thumbnails: Thumbnails) -> tuple[list[Any], list[tuple[str, str, list[Any], int]]]:
+    """Return (the rows of the square table, or of the list of confused pairs, the items of their cells)."""
     counts, names = scored.confusion(), scored.names
     items = defaultdict[tuple[int, int], list[int]](list)
     for item, pair in enumerate(zip(scored.targets.tolist(), scored.predicted.tolist(), strict=True)):
@@ -95,21 +82,21 @@ def _confusion(
         pairs = wrong_pairs(counts)[:_MAX_PAIRS]
         keys = {(y, x): f"items-{y}-{x}" for y, x, _ in pairs}
         rows = [(names[y], names[x], count, keys[y, x]) for y, x, count in pairs]
-    behind = []
+    cell_items = []
     for (y, x), key in keys.items():
-        own = sorted(items[y, x], key=lambda item: item not in pictures)
-        files = ["/".join(Path(MediaPath(scored.paths[item]).original).parts[-2:]) for item in own[:_MAX_BEHIND]]
+        own = sorted(items[y, x], key=lambda item: item not in thumbnails.items)
+        files = ["/".join(Path(MediaPath(scored.paths[item]).original).parts[-2:]) for item in own[:_MAX_ITEMS]]
         heading = f"{names[y]}, predicted as {names[x]}: {len(own)}" if y != x else f"{names[y]}, correct: {len(own)}"
-        shown = list(zip(files, map(pictures.get, own), strict=False))
-        behind.append((key, heading, shown, max(0, len(own) - _MAX_BEHIND)))
-    return rows, behind
+        shown = list(zip(files, map(thumbnails.items.get, own), strict=False))
+        cell_items.append((key, heading, shown, max(0, len(own) - _MAX_ITEMS)))
+    return rows, cell_items
 
 
 def _square(counts: Confusion, keys: Mapping[tuple[int, int], str] = MappingProxyType({})) -> list[list[tuple]]:
     """Return the rows of a confusion matrix for the macro `matrix`.
 
     Args:
-        keys: of the items behind the cells.
+        keys: of the items of the cells.
     """
     shares = (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist()
     return [

@@ -73,7 +73,7 @@ def check_names(names: Sequence[str]) -> None:
         valid = name == name.encode(errors="replace").decode()  # Names of folders, and a locale, may be without UTF-8.
         if not (valid and is_drawn(name) and escaped(name) == name and name.splitlines() == [name]):
             where = f"class name {position} of {len(names)}, {_shown(name)},"
-            raise DataError(f"{where} is not one line of visible text in UTF-8: rename or remove it")
+            raise DataError(f"{where} is not one line of visible text in UTF-8: rename it, or save its list as UTF-8")
         look = _look(name)
         if look in looks:
             raise DataError(

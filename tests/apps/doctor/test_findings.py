@@ -113,6 +113,13 @@ def test_groups_in_two_splits() -> None:
     prints(result.detail, "test and train")
 
 
+def test_parts_of_a_video_in_two_splits() -> None:
+    """They may overlap, and look alike in any case; training warns of them too."""
+    (result,) = doctor.group_leaks(parts("a.mp4#t=0,2 cat train", "a.mp4#t=1,3 cat test", "b.mp4#t=0,1 cat train"))
+    assert (Path(result.about).name, result.severity) == ("a.mp4", "warning")
+    prints(result.detail, "test and train")
+
+
 @pytest.mark.parametrize(
     ("cats", "dogs", "found"),
     [

@@ -172,13 +172,7 @@ def diagnose(
     # First, since it may be missing.
     frozen, image_stats = None, list[tuple[str, ImageStats] | None]()
     if not quick:
-        encoder = options.load(prompts, lazy=False)
-        encoder.keep_text = True
-        encoder.visual.eval()
-        spec = encoder.visual.spec
-        protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
-        protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
-        frozen = FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
+        frozen = _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
         with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
             image_stats = frozen.image_stats([item.path for item in items])
     facts = read_file_stats(dataset, workers=reading.workers, image_stats=image_stats, reporter=reporter)
@@ -230,3 +224,13 @@ def diagnose(
             result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     return Diagnosis(dataset, result, left_out, source, tuple(notes))
+
+
+def _frozen(encoder: Encoder, dataset: Dataset, reading: ReadOptions, reporter: Reporter) -> FrozenEncoder:
+    """Return the encoder as it is applied to the items."""
+    encoder.keep_text = True
+    encoder.visual.eval()
+    spec = encoder.visual.spec
+    protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
+    protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
+    return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)

@@ -137,15 +137,15 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
 
 
 def group_leaks(items: Sequence[Item]) -> Iterator[Finding]:
-    """Yield groups in more than one split."""
-    splits = defaultdict[str, set[str]](set)
+    """Yield groups in more than one split; the parts of a file form a group if the data names none."""
+    splits = defaultdict[tuple[bool, str], set[str]](set)
     for item in items:
-        if item.split and item.group:
-            splits[item.group].add(item.split)
-    for group, own in splits.items():
+        if item.split and (item.group or item.media.is_part):
+            splits[item.group is not None, item.group_key].add(item.split)
+    for (named, group), own in splits.items():
         if len(own) > 1:
-            detail = f"has items in {' and '.join(sorted(own))}; put all in one split"
-            yield Finding("serious", "group in two splits", group, detail)
+            severity, fault = ("serious", "group in two splits") if named else ("warning", "parts in two splits")
+            yield Finding(severity, fault, group, f"has items in {' and '.join(sorted(own))}; put all in one split")
 
 
 # ---- classes

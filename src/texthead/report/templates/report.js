@@ -32,14 +32,14 @@ large?.addEventListener("click", (event) => { if (event.target === large) large.
 
 function show(chosen) {
   pick.value = chosen;
-  for (const each of all("[data-classes]:not(.face)"))
+  for (const each of all("[data-classes]:not(.thumbnail)"))
     each.hidden = chosen !== "" && !each.dataset.classes.split(" ").includes(chosen);
-  for (const face of all(".face")) face.setAttribute("aria-pressed", String(face.dataset.pick === chosen));
+  for (const thumbnail of all(".thumbnail")) thumbnail.setAttribute("aria-pressed", String(thumbnail.dataset.pick === chosen));
 }
 
 pick?.addEventListener("change", () => show(pick.value));
-for (const face of all(".face")) face.addEventListener("click", () =>
-  show(pick.value === face.dataset.pick ? "" : face.dataset.pick));
+for (const thumbnail of all(".thumbnail")) thumbnail.addEventListener("click", () =>
+  show(pick.value === thumbnail.dataset.pick ? "" : thumbnail.dataset.pick));
 
 for (const header of all(".sorted thead th")) {
   const button = document.createElement("button");
