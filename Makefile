@@ -95,11 +95,12 @@ constraints: $(VENV)/.installed
 	$(COMPILE) --extra all --output-file constraints/extras.txt
 
 # Wheel, sdist, and the software bill of materials of the wheel and what it requires, in the versions of constraints/core.txt.
+# The wheel is built twice: its bill needs an installed wheel, and the wheel holds the bill (hatch_build.py).
 SBOM = build/sbom/bin/python
+BILL = build/texthead.cdx.json
 dist: $(VENV)/.installed
-	rm -rf dist build/sbom
-	$(BIN)/python -m build --no-isolation
-	$(BIN)/twine check --strict dist/*
+	rm -rf dist build/sbom $(BILL)
+	$(BIN)/python -m build --no-isolation --wheel
 	$(PYTHON) -m venv --without-pip build/sbom
 	sed 's/ \\$$//; /--hash/d' constraints/core.txt > build/core.txt
 	$(BIN)/pip --python $(SBOM) install --quiet --constraint build/core.txt dist/*.whl
@@ -108,7 +109,10 @@ dist: $(VENV)/.installed
 	$(BIN)/pip --python $(SBOM) check
 	sed "s/^dynamic = .*/version = \"$$(ls dist/*.whl | cut -d - -f 2)\"/" pyproject.toml > build/pyproject.toml
 	$(BIN)/cyclonedx-py environment $(SBOM) --pyproject build/pyproject.toml --mc-type library \
-		--output-reproducible --output-file "$$(ls dist/*.whl).cdx.json"
+		--output-reproducible --output-file $(BILL)
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	cp $(BILL) "$$(ls dist/*.whl).cdx.json"
 	cd dist && sha256sum * > SHA256SUMS
 
 # The site, in build/site.

@@ -80,15 +80,26 @@ def run(*arguments: object, cwd: Path) -> str:
     return done.stdout
 
 
-def terminal(path: Path, lines: Sequence[str], *, cwd: Path) -> None:
-    """Run command lines in the folder `cwd` and write them with their output as a picture of a terminal (SVG)."""
+def terminal(path: Path, lines: Sequence[str], *, cwd: Path) -> list[str]:
+    """Run command lines in the folder `cwd` and write them with their output as a picture of a terminal (SVG).
+
+    Returns: the picture after each command was typed, and after each was answered.
+    """
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), highlight=False, color_system="truecolor")
+    scenes = []
+
+    def keep() -> None:
+        scenes.append(console.export_svg(title="", code_format=_SVG, unique_id="terminal", clear=False))
+
     for number, line in enumerate(lines):
         if number:
             console.print()
         console.print(f"[bold green]$[/] [bold]{line}[/]")
+        keep()
         console.print(run(*shlex.split(line)[1:], cwd=cwd).rstrip(), markup=False)
-    path.write_text(console.export_svg(title="", code_format=_SVG, unique_id="terminal"))
+        keep()
+    path.write_text(scenes[-1])
+    return scenes
 
 
 def photograph(driver: WebDriver, path: Path, most_height: int = 1400) -> None:
@@ -216,19 +227,27 @@ def report(work: Path, name: str, page: Path, most_height: int = 1500) -> None:
     driver.quit()
 
 
-def hero(work: Path) -> None:
-    """Photograph the terminal and the page side by side: the picture of the README."""
-    sources = [(ASSETS / name).absolute().as_uri() for name in ("terminal.svg", "page.webp")]
-    pictures = "".join(f'<img src="{source}" style="width: 49%; border-radius: 8px">' for source in sources)
-    # No higher than the terminal: the page may end below.
-    style = "margin: 12px; height: 565px; overflow: hidden; display: flex; gap: 1%; align-items: start"
-    page = work / "hero.html"
-    page.write_text(f'<!doctype html><body style="{style}">{pictures}</body>')
-    driver = chromium(work / "profile-hero", 1400, 300)
-    driver.get(page.absolute().as_uri())
-    time.sleep(1)
-    photograph(driver, ASSETS / "hero.webp", 590)
+def hero(work: Path, scenes: Sequence[str]) -> None:
+    """Write the moving picture of the README: the terminal after each step, then the page."""
+    box = "width: 980px; height: 700px; overflow: hidden; border-radius: 8px; text-align: center"
+    contents = []
+    for number, scene in enumerate(scenes):
+        (work / f"scene-{number}.svg").write_text(scene)
+        contents.append(f'<div style="{box}; background: #292929"><img src="scene-{number}.svg" width="980">')
+    page = (ASSETS / "page.webp").as_uri()
+    contents.append(f'<div style="{box}; border: 1px solid #ccc; box-sizing: border-box"><img src="{page}" width="820">')
+    driver = chromium(work / "profile-hero", 1000, 720)
+    pictures = []
+    for content in contents:
+        (work / "hero.html").write_text(f'<!doctype html><body style="margin: 10px">{content}</div>')
+        driver.get((work / "hero.html").as_uri())
+        time.sleep(0.5)
+        pictures.append(PIL.Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB"))
     driver.quit()
+    durations = [*[1000, 2500] * (len(scenes) // 2), 4000]  # milliseconds
+    pictures[0].save(
+        ASSETS / "hero.webp", save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=80, method=6
+    )
 
 
 def main() -> None:
@@ -246,9 +265,9 @@ def main() -> None:
     clothing = options.data / GALLERY["clothing"][0]
     if clothing.exists():
         sort_photos(clothing, work)
-        terminal(ASSETS / "terminal.svg", LINES, cwd=work)
+        scenes = terminal(ASSETS / "terminal.svg", LINES, cwd=work)
         page(work, work / "run", work / "new.jpg")
-        hero(work)
+        hero(work, scenes)
     else:
         print(f"{clothing} does not exist: the pictures of the terminal and the page stay as they are")
     for name, (path, (command, *more), height) in GALLERY.items():
