@@ -150,7 +150,7 @@ def page(work: Path, run_folder: Path, file: Path) -> None:
             until(driver, lambda driver=driver: _visible(driver, "#ask"))
             driver.find_element(By.ID, "file").send_keys(str(file.absolute()))
             driver.find_element(By.ID, "ask").click()
-            until(driver, lambda driver=driver: driver.find_elements(By.XPATH, "//h2[.='Where']"))  # It comes last.
+            until(driver, lambda driver=driver: driver.find_elements(By.CSS_SELECTOR, "#named *"))
             photograph(driver, ASSETS / f"{name}.webp")
             driver.quit()
 

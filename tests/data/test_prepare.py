@@ -31,13 +31,14 @@ from texthead.media.find import find_media
 from texthead.media.shard import member, padded
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
+from texthead.text.class_tree import ClassTree
 
 FEW = Options(clips=3)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Eight videos of 3 to 40 frames, an image, and a folder of frames, with splits, groups and another column."""
+    """Eight videos of 3 to 40 frames, an image, and a folder of frames: splits, groups, another column, a tree."""
     folder = tmp_path_factory.mktemp("source")
     lengths = [6, 40, 3, 8, 33, 12, 5, 7]
     colours = list(COLOURS)
@@ -45,7 +46,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     items = [Item(path, (colours[i % 3],), "train", f"g{i % 2}") for i, path in enumerate(paths)]
     items.append(Item(write_image(folder / "a.png", "red"), ("red",), "test", extra=(("camera", "left"),)))
     items.append(Item(write_frames(folder / "f" / "img_{:05d}.jpg", "blue", frames=5), ("blue",), "test"))
-    return Dataset(tuple(items), "here")
+    tree = ClassTree({colour: ("cold",) if colour == "blue" else ("warm",) for colour in COLOURS})
+    return Dataset(tuple(items), "here", tree=tree)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def decode(path: Path) -> torch.Tensor:
 def test_shards_keep_order_and_columns(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
-    assert len({item.path for item in found.items}) == len(source)
+    assert (len({item.path for item in found.items}), found.tree) == (len(source), source.tree)
     assert found.item_names == source.item_names == [item.media.original for item in found.items]
     assert {path.name for path in ready.iterdir()} == {
         *(".lock", "prepare.json", "shards.json"),

@@ -200,20 +200,12 @@ def test_commands_on_an_encoder_that_takes_clips(data: Dataset, folder: Path, wo
 
 
 @torch.inference_mode()
-def test_a_region_is_covered_in_the_frames_of_a_step(visual: VisualEncoder) -> None:
-    """By hand: in frames 2 and 3, those of the second of two steps; a longer clip has more steps."""
-    model, clip = recognizer(visual), torch.randint(0, 256, (2 * FRAMES, 3, 32, 32), dtype=torch.uint8)
-    result = cover(model, clip[:FRAMES])
+def test_a_region_is_covered_in_all_frames(visual: VisualEncoder) -> None:
+    model, clip = recognizer(visual), torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8)
+    result, other = cover(model, clip), clip.clone()
     assert result.covered.shape == (FRAMES, 4, 4, 2)
-    other = clip[:FRAMES].clone()
-    mean = clip[2:FRAMES].float().mean((2, 3), keepdim=True).round().to(torch.uint8)
-    other[2:, :, 12:28, 4:20] = mean
-    assert torch.allclose(result.covered[2, 2, 1], model(other[None])[0], atol=1e-4)
-    assert torch.equal(result.covered[2], result.covered[3])
-    assert not torch.allclose(result.covered[1], result.covered[2], atol=1e-4)
-    longer = cover(model, clip)
-    assert longer.covered.shape == (2 * FRAMES, 4, 4, 2)
-    assert len({tuple(scores.flatten().tolist()) for scores in longer.covered}) == 4
+    other[:, :, 12:28, 4:20] = clip.float().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    assert torch.allclose(result.covered[:, 2, 1], model(other[None]), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -231,7 +223,7 @@ def test_text_rows_behind_a_probe_of_the_grid(
     assert isinstance(model.head, FrozenHead)
     assert model.spec.grid == (2, 4, 4)
     works("eval", run, clips, *options)
-    prints(works("report", run, "--workers", 0)[1], "saliency", 32)
+    works("report", run, "--workers", 0)
     assert_exported_alike(works, run, data.items[0].path)
 
 

@@ -165,6 +165,7 @@ def prepare(
             raise MediaError(lost[0].path, problem)
         about = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": len(lost)}
         about |= {"several": True} if dataset.multilabel else {}
+        about |= {"tree": {**dataset.tree.above}} if dataset.tree else {}
         keys = {"url": "file", "nsamples": "clips", "filesize": "bytes", "sha256": "sha256"}
         urls = [{key: shard[name] for key, name in keys.items()} for shard in shards]
         # The format of WebDataset's indexed reader, plus an entry of ours.

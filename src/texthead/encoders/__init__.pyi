@@ -2,7 +2,6 @@
 
 from .encoder import build_visual as build_visual
 from .figures import figures_of as figures_of
-from .hugging_face import load_classifier as load_classifier
 from .lazy import weights_key as weights_key
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -313,51 +313,3 @@ def _cleaning(kind: str) -> Callable[[str], str]:
         spaces = str.maketrans(dict.fromkeys(string.punctuation, " "))
         return lambda prompt: " ".join(prompt.translate(spaces).lower().split()) + "."
     return str
-
-
-# ---- classifiers
-
-
-class Classifier(NamedTuple):
-    """A published classifier.
-
-    Attributes:
-        visual: the tower, with its finest grid.
-        config: transformers' configuration.
-        tensors: the weights of pooling and classifier, by name.
-        clip: normalised noise.
-        logits: what transformers gives for it.
-    """
-
-    visual: VisualEncoder
-    config: Any
-    tensors: dict[str, Tensor]
-    clip: Float[Tensor, "1 frames 3 size size"]
-    logits: Float[Tensor, "1 classes"]
-
-
-@torch.no_grad()
-def load_classifier(source: str) -> Classifier:
-    """Return the classifier in `hf:FOLDER` or `hf:ORG/NAME`.
-
-    Raises:
-        EncoderError: it is not a classifier of clips, or its folder is incomplete.
-    """
-    rest = source.removeprefix("hf:")
-    with download_errors(source, hf.REMEDY):
-        folder = hf.folder_of(rest)
-        config = hf.config_of(folder)
-        names = config.architectures or ["no architecture"]
-        if not names[0].endswith("ForVideoClassification"):
-            raise EncoderError(f"{source}: holds {names[0]}, not a classifier of videos; use it as an encoder")
-        visual_spec = spec(rest)
-        visual_spec = visual_spec.with_grid(visual_spec.finest or visual_spec.grid)
-        model, missing = hf.loaded(folder, source, "AutoModelForVideoClassification")
-        sizes = (1, visual_spec.frames, 3, visual_spec.size, visual_spec.size)
-        clip = torch.randn(sizes, generator=torch.Generator().manual_seed(0))
-        logits = model(clip).logits
-        prefix = f"{model.base_model_prefix}."
-        tower = hf.Tower(getattr(model, model.base_model_prefix), visual_spec)
-        hf.check_complete(model, missing, source)
-        tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
-    return Classifier(VisualEncoder(tower, visual_spec).eval(), config, tensors, clip, logits)

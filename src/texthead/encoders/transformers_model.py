@@ -85,11 +85,8 @@ def plain(config: Any) -> Any:
     return config
 
 
-def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set[str]]:
+def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
     """Return (the model of a folder in float32, the names of weights missing from its files).
-
-    Args:
-        kind: the class in transformers that chooses the model.
 
     Raises:
         EncoderError: the shapes of weights differ from those in the configuration.
@@ -101,7 +98,7 @@ def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # Missing weights are errors below; a classifier's are not used.
     try:
-        model, info = getattr(transformers, kind).from_pretrained(
+        model, info = transformers.AutoModel.from_pretrained(
             folder,
             config=config_of(folder),
             dtype=torch.float32,

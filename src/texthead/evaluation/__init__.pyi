@@ -11,4 +11,3 @@ from .intervals import grouped_interval as grouped_interval
 from .intervals import lead_interval as lead_interval
 from .intervals import standard_error as standard_error
 from .results import Evaluation as Evaluation
-from .saliency import cover as cover

@@ -22,23 +22,19 @@ GRID = 7
 # Covering a region must lower the log-odds of a class by this much, or its heat, which is relative, would mislead.
 FAINT = 0.2
 
-# An encoder of clips encodes the whole clip for each region of each step: fewer regions, and at most as many steps.
-CLIP_GRID, CLIP_STEPS = 4, 8
+# An encoder of clips encodes the whole clip for each region, so it has fewer.
+CLIP_GRID = 4
 
 
 class Covered(NamedTuple):
-    """Scores of a clip without a cover, and with one region of one frame covered.
-
-    With `multilabel`, the scores are log-odds of classes that do not exclude each other.
-    """
+    """Scores of a clip without a cover, and with one region of one frame covered."""
 
     plain: Float[Tensor, " classes"]
     covered: Float[Tensor, "frames rows columns classes"]
-    multilabel: bool = False
 
     def at_temperature(self, temperature: float) -> "Covered":
         """Return the scores divided by a temperature of `calibrate`, so that probabilities agree with `predict`."""
-        return Covered(self.plain / temperature, self.covered / temperature, self.multilabel)
+        return Covered(self.plain / temperature, self.covered / temperature)
 
     def heat(self, target: int) -> Float[Tensor, "frames rows columns"]:
         """Return how much covering each region lowers the score of class `target`, relative to the largest drop (0-1).
@@ -60,15 +56,15 @@ class Covered(NamedTuple):
     def probabilities(self, target: int) -> tuple[float, float]:
         """Return the probability of class `target` without a cover and with its hottest region covered."""
         lowest = self._log_odds(self.covered, target).argmin()
-        before, after = (each.sigmoid() if self.multilabel else each.softmax(-1) for each in (self.plain, self.covered))
-        return float(before[target]), float(after[..., target].flatten()[lowest])
+        before, after = self.plain.softmax(-1)[target], self.covered.softmax(-1)[..., target].flatten()[lowest]
+        return float(before), float(after)
 
     def _drops(self, target: int) -> Float[Tensor, "frames rows columns"]:
         return (self._log_odds(self.plain, target) - self._log_odds(self.covered, target)).clamp(min=0)
 
     def _log_odds(self, scores: Float[Tensor, "*covers classes"], target: int) -> Float[Tensor, "*covers"]:
         """Return log(p / (1 - p)) of the class; its score if it is the only class."""
-        if self.multilabel or scores.shape[-1] == 1:
+        if scores.shape[-1] == 1:
             return scores[..., target]
         others = [other for other in range(scores.shape[-1]) if other != target]
         return scores[..., target] - scores[..., others].logsumexp(-1)
@@ -85,9 +81,8 @@ def cover(
 
     The cover is a rectangle of the frame's mean colour, centered on the region and twice as wide: a cover of the same
     width would leave half of an object on the border visible. The cost is frames x grid x grid encoder passes of one
-    frame. An encoder of clips gets the region covered in the frames of one of its steps at a time, so that these share
-    a map; the cost is steps x grid x grid passes of the clip. With temporal convolutions, the region is covered in all
-    frames at once, so that all share one map.
+    frame. With an encoder of clips and with temporal convolutions, the region is covered in all frames at once, so that
+    all share one map; the cost is grid x grid passes of the clip.
 
     Args:
         clip: frames cropped to the model's input size.
@@ -100,16 +95,9 @@ def cover(
         encoder = Engine(model.visual, engine, frames * (1 + grid * grid))
         plain, covered = _cover_each(model, encoder, clip, grid)
     else:
-        plain, covered = _cover_steps(model, clip, grid)
-    return Covered(plain.float().cpu(), covered.float().cpu().unflatten(1, (grid, grid)), model.multilabel)
-
-
-def steps_of(model: Recognizer, frames: int) -> int:
-    """Return how many steps of a clip of this length are covered apart if frames are not."""
-    if not model.takes_clips:
-        return 1
-    spec = model.spec
-    return min(CLIP_STEPS, spec.grid[0] * frames // spec.frames)
+        plain = model(clip[None].to(model.device))[0]
+        covered = Engine(model)(_covers(clip, grid).to(model.device)).expand(frames, -1, -1)
+    return Covered(plain.float().cpu(), covered.float().cpu().unflatten(1, (grid, grid)))
 
 
 def _cover_each(
@@ -123,18 +111,6 @@ def _cover_each(
         covered[:, index] = encoder(_covers(frame[None], grid)[:, 0].to(model.device))
         scores.append(model.head(model.temporal(covered)))
     return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
-
-
-def _cover_steps(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
-    """Cover the region in the frames of one step at a time."""
-    frames, steps = len(clip), steps_of(model, len(clip))
-    encoder, step = Engine(model), torch.arange(frames) * steps // frames
-    scores = []
-    for index in range(steps):
-        covers = clip.repeat(grid * grid, 1, 1, 1, 1)
-        covers[:, step == index] = _covers(clip[step == index], grid)
-        scores.append(encoder(covers.to(model.device)))
-    return model(clip[None].to(model.device))[0], torch.stack(scores)[step]
 
 
 def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "covers frames 3 height width"]:

@@ -5,7 +5,6 @@ engine   ways to run the encoder; choose the fastest on this machine
 clips    files -> features of their clips
 views    files -> features of their views
 frozen   a frozen encoder: labelled items, or files -> mean features
-image_stats  what pictures look like, kept beside their features
 reading  how files are read: workers, batch, cache, unreadable files
 """
 

@@ -5,7 +5,6 @@ from .clips import encode as encode
 from .engine import Engine as Engine
 from .engine import quiet as quiet
 from .frozen import FrozenItems as FrozenItems
-from .image_stats import ImageStats as ImageStats
 from .reading import check_any as check_any
 from .reading import readable as readable
 from .views import item_features as item_features

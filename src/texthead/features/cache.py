@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from texthead.errors import MediaError, TextheadError, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import version
 from texthead.features.engine import NETWORKS
-from texthead.features.image_stats import ImageStats
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
@@ -37,9 +35,8 @@ _DECODERS = ("pillow", "av", "simplejpeg", "pi_heif")
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
-    # The times of all frames of a file in seconds, and `ImageStats` of an image. The times give the length of the file
-    # and the frames of its parts without opening it.
-    "media": "digest TEXT PRIMARY KEY, times BLOB, still BLOB",
+    # The times of all frames in seconds: they tell the length of a file and the frames of its parts without opening it.
+    "media": "digest TEXT PRIMARY KEY, times BLOB",
     # The frame indices of a clip, with blanks between them; a frame is a clip of one.
     "clips": "digest TEXT, frames TEXT, engine TEXT, feature BLOB, PRIMARY KEY(digest, frames)",
 }
@@ -109,29 +106,11 @@ class FeatureCache:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest, stamp
 
-    def length(self, digest: str) -> int:
-        """Return the number of frames of a file, or 0 if it is not cached."""
-        return (self._value("length(times)", digest) or 0) // 8
-
-    def times(self, digest: str) -> Float[np.ndarray, " frames"] | None:
-        """Return the times of all frames of a file in seconds, or None if they are not cached."""
-        seconds = self._value("times", digest)
-        return None if seconds is None else np.frombuffer(seconds, np.float64)
-
-    def stats(self, path: Path) -> tuple[str, ImageStats] | None:
-        """Return the SHA-256 of an image's bytes and its statistics; None if it is not cached, or for another file."""
-        with suppress(MediaError):
-            media = MediaPath(path)
-            digest = self.identify(media)[0] if media.is_image else ""
-            if (row := self._value("still", digest + AS_PICTURE)) is not None:
-                return digest, ImageStats.from_bytes(row)
-        return None
-
-    def _value(self, column: str, digest: str) -> Any:
-        """Return what is stored about a file; None if nothing."""
+    def times(self, digest: str) -> Float[np.ndarray, " frames"]:
+        """Return the times of all frames of a file in seconds; none if it is not cached."""
         with self._errors():
-            row = self._db.execute(f"SELECT {column} FROM media WHERE digest = ?", (digest,)).fetchone()
-        return row and row[0]
+            row = self._db.execute("SELECT times FROM media WHERE digest = ?", (digest,)).fetchone()
+        return np.frombuffer(row[0] if row else b"", np.float64)
 
     def engines(self, digest: str, clips: Sequence[Sequence[int]]) -> set[str] | None:
         """Return the engines that computed the features of clips of a file; None if a clip is missing."""
@@ -163,14 +142,13 @@ class FeatureCache:
         clips: Sequence[Sequence[int]],
         features: Float[Tensor, "clips *tokens dim"],
         engine: EngineName = "eager",
-        stats: bytes | None = None,
     ) -> None:
-        """Store features of a file's clips and the engine that computed them, its frame times, and `ImageStats`."""
+        """Store features of a file's clips and the engine that computed them, and its frame times."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
         rows = ((digest, _text(clip), engine, blob) for clip, blob in zip(clips, blobs, strict=True))
         seconds = np.asarray(times, np.float64).tobytes()
         with self._errors(), self._db:
-            self._db.execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", (digest, seconds, stats))
+            self._db.execute("INSERT OR REPLACE INTO media(digest, times) VALUES (?, ?)", (digest, seconds))
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", rows)
 
     def close(self) -> None:

@@ -24,7 +24,6 @@ from texthead.encoders.encoder import VisualEncoder, clip_features
 from texthead.errors import MediaError
 from texthead.features.cache import AS_PICTURE, FeatureCache, open_cache
 from texthead.features.engine import Engine, frames_at_once
-from texthead.features.image_stats import ImageStats
 from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
@@ -73,13 +72,11 @@ class _Decoded(NamedTuple):
     Attributes:
         times: the times of all frames of the file, in seconds.
         pixels: the crops of the distinct frames of the units, in ascending order.
-        stats: of an image, as stored.
     """
 
     times: Float[Tensor, " frames"]
     units: Units
     pixels: UInt8[Tensor, "crops frames 3 size size"]
-    stats: bytes | None
 
 
 class _Missing(NamedTuple):
@@ -157,7 +154,7 @@ def encode(
     run = network.features if isinstance(network, Recognizer) else network
     run = partial(clip_features, run) if whole and isinstance(run, VisualEncoder) else run
     cache = open_cache(network, protocol, reading.cache) if isinstance(network, VisualEncoder) else None
-    decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_stats=cache is not None)
+    decode = partial(_decode, pixels=pixels, views=views, whole=whole)
     network.eval()
     engine, leave = None, leave and whole and cache is not None
     # An open cache keeps two megabytes, but clips are read from it later.
@@ -204,9 +201,8 @@ def _look_up(
             media.check_windows()
         digest, stamp = cache.identify(media)
         digest += AS_PICTURE if media.is_image else ""
-        frames = range(cache.length(digest))
-        if media.is_part and (times := cache.times(digest)) is not None:
-            frames = media.frames(times.tolist())
+        times = cache.times(digest).tolist()
+        frames = media.frames(times) if media.is_part and times else range(len(times))
     except MediaError as error:
         # Of a part, not of its file.
         return MediaError(media.path, error.problem, error.fault) if media.is_part else error
@@ -231,33 +227,26 @@ def _stored(
     """Store new features, if they are finite and the file has not changed, and return them or where they are left."""
     if isinstance(result, MediaError):
         return result
-    (times, units, _, stats), features = result
+    (times, units, _), features = result
     if cache is None or file.media.stamp() != file.stamp or not features.isfinite().all():
         return units.in_views(features)
-    cache.put(file.digest, times.tolist(), units.frames, features, engine, stats)
+    cache.put(file.digest, times.tolist(), units.frames, features, engine)
     return CachedClips(cache, file.digest, units, features.shape[-1]) if leave else units.in_views(features)
 
 
 # ---- new features
 
 
-def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_stats: bool) -> _Decoded:
+def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool) -> _Decoded:
     """Decode the frames of a file's clips."""
-    stats = None
     with MediaPath(path).open(windows=views.uses_windows) as media:
         media.min_short_side = pixels.min_short_side
-
-        def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
-            nonlocal stats
-            if with_stats and media.kind == "image":
-                stats = ImageStats.from_frame(frames[0].permute(1, 2, 0).numpy()).to_bytes()
-            return view_crops(frames, pixels, views.crops, views.along)
-
+        crop = partial(view_crops, pixels=pixels, crops=views.crops, along=views.along)
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
         units = Units.from_clips(choose(media.num_frames), frames, whole=whole)
         crops = media.frames_at([frame - frames.start for frame in sorted({*chain(*units.frames)})], crop)
         times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
-        return _Decoded(times, units, crops, stats)
+        return _Decoded(times, units, crops)
 
 
 def _encode(

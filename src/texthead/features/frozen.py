@@ -1,7 +1,6 @@
 """A frozen encoder with its test settings: labelled items, or files, to mean features."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,9 @@ from texthead.data.labels import Targets
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.errors import EncoderError, MediaError, checked
-from texthead.features.cache import open_cache
-from texthead.features.image_stats import ImageStats
 from texthead.features.reading import ReadOptions, check_any, readable
 from texthead.features.views import item_features
 from texthead.files import path_list
-from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
@@ -119,19 +115,6 @@ class FrozenEncoder:
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)
         return FrozenFiles(positions, features.clone(), tuple(errors))
-
-    def image_stats(self, paths: Sequence[str | Path]) -> list[tuple[str, ImageStats] | None]:
-        """Return the SHA-256 and the `ImageStats` of each image, None for other files; new images are encoded.
-
-        Without a cache nothing is kept: all are None.
-        """
-        paths = path_list(paths)
-        cache = open_cache(self.encoder.visual, self.protocol, self.reading.cache)
-        if cache is None:
-            return [None] * len(paths)
-        with closing(cache):
-            self.files([path for path in paths if MediaPath(path).is_image and cache.stats(path) is None])
-            return [*map(cache.stats, paths)]
 
     @checked
     def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:

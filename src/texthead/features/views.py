@@ -15,7 +15,6 @@ from texthead.encoders.encoder import VisualEncoder
 from texthead.errors import MediaError
 from texthead.features.clips import FILES_OF_CHUNK, encode
 from texthead.features.reading import ReadOptions
-from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import all_gather_list, check_same, raise_on_all_ranks, rank, shard_slice, world_size
 from texthead.parallel.progress import Reporter, silent
@@ -41,9 +40,7 @@ def item_features(
         RunError: another process has stopped.
     """
     model.eval()
-    # All tokens of an imported classifier would fill the disk.
-    few = not model.takes_clips or model.spec.tokens <= math.prod(ATTENDED)
-    cached = bool(reading.cache) and few and (model.encodes_frames_independently or model.takes_clips)
+    cached = bool(reading.cache) and (model.encodes_frames_independently or model.takes_clips)
     apart = model.encodes_frames_independently and isinstance(model.visual, VisualEncoder)
     network = model.visual_encoder if apart or cached else model
     check_same("files", paths)

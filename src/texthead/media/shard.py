@@ -97,8 +97,8 @@ def padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def read_rows(source: str | Path) -> tuple[list[tuple], bool, list[str]]:
-    """Return the rows of the clips in the source's order, whether they are multi-label, and notes for the user.
+def read_rows(source: str | Path) -> tuple[list[tuple], bool, list[str], dict[str, tuple[str, ...]]]:
+    """Return the rows of the clips in the source's order, whether they are multi-label, notes, and the class tree.
 
     A row is (path, labels, split, group, extra, name).
 
@@ -114,6 +114,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], bool, list[str]]:
         tars = [root / shard["url"] for shard in index["shardlist"]]
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]
         lost = int(own["unreadable"])
+        tree = {str(label): tuple(map(str, names)) for label, names in own.get("tree", {}).items()}
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for of_tar in pool.map(_rows, tars) for row in of_tar]
     rows.sort(key=lambda row: row[0])
@@ -122,7 +123,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], bool, list[str]]:
     rows = [(row[1], names, *row[3:]) for row, names in zip(rows, labels, strict=True)]
     if lost:
         notes.append(f"{root}: lacks {lost} unreadable files of the source")
-    return rows, multilabel, notes
+    return rows, multilabel, notes, tree
 
 
 def _rows(tar: Path) -> list[tuple]:

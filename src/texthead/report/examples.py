@@ -18,7 +18,7 @@ from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
-from texthead.evaluation.saliency import CLIP_GRID, cover, steps_of
+from texthead.evaluation.saliency import cover
 from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
@@ -137,9 +137,6 @@ def examples_of(
     """
     made = []
     chosen = most_confident(result, hits)
-    if model is not None and model.takes_clips:
-        passes = steps_of(model, protocol.frames) * CLIP_GRID**2
-        reporter.note(f"each saliency map encodes its clip {passes} times")
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
             explained = model if number < _MAPS else None

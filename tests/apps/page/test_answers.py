@@ -76,7 +76,7 @@ def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
 
 def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=30)
-    timed = of_run(Question(video, asked="when"))
+    timed = of_run(Question(video, times=True))
     expected = json.loads(say("timeline", run, video, "--json")[1])["events"]
     result = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
     assert result == [(event["name"], event["start"], event["end"]) for event in expected] != []
@@ -84,19 +84,6 @@ def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Pat
     assert timed.ends[-1] == pytest.approx(3.0)
     assert timed.scores.shape == (len(timed.ends), 2)
     assert np.allclose(timed.scores.sum(-1), 1, atol=1e-5)
-
-
-@pytest.mark.parametrize("calibrated", [False, True])
-def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool) -> None:
-    run, video = write_small_run(tmp_path / "run"), write_video(tmp_path / "clip.mp4", "red", frames=12)
-    if calibrated:
-        calibrate_run(run, temperature=3.0, threshold=0.5)
-    answerer = answerer_of(run)
-    lit, named = answerer(Question(video, asked="where")), answerer(Question(video))
-    assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
-    assert lit.frames.shape == (2, 32, 32, 3)
-    assert lit.heat.shape == (2, 7, 7)
-    assert 0 <= lit.heat.min() <= lit.heat.max() <= 1
 
 
 def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
@@ -107,7 +94,7 @@ def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
             of_run(Question(file))
         assert str(tmp_path) not in str(caught.value)
     with refuses(DataError, "red.png"):
-        of_run(Question(write_image(tmp_path / "red.png", "red"), asked="when"))
+        of_run(Question(write_image(tmp_path / "red.png", "red"), times=True))
 
 
 def test_answers_of_several_labels(tmp_path: Path, say) -> None:
@@ -120,10 +107,8 @@ def test_answers_of_several_labels(tmp_path: Path, say) -> None:
     assert {name for name, _ in named.prediction.labels} == {"red", "green"}
     page = Page(top_classes_html(named))
     assert len([row for row in page.all("tr") if row.get("class") == "first"]) == 2
-    lit = answerer(Question(both, asked="where"))
-    assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
     video = write_video(tmp_path / "red.mp4", "red", frames=30)
-    timed = answerer(Question(video, asked="when"))
+    timed = answerer(Question(video, times=True))
     assert [event.name for event in timed.events] == ["red"]
     assert set(timed.events.rule.thresholds) == {"red", "green", "blue"}
     # No class is above its threshold.
@@ -132,4 +117,4 @@ def test_answers_of_several_labels(tmp_path: Path, say) -> None:
     html = top_classes_html(strict(Question(both)))
     prints(html, NONE, "no class is above its threshold")
     assert 'class="first"' not in html
-    prints(timeline_html(strict(Question(video, asked="when"))), "No event", "its threshold for 1 s")
+    prints(timeline_html(strict(Question(video, times=True))), "No event", "its threshold for 1 s")

@@ -1,7 +1,7 @@
 """From a request to the parts of the page: their order, user errors, a process that ends, requests by hand."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from messages import prints, refuses
 from pages import Page
 from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
-from texthead.apps.page.app import LOAD_SECONDS, STATUS, answer_in_steps, ui_app
+from texthead.apps.page.app import LOAD_SECONDS, answer_in_steps, ui_app
 from texthead.apps.page.worker import StatefulWorker
 from texthead.errors import EncoderError
 
@@ -26,35 +26,28 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatefulWorker]:
         yield process
 
 
-def show(held: StatefulWorker, path: Path, parts: Collection[str] = (), limit: float = 300.0) -> list[dict[str, str]]:
+def show(held: StatefulWorker, path: Path, limit: float = 300.0) -> list[dict[str, str]]:
     """Return what changes on the page, step by step, after the first status."""
-    first, *steps = answer_in_steps(held, Question(path), parts, limit)
+    first, *steps = answer_in_steps(held, Question(path), limit)
     assert [*first] == ["status"]
     return steps
 
 
 def test_a_video_is_shown_part_by_part(held: StatefulWorker, tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=20)
-    first, second, third = show(held, video, ["when", "where"])
+    first, second = show(held, video)
     assert {"clip.mp4", "2.0 s, 20 frames"} <= set(Page(first["named"]).strings)
-    assert [step["status"] for step in (first, second, third)] == [STATUS["when"], STATUS["where"], ""]
+    assert (bool(first["status"]), second["status"]) == (True, "")
     assert [*first] == ["named", "status"]
     assert [*second] == ["when", "status"]
-    assert [*third] == ["where", "status"]
     assert 'class="lanes"' in second["when"]
-    assert 'class="strip"' in third["where"]
-    # Only the chosen parts are computed; an image has no times.
-    image = write_image(tmp_path / "red.png", "red")
-    assert [[*step] for step in show(held, video)] == [["named", "status"]]
-    assert [[*step] for step in show(held, video, ["where"])] == [["named", "status"], ["where", "status"]]
-    assert [[*step] for step in show(held, image, ["when", "where"])] == [
-        ["named", "status"],
-        ["where", "status"],
-    ]
+    # An image has no times.
+    (only,) = show(held, write_image(tmp_path / "red.png", "red"))
+    assert ([*only], only["status"]) == (["named", "status"], "")
 
 
 def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
-    (step,) = show(held, write_broken(tmp_path / "broken.mp4"), ["when"])
+    (step,) = show(held, write_broken(tmp_path / "broken.mp4"))
     assert [*step] == ["error"]
     assert step["error"].startswith("broken.mp4: ")
     assert len(step["error"].splitlines()) == 1
@@ -71,19 +64,19 @@ def test_a_file_is_asked_about_by_its_token(held: StatefulWorker, tmp_path: Path
     (tmp_path / "uploads").mkdir()
     with opened(ui_app(held, About("a model", ("a", "b")), tmp_path / "uploads")) as client:
         sent = client.post("/upload?name=red.png", content=image.read_bytes()).json()
-        answer = client.post("/ask", json={"file": sent["file"], "names": "", "parts": []})
+        answer = client.post("/ask", json={"file": sent["file"], "names": ""})
         _, last = map(json.loads, answer.text.splitlines())
         assert "red.png" in Page(last["named"]).strings
         assert client.get("/").text.startswith("<!doctype html>")
         for name in ("page.js", "page.css"):
             assert client.get(f"/{name}").headers["cache-control"] == "no-store"
         # Names cannot be classes: the answer comes without waiting for a turn.
-        twice = client.post("/ask", json={"file": sent["file"], "names": "a cat, a cat", "parts": []})
+        twice = client.post("/ask", json={"file": sent["file"], "names": "a cat, a cat"})
         assert twice.status_code == 400
         prints(twice.json()["error"], "a cat")
 
 
-QUESTION = {"file": "x", "names": "", "parts": []}
+QUESTION = {"file": "x", "names": ""}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +84,6 @@ QUESTION = {"file": "x", "names": "", "parts": []}
     [
         *({**QUESTION, "file": file} for file in (None, "/etc/passwd")),
         {**QUESTION, "names": ["x"]},
-        *({**QUESTION, "parts": parts} for parts in ("when", ["no"])),
         {},
     ],
 )

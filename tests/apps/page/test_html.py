@@ -1,21 +1,17 @@
 """Answers as HTML: names are escaped, curves and ticks are in place."""
 
-import base64
-import io
 import re
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from messages import prints
 from pages import Page
-from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
+from texthead.apps.page.answers import About, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
     page_html,
-    saliency_html,
     timeline_html,
     top_classes_html,
 )
@@ -40,12 +36,10 @@ def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> VideoEvent
 
 def test_every_name_is_text() -> None:
     event = Event(EVIL, 0.0, 1.0, 0.9, 0.9)
-    lit = Saliency(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1, False)
     for html in (
         page_html(About(EVIL, (EVIL,)), [".mp4"]),
         top_classes_html(named(EVIL, f"{EVIL}.png")),
         timeline_html(timed(event, names=(EVIL, "b"))),
-        saliency_html(lit),
     ):
         page = Page(html)
         assert page.attributes("onerror") == []
@@ -100,24 +94,3 @@ def test_a_curve_is_the_area_below_the_scores() -> None:
     assert path.count("V0.0 ") == 1
     (x,) = re.findall(r"V0\.0 H([\d.]+)", path)
     assert float(x) == pytest.approx(777.8, abs=1000 / STEPS)
-
-
-def test_frames_come_with_what_is_lit_in_them() -> None:
-    frames = np.full((3, 16, 16, 3), 200, np.uint8)
-    heat = np.zeros((3, 7, 7), np.float32)
-    heat[1] = 1.0
-    lit = Saliency("a cat", frames, heat, 0.9, 0.25, False)
-    page = Page(saliency_html(lit))
-    images = [PIL.Image.open(io.BytesIO(decode(image["src"]))) for image in page.all("img")]
-    light = [np.asarray(image).mean() for image in images]
-    assert light == pytest.approx([200, 44, 200, 200, 200, 44], abs=2)
-    prints(page.text, "a cat", "90.0 % to 25.0 %")
-    # Faint heat is left out: it would look like a finding.
-    faint = Page(saliency_html(lit._replace(faint=True)))
-    assert not faint.all("img")
-    prints(faint.text, "a cat", "90.0 %")
-
-
-def decode(address: str | None) -> bytes:
-    """Decode the content of a data: URL."""
-    return base64.b64decode(str(address).partition("base64,")[2])

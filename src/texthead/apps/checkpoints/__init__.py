@@ -1,7 +1,7 @@
-"""Runs from published checkpoints of Text4Vis, BIKE and others, and from video classifiers of transformers.
+"""Runs from published checkpoints of Text4Vis, BIKE and others.
 
 command         texthead import
-imported        import a published checkpoint, or a video classifier of transformers, as a run
+imported        import a published checkpoint as a run
 published       checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
 spotting_head   a head that weighs frames per class: BIKE's video concept spotting
 temporal        temporal modules of published classifiers, with which training cannot start

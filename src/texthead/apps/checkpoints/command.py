@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
@@ -16,11 +16,10 @@ from texthead.text import read_names, read_template
 class Import:
     """Write a checkpoint of CLIP (OpenAI's or open_clip's), Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
-    The run predicts in the way in which the published results were measured. A video classifier in the format of
-    transformers (V-JEPA 2, VideoMAE, TimeSformer, ViViT) takes --classes and --out alone.
+    The run predicts in the way in which the published results were measured.
 
     Args:
-        file: a published .pt or .pth file, hf:FOLDER or hf:ORG/NAME
+        file: a published .pt or .pth file
         classes: names in the order of training: "a, b", names.txt or a CSV (id,name)
         out: run folder to create
         kind: project that published the file, if its keys leave it open
@@ -36,7 +35,7 @@ class Import:
     )
 
     file: str = argument("FILE")
-    classes: str | None = option(None, "NAMES")
+    classes: str = option(metavar="NAMES")
     out: str = option(metavar="RUN", writes="/")
     kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = option(None, "NAME")
     activation: Literal["quick-gelu", "gelu"] | None = option(None, "NAME")
@@ -47,30 +46,6 @@ class Import:
 
     def __call__(self) -> None:
         console.status(f"importing {self.file}")
-        about = self._classifier() if self.file.startswith("hf:") else self._checkpoint()
-        console.results().print(f"run: {self.out}")
-        console.show_json({"run": self.out, **about})
-        console.next_command("texthead", "predict", self.out, "FILE")
-
-    def _classifier(self) -> dict[str, Any]:
-        """Import a classifier of transformers; return the results for JSON."""
-        for field in fields(self):
-            if field.name not in ("file", "classes", "out") and getattr(self, field.name) not in (None, []):
-                raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; remove it")
-        from texthead.apps.checkpoints.imported import import_classifier
-
-        labels = None if self.classes is None else read_names(self.classes)
-        made, labels = import_classifier(self.file, Path(self.out), labels)
-        console.notes().print(made)
-        return {"kind": made, "notes": [], "classes": labels}
-
-    def _checkpoint(self) -> dict[str, Any]:
-        """Import a published checkpoint; return the results for JSON."""
-        if self.classes is None:
-            remedy = (
-                "write hf:FOLDER for a classifier of transformers" if Path(self.file).is_dir() else "pass --classes"
-            )
-            raise DataError(f"{self.file}: has no class names; {remedy}")
         from texthead.apps.checkpoints.imported import import_published
         from texthead.apps.checkpoints.published import read_published
 
@@ -93,7 +68,10 @@ class Import:
         about = {"kind": made.title, "notes": made.notes, "classes": labels}
         about |= {"scale": made.scale, "learned_scale": learned == "learned"}
         same = ("resize", "origin", "pooling", "crops_along", "pixels", "interpolation")
-        return about | {name: getattr(convention, name) for name in same}
+        about |= {name: getattr(convention, name) for name in same}
+        console.results().print(f"run: {self.out}")
+        console.show_json({"run": self.out, **about})
+        console.next_command("texthead", "predict", self.out, "FILE")
 
 
 def _settings(changes: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Import a published checkpoint, or a video classifier of transformers, as a run that predicts as published."""
+"""Import a published checkpoint as a run that predicts as published."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from texthead import Encoder, LinearHead, Recognizer, load_encoder, text_head
+from texthead import Encoder, Recognizer, load_encoder, text_head
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
-from texthead.encoders import ClipModel, build_visual, fill, load_classifier
+from texthead.encoders import ClipModel, build_visual, fill
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
@@ -28,9 +27,6 @@ Activation = Literal["quick-gelu", "gelu"]
 
 # Tokens of CLIP's tokenizer.
 _CLIP_WORDS = 49_408
-
-# Largest difference from transformers' own logits for a clip of noise.
-_MAX_ERROR = 1e-3
 
 
 class Imported(NamedTuple):
@@ -237,64 +233,3 @@ def _temporal(
     module = Temporal.from_config({"kind": "frame-transformer" if frames else "transformer", **shape}, nn.Identity())
     fill(module, checkpoint.temporal, str(checkpoint.path))
     return "transformer", module
-
-
-# ---- video classifiers of transformers
-
-
-def import_classifier(source: str, out: Path, labels: Sequence[str] | None = None) -> tuple[str, list[str]]:
-    """Write a `...ForVideoClassification` of transformers as a run, and return (its title, the labels).
-
-    The run has the model's own pooling, on the grid of all tokens unless it is a mean, and a linear head with a bias.
-
-    Args:
-        source: `hf:FOLDER` or `hf:ORG/NAME[@REVISION]`.
-        labels: the labels, in the order of the classifier's rows; the model's own if None.
-
-    Raises:
-        RunError: the folder already contains a run.
-        EncoderError: it is not a classifier of clips, or its pooling is unknown.
-        DataError: the labels differ from the classifier's rows in number.
-    """
-    if is_run(out):
-        raise RunError(f"{out}: already contains a run; choose another folder")
-    visual, config, tensors, clip, logits = load_classifier(source)
-    own = [name for _, name in sorted(config.id2label.items())]
-    labels = own if labels is None else labels
-    if len(labels) != len(own):
-        raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; pass one per class")
-    kind, dim, pooling = config.model_type, visual.spec.dim, {"kind": "mean"}
-    if kind == "vjepa2":
-        heads = config.num_attention_heads
-        pooling = {"kind": kind, "dim": dim, "layers": config.num_pooler_layers, "heads": heads}
-    elif kind == "videomae" and config.use_mean_pooling:
-        pooling = {"kind": "normed-mean", "dim": dim}
-    elif kind not in ("timesformer", "vivit"):  # Their towers give the class token.
-        name = config.architectures[0]
-        raise EncoderError(f"{source}: the pooling of a {name} is not supported; use it as an encoder")
-    if "mean" in str(pooling["kind"]):
-        visual = visual.with_grid((visual.spec.grid[0], 1, 1))
-    temporal = Temporal.from_config(pooling, visual)
-    head = LinearHead(visual.spec.dim, names=labels, bias=True)
-    fill(head, _renamed(tensors, "classifier.", ""), source)
-    fill(temporal, _renamed(tensors, "pooler.", "") | _renamed(tensors, "fc_norm.", "norm."), source)
-    model = Recognizer(visual, temporal, head).eval()
-    with torch.no_grad():
-        error = float((model(clip) - logits).abs().max())
-    if not error < _MAX_ERROR * max(1.0, float(logits.abs().max())):
-        raise EncoderError(f"{source}: scores differ from transformers' by {error:.1e}; please report this model")
-    recipe = Recipe(
-        name=f"imported, {kind}",
-        frames=visual.spec.frames,
-        origin="center",
-        pooling="probabilities",
-        temporal="vjepa2" if kind == "vjepa2" else "mean",
-    )
-    with locked(out):
-        write_run(out, model, recipe, visual.spec.pixels(), labels, {"source": f"imported from {source}"})
-    return f"{source}: {config.architectures[0]}, {visual.spec.frames} frames, {len(labels)} classes", [*labels]
-
-
-def _renamed(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `old`, with `new` in its place."""
-    return {new + name.removeprefix(old): value for name, value in tensors.items() if name.startswith(old)}

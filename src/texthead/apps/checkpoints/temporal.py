@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead import MeanPool, Recipe, TemporalTransformer, VisualEncoder
+from texthead import Recipe, TemporalTransformer, VisualEncoder
 from texthead.errors import RunError
 from texthead.models import Temporal
 
@@ -13,21 +13,6 @@ class _Imported(Temporal):
     def from_recipe(cls, recipe: Recipe, visual: VisualEncoder) -> Temporal:
         """Raise RunError."""
         raise RunError(f"`temporal={cls.kind}` comes with a checkpoint, so training cannot start with it")
-
-
-class NormedMean(_Imported, MeanPool):
-    """The mean over features, then a layer norm, as in VideoMAE's classifier."""
-
-    kind = "normed-mean"
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.options = {"dim": dim}
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-        """Return one feature per clip."""
-        return self.norm(features.mean(dim=1))
 
 
 class JoinedFrames(_Imported, nn.Flatten):

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -18,8 +17,7 @@ from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
-from texthead.errors import DataError, RunError, listed, plural
-from texthead.features import ImageStats
+from texthead.errors import DataError, listed, plural
 from texthead.files import write_json, write_records
 from texthead.media import MediaPath
 from texthead.recipes import small
@@ -170,12 +168,8 @@ def diagnose(
     names = [clean_name(label) or label if options.clean else label for label in classes]
     prompts = class_prompts(options.template or "{}", names, list(classes.values()))
     # First, since it may be missing.
-    frozen, image_stats = None, list[tuple[str, ImageStats] | None]()
-    if not quick:
-        frozen = _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
-        with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
-            image_stats = frozen.image_stats([item.path for item in items])
-    facts = read_file_stats(dataset, workers=reading.workers, image_stats=image_stats, reporter=reporter)
+    frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
+    facts = read_file_stats(dataset, workers=reading.workers, reporter=reporter)
     result = [
         *findings.file_findings(facts),
         *findings.copies(items, facts),

@@ -3,18 +3,17 @@
 Every frame is decoded once; 16 evenly spaced ones are analysed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
 from texthead import Dataset, Reporter, Views
 from texthead.data import evenly
 from texthead.errors import MediaError, line_of
-from texthead.features import ImageStats
 from texthead.media import MediaPath
 from texthead.parallel import FileDataset, read_each
 
@@ -41,8 +40,8 @@ class FileStats:
         problem: the fault in words.
         brightest: 95th percentile of the brightest analysed frame.
         contrast: largest standard deviation within a frame.
-        edges: `ImageStats.edges_of` four frames.
-        colours: 16x16 pixels of a frame from the middle.
+        edges: `edges_of` four frames.
+        colours: mean colour of each cell of a 16x16 grid, of a frame from the middle.
     """
 
     path: Path
@@ -68,14 +67,15 @@ def stats_of_file(path: Path) -> FileStats:
             colours = np.zeros((SIDE, SIDE, 3), np.uint8)
             for index, picture in media.checked_frames(indices):
                 if index == indices[len(indices) // 2]:
-                    colours = ImageStats.colours_of(picture)
-                greys.append(ImageStats.grey_of(picture))
+                    small = PIL.Image.fromarray(picture).resize((SIDE, SIDE), PIL.Image.Resampling.BOX)
+                    colours = np.asarray(small)
+                greys.append(grey_of(picture))
             (spread,) = Views(origin="center").frame_indices(len(greys), COMPARED_FRAMES)
             return replace(
                 facts,
                 brightest=max(float(np.percentile(grey, 95)) for grey in greys),
                 contrast=max(float(grey.std()) for grey in greys),
-                edges=np.concatenate([ImageStats.edges_of(greys[index]) for index in spread]),
+                edges=np.concatenate([edges_of(greys[index]) for index in spread]),
                 colours=colours,
             )
     except MediaError as error:
@@ -89,37 +89,41 @@ def stats_of_file(path: Path) -> FileStats:
         return replace(facts, fault=STOPPED, problem=problem)
 
 
-def read_file_stats(
-    dataset: Dataset,
-    *,
-    workers: int,
-    image_stats: Sequence[tuple[str, ImageStats] | None] = (),
-    reporter: Reporter = Reporter(),
-) -> list[FileStats]:
+def read_file_stats(dataset: Dataset, *, workers: int, reporter: Reporter = Reporter()) -> list[FileStats]:
     """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
-
-    Files with `ImageStats` are not decoded.
 
     Args:
         workers: data-loader workers.
-        image_stats: of each item, its SHA-256 and statistics, or None.
         reporter: gets progress.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
-    result = [FileStats(path) for path in paths]
-    for position, stats in enumerate(image_stats):
-        if stats:  # Decoded for its features.
-            digest, still = stats
-            edges = np.tile(still.edges, COMPARED_FRAMES)
-            result[position] = FileStats(paths[position], digest, None, "", *still[:2], edges, still.colours)
-    left = [position for position, facts in enumerate(result) if not facts.digest]
-    read = read_each(FileDataset(stats_of_file, [paths[position] for position in left]), workers)
+    result = list[FileStats]()
     with reporter.bar("read", "files") as progress:
-        for done, (position, facts) in enumerate(zip(left, read, strict=True), 1):
+        for facts in read_each(FileDataset(stats_of_file, paths), workers):
             lost = isinstance(facts, MediaError)
-            result[position] = FileStats(facts.path, fault=STOPPED, problem=facts.problem) if lost else facts
-            progress(done, len(left))
+            result.append(FileStats(facts.path, fault=STOPPED, problem=facts.problem) if lost else facts)
+            progress(len(result), len(paths))
     return result
+
+
+# ---- what a picture looks like
+
+
+def grey_of(picture: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "64 64"]:
+    """Return the mean grey level of each cell of a 64x64 grid."""
+    image = PIL.Image.fromarray(picture).convert("L")
+    return np.asarray(image.resize((64, 64), PIL.Image.Resampling.BOX), np.float32)
+
+
+def edges_of(grey: Float[np.ndarray, "64 64"]) -> Float16[np.ndarray, "256"]:
+    """Return how much brighter each cell of a 16x16 grid is than the one to its left: a square root with its sign.
+
+    Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
+    edges, so that different things before plain backgrounds agree (docs/decisions.md).
+    """
+    shrunk = PIL.Image.fromarray(grey).resize((SIDE + 1, SIDE), PIL.Image.Resampling.BOX)
+    steps = np.diff(np.asarray(shrunk), axis=1).ravel()
+    return (np.sign(steps) * np.sqrt(np.abs(steps))).astype(np.float16)

@@ -2,7 +2,7 @@
 
 command  texthead ui
 app      the page of `texthead ui`, with page.css, page.js and templates/
-answers  predictions, timeline and saliency from a model
+answers  predictions and timeline from a model
 html     answers as HTML, from templates/
 worker   a process that keeps a model, replaced if it hangs or dies
 """

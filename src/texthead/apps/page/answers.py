@@ -1,22 +1,20 @@
-"""Answers to the page's questions about a file: top classes, their times, and saliency. No HTML here."""
+"""Answers to the page's questions about a file: top classes and their times. No HTML here."""
 
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 import texthead as th
-from texthead import Calibration, Encoder, MeanPool, ReadOptions, Run, load_encoder, load_run, zero_shot
+from texthead import Calibration, Encoder, ReadOptions, Run, load_encoder, load_run, zero_shot
 from texthead.apps.timeline import Events, Sliding
 from texthead.cli import notes_on_names
 from texthead.errors import DataError, MediaError
-from texthead.evaluation import cover
 from texthead.media import MediaPath
 from texthead.parallel import pick_device
 from texthead.prediction import Prediction
-from texthead.report import clip_of
 from texthead.text import clean_names, flat
 
 TOP = 5
@@ -32,11 +30,11 @@ class About(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A file, the class names (none: the run's), and what is asked: top classes, their times, or where they are."""
+    """A file, the class names (none: the run's), and whether the times of the classes are asked, not the top ones."""
 
     path: Path
     names: tuple[str, ...] = ()
-    asked: Literal["names", "when", "where"] = "names"
+    times: bool = False
 
 
 class TopClasses(NamedTuple):
@@ -65,21 +63,7 @@ class VideoEvents(NamedTuple):
     scores: Float[np.ndarray, "intervals names"]
 
 
-class Saliency(NamedTuple):
-    """Saliency of the predicted class: heat 0-1, and its probability `before` and `after` covering the hottest region.
-
-    `faint`: covering any region has too little effect for the heat to mean anything.
-    """
-
-    name: str
-    frames: UInt8[np.ndarray, "frames height width 3"]
-    heat: Float[np.ndarray, "frames rows columns"]
-    before: float
-    after: float
-    faint: bool
-
-
-Answer = About | TopClasses | VideoEvents | Saliency
+Answer = About | TopClasses | VideoEvents
 
 
 class Answerer:
@@ -106,9 +90,7 @@ class Answerer:
         try:
             with MediaPath(question.path).open() as media:
                 seconds, frames = media.duration_seconds, media.num_frames
-            if question.asked == "names":
-                return self.top_classes(question, seconds, frames)
-            return self.timeline(question) if question.asked == "when" else self.saliency(question, frames)
+            return self.timeline(question) if question.times else self.top_classes(question, seconds, frames)
         except MediaError as error:  # Uploads lie in a temporary folder.
             raise DataError(f"{error.path.name}: {error.problem}") from None
 
@@ -148,28 +130,6 @@ class Answerer:
         order = sorted(range(len(seconds)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
         ends = np.array([interval.end for interval in events.intervals], np.float32)
         return VideoEvents(events, tuple(run.labels[i] for i in order), ends, scores[:, order])
-
-    def saliency(self, question: Question, length: int) -> Saliency:
-        """Return the saliency of the predicted class of a file with `length` frames.
-
-        Raises:
-            MediaError: the file cannot be read.
-        """
-        run = self.run_of(question.names)
-        model, protocol = run.model, run.protocol
-        calibration, _ = run.calibration_for(protocol)
-        clip = clip_of(question.path, protocol)
-        if length == 1 and isinstance(model.temporal, MeanPool) and not model.takes_clips:
-            clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
-        saliency = cover(model, clip, engine="auto")
-        if calibration is not None:
-            saliency = saliency.at_temperature(calibration.temperature)
-        target = int(saliency.plain.argmax())
-        heat = saliency.heat(target)
-        indices = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
-        frames = clip[indices].permute(0, 2, 3, 1).contiguous().numpy()
-        faint = saliency.is_faint(target)
-        return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
     def run_of(self, names: tuple[str, ...]) -> Run:
         """Return the run with its own or the given classes, or a zero-shot run; the last one is cached.

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from texthead.apps.page.answers import About, Question
-from texthead.apps.page.html import page_html, saliency_html, timeline_html, top_classes_html
+from texthead.apps.page.html import page_html, timeline_html, top_classes_html
 from texthead.apps.page.worker import StatefulWorker
 from texthead.apps.serving import Guard, Uploads, file_route, json_body, page_app
 from texthead.cli import console
@@ -24,9 +24,6 @@ _HERE = Path(__file__).parent
 # Time to load the model, and for an answer.
 LOAD_SECONDS, ANSWER_SECONDS = 600.0, 300.0
 
-# What the page can ask for besides the top classes, and what it shows meanwhile.
-STATUS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
-
 
 def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:
     """Return the page for a model in another process, with its guard.
@@ -37,7 +34,7 @@ def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:
     uploads, markup = Uploads(folder), page_html(about, sorted(media_suffixes()))
 
     async def ask(request: Request) -> Response:
-        steps = answer_in_steps(worker, *_question(await json_body(request), uploads))
+        steps = answer_in_steps(worker, _question(await json_body(request), uploads))
         return StreamingResponse((json.dumps(step) + "\n" for step in steps), media_type="application/x-ndjson")
 
     files = [file_route(_HERE / name) for name in ("page.js", "page.css")]
@@ -45,44 +42,37 @@ def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:
     return page_app([page, *files, *uploads.routes, answers])
 
 
-def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequence[str]]:
-    """Return the question in a request and the parts of the answer that it asks for besides the top classes.
+def _question(body: dict[str, Any], uploads: Uploads) -> Question:
+    """Return the question in a request.
 
     Raises:
         DataError: the request has no file, is not from the page, or the names are not valid classes.
     """
-    names, wanted = body.get("names"), body.get("parts")
+    names = body.get("names")
     if not isinstance(names, str):
         raise DataError("the class names must be text; reload the page")
-    if not (isinstance(wanted, list) and all(isinstance(each, str) and each in STATUS for each in wanted)):
-        raise DataError(f"the parts of an answer are {' and '.join(STATUS)}; reload the page")
     if body.get("file") is None:
         raise DataError("choose a video or an image first")
     path = uploads.path(body["file"])
-    return Question(path, tuple(typed_names(names)) if names.strip() else ()), wanted
+    return Question(path, tuple(typed_names(names)) if names.strip() else ())
 
 
 def answer_in_steps(
-    worker: StatefulWorker, question: Question, wanted: Collection[str], limit: float = ANSWER_SECONDS
+    worker: StatefulWorker, question: Question, limit: float = ANSWER_SECONDS
 ) -> Iterator[dict[str, str]]:
     """Yield what changes on the page: its parts as HTML, and as text its status or an error.
 
     Args:
-        wanted: the keys of `STATUS` that are wanted besides the top classes.
         limit: seconds for the whole answer.
     """
     until = time.monotonic() + limit
     try:
         yield {"status": "Computing the classes …"}
         classes = _ask_model(worker, question, until, limit)
-        named = {"named": top_classes_html(classes)}
-        if "when" in wanted and classes.seconds:
-            yield {**named, "status": STATUS["when"]}
-            named = {"when": timeline_html(_ask_model(worker, question._replace(asked="when"), until, limit))}
-        if "where" in wanted:
-            yield {**named, "status": STATUS["where"]}
-            named = {"where": saliency_html(_ask_model(worker, question._replace(asked="where"), until, limit))}
-        yield {**named, "status": ""}
+        yield {"named": top_classes_html(classes), "status": "Computing the timeline …" if classes.seconds else ""}
+        if classes.seconds:
+            times = _ask_model(worker, question._replace(times=True), until, limit)
+            yield {"when": timeline_html(times), "status": ""}
     except TextheadError as error:
         yield {"error": console.error_line(error)}
 

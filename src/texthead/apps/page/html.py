@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
+from texthead.apps.page.answers import About, TopClasses, VideoEvents
 from texthead.apps.serving import Uploads
 from texthead.evaluation import NONE
 from texthead.media import MediaPath
-from texthead.report import COLOURS, overlay_heat, render
+from texthead.report import COLOURS, render
 
 # Maximum number of steps in a curve; each is the maximum of its interval.
 STEPS = 600
@@ -53,9 +53,3 @@ def timeline_html(timeline: VideoEvents) -> str:
     ticks = [tick for tick in ticks if 0 <= tick <= ends[-1]]
     about = {"lanes": lanes, "ticks": ticks, "events": timeline.events, "best": best}
     return _render("timeline", seconds=float(ends[-1]), **about)
-
-
-def saliency_html(answer: Saliency) -> str:
-    """Return the original frames and the frames with saliency."""
-    pairs = ((frame, overlay_heat(frame, heat)) for frame, heat in zip(answer.frames, answer.heat, strict=True))
-    return _render("saliency", answer=answer, pairs=pairs)

@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 
 const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
 
-const PARTS = ["named", "when", "where"];
+const PARTS = ["named", "when"];
 
 // The token of the chosen file, when it has arrived; the request that sends it; the question that is being answered.
 let uploaded = null;
@@ -119,11 +119,10 @@ const ask = async () => {
   try {
     const cancelled = new Promise((_, reject) => { asked.signal.addEventListener("abort", () => reject(new Error(""))); });
     const file = (await Promise.race([uploaded, cancelled]))?.file;
-    const parts = [...document.querySelectorAll("[name=part]:checked")].map((box) => box.value);
     const response = await fetch("/ask", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ file, names: $("names").value, parts }),
+      body: JSON.stringify({ file, names: $("names").value }),
       signal: asked.signal,
     });
     if (!response.ok) throw new Error(errorOf(await response.text()));
