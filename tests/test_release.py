@@ -32,7 +32,8 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist of `make dist`, built without network access."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, folder=folder)
+    address = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "texthead/texthead"}
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, folder=folder, **address)
     run(sys.executable, "-m", "twine", "check", "--strict", *folder.iterdir(), folder=folder)
     return folder
 
@@ -45,10 +46,16 @@ def checkout_files() -> set[str]:
     return {name for name in listed.splitlines() if (ROOT / name).is_file()}
 
 
-@pytest.mark.nightly("pyproject.toml")
+@pytest.mark.nightly("pyproject.toml", "hatch_build.py")
 def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
+    assert "Project-URL: Source, https://github.com/texthead/texthead" in metadata
+    links = re.findall(r"\]\(([^)]*)\)", metadata)
+    assert len(links) > 20
+    assert all(link.startswith("https://") for link in links), "dead on a package index"
     package = {name.removeprefix("src/") for name in checkout_files() if name.startswith("src/")}
     assert names == package
     assert {
@@ -58,7 +65,7 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> No
     } <= names
 
 
-@pytest.mark.nightly("pyproject.toml")
+@pytest.mark.nightly("pyproject.toml", "hatch_build.py")
 def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -74,7 +81,7 @@ def version_of(folder: Path) -> str:
     return wheel.name.split("-")[1]
 
 
-@pytest.mark.nightly("pyproject.toml")
+@pytest.mark.nightly("pyproject.toml", "hatch_build.py")
 def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp_path: Path) -> None:
     """Takes minutes: pip installs all requirements of the wheel and its `demo` extra into an empty environment."""
     (wheel,) = built.glob("*.whl")

@@ -235,7 +235,9 @@ def hero(work: Path, scenes: Sequence[str]) -> None:
         (work / f"scene-{number}.svg").write_text(scene)
         contents.append(f'<div style="{box}; background: #292929"><img src="scene-{number}.svg" width="980">')
     page = (ASSETS / "page.webp").as_uri()
-    contents.append(f'<div style="{box}; border: 1px solid #ccc; box-sizing: border-box"><img src="{page}" width="820">')
+    contents.append(
+        f'<div style="{box}; border: 1px solid #ccc; box-sizing: border-box"><img src="{page}" width="820">'
+    )
     driver = chromium(work / "profile-hero", 1000, 720)
     pictures = []
     for content in contents:
@@ -246,7 +248,13 @@ def hero(work: Path, scenes: Sequence[str]) -> None:
     driver.quit()
     durations = [*[1000, 2500] * (len(scenes) // 2), 4000]  # milliseconds
     pictures[0].save(
-        ASSETS / "hero.webp", save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=80, method=6
+        ASSETS / "hero.webp",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=durations,
+        loop=0,
+        quality=80,
+        method=6,
     )
 
 

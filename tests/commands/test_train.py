@@ -148,6 +148,9 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train(data, tmp_path / "new", method="zero-shot", unlabelled=str(coloured.parent))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.train(data, tmp_path / "new", method="probe", fine_tune=True)
+    for options in ({"head": "lda"}, {"train_head": True}, {"overrides": {"tune": "lora"}}):
+        with refuses(DataError, "fine_tune=True"):
+            th.train(data, tmp_path / "new", **options)
 
 
 def test_an_encoder_that_is_given_is_not_trained(coloured: Path, tmp_path: Path) -> None:

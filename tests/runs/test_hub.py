@@ -88,10 +88,16 @@ def test_a_run_goes_to_a_hub_and_comes_back(hub: Hub, world, works, refused) -> 
 def test_the_card_promises_what_still_holds(world, tmp_path: Path) -> None:
     run = load_run(world.run)
     rows, protocol = rows_digest(run.head.weight), run.protocol.to_json()
-    valid = Calibration(2.0, 40, Threshold(0.05, 0.5, 30), classes=rows, protocol=protocol)
+    source = f"{world.images} (test)"
+    valid = Calibration(2.0, 40, Threshold(0.05, 0.5, 30), source=source, classes=rows, protocol=protocol)
     for each, rejects in ((valid, True), (replace(valid, classes="others"), False)):
         write_public(replace(run, calibration=each), tmp_path, "me/x")
-        assert ("none of these" in (tmp_path / "README.md").read_text()) == rejects
+        card = (tmp_path / "README.md").read_text()
+        assert ("none of these" in card, f"{world.images.name} (test)" in card, source in card) == (
+            rejects,
+            True,
+            False,
+        )
 
 
 def test_labels_that_look_like_paths_stay(world, tmp_path: Path) -> None:

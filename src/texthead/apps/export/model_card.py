@@ -10,11 +10,17 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from texthead import Calibration, Protocol, Run
 from texthead.apps.export.parity import Parity
 from texthead.encoders import figures_of
-from texthead.errors import printable
+from texthead.errors import printable, without_password
 from texthead.media import MediaPath
 from texthead.runs import classes_json, read_records, read_scores
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
+
+# Encoder names that end in a path.
+_SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
+
+# Keys of labels, prompts and broader names, which stay: those such as /m/01yrx are no paths.
+_NAMES = ("classes", "tree", "template")
 
 
 def model_card(
@@ -65,6 +71,8 @@ def model_card(
         data=data,
         counts=" to ".join(dict.fromkeys(map(str, (min(counts), max(counts))))) if counts else "",
         made=made,
+        source=without_folders(made.source) if made else "",
+        encoder=without_folders(run.spec.source),
         published=published,
         address=address,
         parity=exported,
@@ -94,3 +102,16 @@ def code(text: object) -> str:
     # The fence must be longer than any run of backticks inside; Markdown strips one space on each side.
     fence = "`" * (1 + max(len(run) for run in re.findall("`+", line)))
     return f"{fence} {line} {fence}"
+
+
+def without_folders(value: Any) -> Any:
+    """Return a JSON value without passwords, and with file names in place of absolute paths."""
+    if isinstance(value, dict):
+        return {key: each if key in _NAMES else without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_folders(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    source = _SOURCE.fullmatch(value)
+    start, path = (source[1], source[2]) if source else ("", value)
+    return f"{start}{Path(path).name}" if Path(path).is_absolute() else without_password(value)

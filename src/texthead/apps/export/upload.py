@@ -4,23 +4,15 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
 
 from texthead import Run
-from texthead.apps.export.model_card import model_card
+from texthead.apps.export.model_card import model_card, without_folders
 from texthead.downloads import hub_errors
-from texthead.errors import RunError, without_password
+from texthead.errors import RunError
 from texthead.files import scratch_folder, write_json
 from texthead.runs import ENCODER, read_records
-
-# Encoder names that end in a path.
-_SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
-
-
-# Keys of labels, prompts and broader names, which stay: those such as /m/01yrx are no paths.
-_NAMES = ("classes", "tree", "template")
 
 
 def push_to_hub(
@@ -72,7 +64,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
         if (run.folder / name).is_file():
             values = json.loads((run.folder / name).read_text(encoding="utf-8"))
             values.pop("command", None)
-            write_json(folder / name, _without_folders(values))
+            write_json(folder / name, without_folders(values))
     records = [record for record in read_records(run.folder) if record.get("kind") != "note"]
     if records:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
@@ -80,16 +72,3 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     name = repo_id.rpartition("/")[2]
     card = model_card(run, run.protocol, name, run.calibration_for(run.protocol)[0], address=f"hub:{repo_id}")
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _without_folders(value: Any) -> Any:
-    """Return a JSON value without passwords, and with file names in place of absolute paths."""
-    if isinstance(value, dict):
-        return {key: each if key in _NAMES else _without_folders(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(each) for each in value]
-    if not isinstance(value, str):
-        return value
-    source = _SOURCE.fullmatch(value)
-    start, path = (source[1], source[2]) if source else ("", value)
-    return f"{start}{Path(path).name}" if Path(path).is_absolute() else without_password(value)
