@@ -123,12 +123,10 @@ class Engine:
         path = graph_path(weights_digest(visual), size, engine)
         data = stored_graph(path) if kept else None
         session, gap = _open_session(data, engine) if data else None, math.inf
-        # The number of frames from which on a graph is worth its export.
-        enough = 256 + 4 * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
         if session is not None:
             with suppress(OSError):
                 path.touch()  # Mark as recently used.
-        elif data != b"" and _installed() and not (automatic and self._frames < enough):
+        elif data != b"" and _installed() and not (automatic and self._frames < _enough(visual)):
             session, gap = make_graph(path, visual, frames, engine)
             if session is not None:
                 self._reporter.note(f"engine: {engine} (1 - cosine {gap:.0e}; graph stored for this encoder and size)")
@@ -145,6 +143,11 @@ class Engine:
             f"`engine={engine}`: onnxruntime cannot run {visual.spec.source}{exactly}; it needs the packages onnx and "
             f"{package}, for {provider}; install them, or use `engine=auto` or `engine=eager`"
         )
+
+
+def _enough(visual: VisualEncoder) -> int:
+    """Return the number of frames from which on a graph is worth its export; it builds the network."""
+    return 256 + 4 * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
 def frames_at_once(device: torch.device) -> int:
