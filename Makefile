@@ -110,7 +110,9 @@ dist: $(VENV)/.installed
 	sed "s/^dynamic = .*/version = \"$$(ls dist/*.whl | cut -d - -f 2)\"/" pyproject.toml > build/pyproject.toml
 	$(BIN)/cyclonedx-py environment $(SBOM) --pyproject build/pyproject.toml --mc-type library \
 		--output-reproducible --output-file $(BILL)
-	$(BIN)/python -m build --no-isolation
+	# Both from the checkout: the sdist, from which a wheel is made otherwise, has no bill.
+	$(BIN)/python -m build --no-isolation --sdist --wheel
+	$(BIN)/python -m zipfile --list dist/*.whl | grep --quiet dist-info/sboms/
 	$(BIN)/twine check --strict dist/*
 	cp $(BILL) "$$(ls dist/*.whl).cdx.json"
 	cd dist && sha256sum * > SHA256SUMS
