@@ -30,7 +30,7 @@ class About(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A file, the class names (the run's if empty), and whether to answer with times of events instead of top classes."""
+    """A file, the class names (the run's if empty), and whether to answer with times, not top classes."""
 
     path: Path
     names: tuple[str, ...] = ()
