@@ -22,7 +22,7 @@ class ReportCommand(LabelledRun):
         out: HTML file to write (default: RUN/report.html)
     """
 
-    JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
+    JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
 
     out: str | None = option(None, "FILE", writes=".html .htm")
     split: SplitName | None = common("split")
