@@ -89,7 +89,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: Path, tmp_path: Path) -> None:
     out, data, fine_tune = tmp_path / "run", read_dataset(coloured), way.endswith("head")
     own: Any = {"fine_tune": True, "head": way.split()[0]} if fine_tune else {"method": way}
-    values = {"size": 32, "epochs": 1, "tune": "all" if way == "text head" else "none"}
+    values = {"size": 32, "tune": "all" if way == "text head" else "none", **({"epochs": 1} if fine_tune else {})}
     run = th.train(data, out, **own, overrides=values)
     loaded = load_run(out)
     assert replace(run, model=loaded.model) == loaded
@@ -124,7 +124,15 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train(data, tmp_path / "new", method="zero-shot", unlabelled=str(coloured.parent))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.train(data, tmp_path / "new", method="probe", fine_tune=True)
-    for options in ({"head": "lda"}, {"train_head": True}, {"overrides": {"tune": "lora"}}):
+    values = [
+        {name: value} for name, value in {"tune": "lora", "epochs": 3, "temporal": "mean", "origin": "first"}.items()
+    ]
+    for options in (
+        {"head": "lda"},
+        {"train_head": True},
+        {"recipe": "paper"},
+        *({"overrides": own} for own in values),
+    ):
         with refuses(DataError, "fine_tune=True"):
             th.train(data, tmp_path / "new", **options)
 
