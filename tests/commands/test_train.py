@@ -79,30 +79,6 @@ def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
         assert err.count(f"{count} of {count} ") == err.count("copies of training items") == 1
 
 
-@pytest.mark.slow
-def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Callable, tmp_path: Path) -> None:
-    """Five hand signs, for which text embeddings are useless and the encoder is weak."""
-    run, data = tmp_path / "run", tmp_path / "signs.csv"
-    signs = read_dataset(shared / "image" / "handdigits" / "images.csv")
-    rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
-    write_csv(data, ["path", "label", "split"], rows)
-    typed = ("train", data, "--k", 16, "--seed", 1)
-    _, err = works(*typed, "--out", tmp_path / "quick")
-    prints(
-        err,
-        "with 16 training files per class, fine-tuning mini may improve accuracy",
-        f"texthead train {data} --tune all --out",
-    )
-    # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
-    works(*typed, "--tune", "all", "--out", run)
-    quick, own = (read_scores(folder) for folder in (tmp_path / "quick", run))
-    assert quick is not None
-    assert own is not None
-    assert own.methods[-1].method == "this run (text head)"
-    assert own.methods[-1].top1 > quick.methods[-1].top1
-    assert th.load_run(run).head.kind == "text"
-
-
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return split_colours(tmp_path_factory.mktemp("coloured"))

@@ -50,7 +50,7 @@ class Train(TrainingData, ReadingOptions):
         "running": ("out", "seed", "resume", "device", "workers", "skip_unreadable", "quiet", "verbose", "json"),
     }
     PROCESSES: ClassVar = "shared"
-    JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
+    JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
     out: str = option(metavar="RUN", writes="/")
