@@ -52,7 +52,7 @@ LINES = (
 # What the labelling page works on, of the demo's classes.
 CLASSES = ("a cat jumping", "a cat spinning", "a car jumping", "a car moving left", "an umbrella spinning")
 
-# By picture: the manifest of a real set whose pictures are free, the command that makes the run, and the height in pixels.
+# By picture: the manifest of a set of free pictures, the command that makes the run, and the height in pixels.
 GALLERY: dict[str, tuple[str, tuple[str, ...], int]] = {
     "clothing": ("image/clothing/images.csv", ("train", "--tune", "none"), 1500),
     "exercise": ("video/exercise/clips.csv", ("train", "--tune", "none"), 1500),
