@@ -102,9 +102,6 @@ def weights(*modules: nn.Module) -> dict[str, Tensor]:
     return {f"{i}.{name}": t.clone() for i, module in enumerate(modules) for name, t in module.state_dict().items()}
 
 
-# --- matching
-
-
 # --- training and evaluation
 
 

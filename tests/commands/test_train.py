@@ -79,30 +79,6 @@ def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
         assert err.count(f"{count} of {count} ") == err.count("copies of training items") == 1
 
 
-@pytest.mark.slow
-def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Callable, tmp_path: Path) -> None:
-    """Five hand signs, for which text embeddings are useless and the encoder is weak."""
-    run, data = tmp_path / "run", tmp_path / "signs.csv"
-    signs = read_dataset(shared / "image" / "handdigits" / "images.csv")
-    rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
-    write_csv(data, ["path", "label", "split"], rows)
-    typed = ("train", data, "--k", 16, "--seed", 1)
-    _, err = works(*typed, "--out", tmp_path / "quick")
-    prints(
-        err,
-        "with 16 training files per class, fine-tuning mini may improve accuracy",
-        f"texthead train {data} --tune all --out",
-    )
-    # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
-    works(*typed, "--tune", "all", "--out", run)
-    quick, own = (read_scores(folder) for folder in (tmp_path / "quick", run))
-    assert quick is not None
-    assert own is not None
-    assert own.methods[-1].method == "this run (text head)"
-    assert own.methods[-1].top1 > quick.methods[-1].top1
-    assert th.load_run(run).head.kind == "text"
-
-
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return split_colours(tmp_path_factory.mktemp("coloured"))
@@ -113,7 +89,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: Path, tmp_path: Path) -> None:
     out, data, fine_tune = tmp_path / "run", read_dataset(coloured), way.endswith("head")
     own: Any = {"fine_tune": True, "head": way.split()[0]} if fine_tune else {"method": way}
-    values = {"size": 32, "epochs": 1, "tune": "all" if way == "text head" else "none"}
+    values = {"size": 32, "tune": "all" if way == "text head" else "none", **({"epochs": 1} if fine_tune else {})}
     run = th.train(data, out, **own, overrides=values)
     loaded = load_run(out)
     assert replace(run, model=loaded.model) == loaded
@@ -148,7 +124,15 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train(data, tmp_path / "new", method="zero-shot", unlabelled=str(coloured.parent))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.train(data, tmp_path / "new", method="probe", fine_tune=True)
-    for options in ({"head": "lda"}, {"train_head": True}, {"overrides": {"tune": "lora"}}):
+    values = [
+        {name: value} for name, value in {"tune": "lora", "epochs": 3, "temporal": "mean", "origin": "first"}.items()
+    ]
+    for options in (
+        {"head": "lda"},
+        {"train_head": True},
+        {"recipe": "paper"},
+        *({"overrides": own} for own in values),
+    ):
         with refuses(DataError, "fine_tune=True"):
             th.train(data, tmp_path / "new", **options)
 

@@ -24,7 +24,6 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, MediaError, RunError, TextheadError
 from texthead.evaluation.evaluate import evaluate, score
-from texthead.evaluation.saliency import cover
 from texthead.media.paths import MediaPath
 from texthead.models.build import with_grid_for
 from texthead.models.heads import FrozenHead
@@ -197,15 +196,6 @@ def test_commands_on_an_encoder_that_takes_clips(data: Dataset, folder: Path, wo
     works("report", run, "--workers", 0)
     prints(say("doctor", clips, *source, *options)[1], "no text encoder")
     prints(assert_exported_alike(works, run, path), f"clips of {FRAMES} frames")
-
-
-@torch.inference_mode()
-def test_a_region_is_covered_in_all_frames(visual: VisualEncoder) -> None:
-    model, clip = recognizer(visual), torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8)
-    result, other = cover(model, clip), clip.clone()
-    assert result.covered.shape == (FRAMES, 4, 4, 2)
-    other[:, :, 12:28, 4:20] = clip.float().mean((2, 3), keepdim=True).round().to(torch.uint8)
-    assert torch.allclose(result.covered[:, 2, 1], model(other[None]), atol=1e-4)
 
 
 @pytest.mark.slow

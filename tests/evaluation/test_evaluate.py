@@ -17,8 +17,7 @@ from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation
 from texthead.evaluation.evaluate import average_views, evaluate, score
-from texthead.features import clips
-from texthead.media import Media, MediaPath
+from texthead.media import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -137,26 +136,6 @@ def test_labels_are_checked_before_anything_is_decoded(data: Dataset, monkeypatc
     odd = replace(data, items=(*data.items, Item(data.items[0].path, ("violet",))))
     with refuses(DataError, "violet", 3):
         evaluate(model, odd, PROTOCOL)
-
-
-@pytest.mark.parametrize("views", [Views(2, 1, "center"), Views(1, 3)], ids=str)
-def test_the_cache_changes_no_score_and_decodes_once(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
-) -> None:
-    model = make_model(temporal=transformer())
-    protocol, reading = Protocol(4, PIXELS, views), ReadOptions(cache=tmp_path)
-    plain = evaluate(model, data, protocol)
-    first = evaluate(model, data, protocol, reading)
-    torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
-
-    class Closed(MediaPath):
-        def open(self, **_: object) -> Media:
-            pytest.fail(f"{self} was opened")
-
-    monkeypatch.setattr(clips, "MediaPath", Closed)
-    assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
-    other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
-    assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)
 
 
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)])

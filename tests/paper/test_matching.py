@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from texthead.prediction.run import Run
 from texthead.training.train import fine_tune
 from training_runs import assert_same_weights, losses
 
-Two = Callable[..., list]
 TARGETS = ("one_hot", "multi_positive")
 
 
@@ -188,6 +186,3 @@ def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Pat
         result[name] = losses(records)[0], seen
     assert result["parts"][0] == pytest.approx(np.mean(result["parts"][1][:2]), rel=1e-9)
     assert result["parts"][0] < result["whole"][0] - 0.2, "fewer negatives"
-
-
-# --- two processes

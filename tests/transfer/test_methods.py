@@ -17,8 +17,6 @@ from texthead.errors import DataError
 from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.models.heads import ProbeHead
-from texthead.parallel.progress import Reporter
-from texthead.prediction import run_training
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment
@@ -228,19 +226,6 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     )
     assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99)"
     assert line((1, 1, 1, 1, 1)) == ""
-
-
-def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A zero-shot head without its names is none."""
-    calls, experiment = [], experiment_of(few({"a": 4, "b": 4}), text=True)
-    monkeypatch.setattr(run_training, "names_line", lambda *given: calls.append(given[3]) or "")
-    for name in ("write_run", "write_scores", "split_json"):
-        monkeypatch.setattr(run_training, name, lambda *_, **__: {})
-    for method in ("zero-shot", "text-probe", "probe"):
-        run_training._fit(experiment, tmp_path, method, None, Reporter())
-    zero_shot, text_probe = calls
-    assert not zero_shot
-    assert {"text-probe", "probe"} <= {*text_probe}
 
 
 def test_too_few_unlabelled_files_are_not_used() -> None:

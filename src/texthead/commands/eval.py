@@ -22,11 +22,10 @@ class Eval(LabelledRun):
 
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = (
-        "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], rare "
-        "[names, min_items, max_items, items, recall], answers [rule, rows [answer, items, fraction, "
-        "correct]], classes [name, "
-        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]; for "
-        "multi-label data mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
+        "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], "
+        "answers [rule, rows [answer, items, fraction, correct]], classes [name, items, recall, predicted, precision], "
+        "skipped, notes; rates in percent, class_mean [percent, low, high]; for multi-label data mean_ap, item_ap, f1, "
+        "macro_f1, exact in place of top1, class_mean, top5"
     )
 
     mix: Share = option(1.0, "FRACTION")

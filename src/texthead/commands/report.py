@@ -15,14 +15,14 @@ from texthead.extras import check_extra
 class ReportCommand(LabelledRun):
     """Write an HTML report of a run.
 
-    The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
-    methods, classes, calibration, training and the rows of the head follow.
+    The page begins with the result in a sentence, the confusions, and the most confident mistakes; methods, classes,
+    calibration, training and the rows of the head follow.
 
     Args:
         out: HTML file to write (default: RUN/report.html)
     """
 
-    JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
+    JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
 
     out: str | None = option(None, "FILE", writes=".html .htm")
     split: SplitName | None = common("split")
@@ -52,7 +52,7 @@ class ReportCommand(LabelledRun):
         show_scores(scores)
         console.status("writing the report")
         path = Path(self.out or run.folder / "report.html")
-        run.write_report(path, scores, reading, console.reporter)
+        run.write_report(path, scores, console.reporter)
         console.results().print(f"report: {path}")
         console.show_json({"report": path, "run": self.run, **scores_json(scores)})
         console.next_command("texthead", "predict", self.run, scores.division.scored.items[0].path)

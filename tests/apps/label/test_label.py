@@ -8,6 +8,7 @@ import pytest
 import texthead as th
 from made import colour_encoder, write_broken, write_image
 from messages import prints
+from platforms import symlink
 from texthead.files import in_turn
 
 COLOURS = ("red", "green", "blue")
@@ -22,6 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_pool_of_a_loaded_encoder_has_a_short_text(folder: Path) -> None:
+    symlink(folder / "link.png", "00.png")  # A file with two names is one file.
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
     pool = th.label_pool(folder, COLOURS, encoder=encoder, reading=th.ReadOptions())
     assert repr(pool) == f"Pool({str(folder)!r}: 18 files, 0 of them labelled, 3 classes)"
