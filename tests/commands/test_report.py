@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from made import (
-    COLOURS,
-    with_bridge,
-    write_image,
-    write_small_run,
-)
+from made import COLOURS, with_bridge, write_image, write_small_run
 from messages import prints
 from pages import Page, assert_self_contained
 from texthead import Calibration, load_run, read_dataset

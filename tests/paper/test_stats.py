@@ -12,15 +12,7 @@ from scipy import stats as scipy_stats
 from made import noise
 from paper.average_precision import mean_average_precision
 from paper.results import Results, right
-from paper.stats import (
-    Outcomes,
-    correlation_gap,
-    interval,
-    map_correlation,
-    noise_share,
-    paired,
-    permutation_test,
-)
+from paper.stats import Outcomes, correlation_gap, interval, map_correlation, noise_share, paired, permutation_test
 
 numbers = st.floats(-100, 100)
 

@@ -12,7 +12,6 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from installed import Install
 from made import write_broken, write_several_run, write_video
 from messages import prints, refuses
 from run_folders import make_run, write_manifest, write_media
@@ -67,9 +66,7 @@ def rounded(top: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_predictions_equal_those_of_predict_and_are_continued(
-    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predictions_equal_those_of_predict_and_are_continued(run, manifest, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("texthead.apps.bulk.bulk._BLOCK", 4)
     out = tmp_path / "out"
     assert predict_many(run, manifest, out, top=2, processes=2) == Predicted(11, 0, 0)
@@ -163,9 +160,7 @@ def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_pat
     assert [*_names(part, Reporter())] == [f"{files[0]}#t=,0.1"]
 
 
-def test_a_folder_has_one_request(
-    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install
-) -> None:
+def test_a_folder_has_one_request(run, manifest, tmp_path, monkeypatch, install) -> None:
     written = dict.fromkeys(_names(manifest, Reporter()), False)
     monkeypatch.setattr("texthead.apps.bulk.bulk._written", lambda _: written)
     out = tmp_path / "out"

@@ -311,9 +311,7 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 @torch.no_grad()
 @pytest.mark.parametrize("transformer", [False, True])
-def test_text4vis_with_and_without_a_transformer(
-    tmp_path: Path, base, import_file, refused_file, transformer: bool
-) -> None:
+def test_text4vis_with_and_without_a_transformer(tmp_path, base, import_file, refused_file, transformer) -> None:
     """TokenShift has no weights, so that no file shows it; TokenT1D has."""
     path, encoder = tmp_path / "x.pt", ("--encoder", base[0])
     head = fusion(TINY, 9) if transformer else {}
