@@ -184,7 +184,6 @@ def test_a_text_probe_predicts_and_takes_a_class(coloured, works, refused, tmp_p
     assert torch.equal(load_run(run).with_classes(["a tree", "a house"]).head.center, head.center)
 
 
-@pytest.mark.slow
 def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     sentences, run = tmp_path / "classes.json", tmp_path / "run"
     # They describe other classes, so they recognise none better than by chance, whichever items are drawn.

@@ -61,10 +61,6 @@ def read(
     return [entry for entry in entries if isinstance(entry, torch.Tensor)]
 
 
-def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
-
-
 def test_evenly_gives_all_frames_or_segment_centers() -> None:
     assert [evenly(*pair) for pair in ((1, 4), (4, 4), (3, 8))] == [[0], [0, 1, 2, 3], [0, 1, 2]]
     assert [evenly(*pair) for pair in ((10, 3), (5, 4))] == [[1, 5, 8], [0, 1, 3, 4]]
@@ -116,7 +112,7 @@ def test_a_hit_is_bit_identical_and_opens_no_file(visual, videos, cache, tmp_pat
     """Also for the same bytes under another name."""
     other = Path(shutil.copy(videos[0], tmp_path / "another name.mp4"))
     first = [*frames_of(visual, videos, ReadOptions(cache=cache.path.parent))]
-    forbid_decoding(monkeypatch)
+    monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
     monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
     again = [*frames_of(visual, [*videos, other], ReadOptions(2, cache=cache.path.parent))]

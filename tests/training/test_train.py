@@ -191,7 +191,6 @@ def bare_losses(model: Recognizer, data: Dataset, shift: tuple[float, float]) ->
     return values
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "shift"), [("labels", (0.0, 0.0)), ("equal", (math.log(0.4 / 0.5), math.log(0.6 / 0.5)))]
 )
@@ -580,7 +579,6 @@ def test_an_unreadable_item_is_an_error_with_its_path(data, tmp_path, workers, f
     assert "skip" in message
 
 
-@pytest.mark.slow
 def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, ("red",))))
@@ -593,7 +591,6 @@ def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, 
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) -> None:
     def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
         given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}
