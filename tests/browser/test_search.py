@@ -107,6 +107,18 @@ def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Calla
     assert not driver.get_log("browser")
 
 
+def test_an_undo_that_comes_too_early_is_not_lost(address: str, browser: Callable) -> None:
+    driver = opened(browser(), address)
+    for number in (1, 2, 3):
+        press(driver, "h")
+        when(driver, lambda number=number: f"{number} of them new" in text(driver, "marks"))
+    press(driver, "u", "u", "u")  # One action at a time: the page takes only the first.
+    for _ in range(3):
+        time.sleep(0.3)
+        press(driver, "u")
+    when(driver, lambda: text(driver, "marks").startswith("Mark hits and misses"))
+
+
 def test_stills_play_at_their_moment(address: str, browser: Callable) -> None:
     driver = opened(browser(), address)
     when(driver, lambda: driver.execute_script("return document.querySelector('.still img').naturalWidth > 0"))
