@@ -150,7 +150,7 @@ def text_lines(path: Path, what: str) -> list[str]:
 def read_names(source: str) -> list[str]:
     """Return class names from a text file (one per line), a CSV with `id,name`, or a comma-separated string.
 
-    A string is read as a file if it ends in `.txt` or names a file; blank lines are skipped. Names from a CSV are in the
+    A string is read as a file if it ends in `.txt` or names a file; blank lines are skipped. Names from a CSV have the
     order of its ids if these are numbers, else of its rows.
 
     Raises:
