@@ -29,7 +29,7 @@ from pathlib import Path
 
 from benchmarks.rounds import Cost, Costs, Row, ratios, section_of, spread, table
 
-SECTIONS = ("reading", "transforms", "step", "cached", "startup", "engine", "peers", "photos")
+SECTIONS = ("reading", "cached", "startup", "engine", "peers")
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- begin: make bench -->", "<!-- end: make bench -->"
 TORCH = "`import torch` alone"
@@ -37,7 +37,7 @@ COMMANDS = (
     "### Commands beside `import torch`\n\nCPU time of `import torch` over that of the command, in a new process."
 )
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
-PACKAGES = ("torch", "torchvision", "numpy", "av", "pillow", "simplejpeg", "onnxruntime", "transformers", "accelerate")
+PACKAGES = ("torch", "torchvision", "numpy", "av", "pillow", "simplejpeg", "onnxruntime", "transformers")
 PACKAGES += ("decord", "torchcodec")
 
 

@@ -61,7 +61,6 @@ def commands(folder: Path) -> dict[str, list[str]]:
         NEW: [*train, str(folder / "again")],
         "`compare FOLDER`": ["compare", photos],
         "`eval RUN`": ["eval", trained],
-        "`report RUN`, 4 saliency maps": ["report", trained],
         "`label FOLDER --next 5`": ["label", photos, "--classes", "dress, hat", "--next", "5"],
         "`texthead --help`": ["--help"],
     }

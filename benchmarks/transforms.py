@@ -1,30 +1,22 @@
-"""Training transforms of a clip of 8 frames to 224 pixels: texthead's and torchvision's v2; and the published pipeline.
+"""The published training transforms of a clip, which `reading` measures behind their decoder.
 
-    python -m benchmarks transforms [--rounds 5]
-
-One thread, frames in a decoder's memory layout, results in uint8. The published pipeline, which `reading` measures
-behind its decoder, works picture by picture with Pillow: resize the whole frame to a short side of 256, one random
-resized crop for all frames, flip, gray, normalised floats.
+They work picture by picture with Pillow: resize the whole frame to a short side of 256, one random resized crop for all
+frames, flip, gray, normalised floats. `PIXELS` and `TRAIN` are what texthead does in their place.
 """
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms import v2
 
-from benchmarks.rounds import Row, Section, interleaved, timed
 from texthead.data.protocol import Pixels
-from texthead.data.transforms import augment
-from texthead.parallel import keep_freed_memory
 from texthead.recipes import Recipe
 
-FRAMES, SIZE, RESIZE, CLIPS = 8, 224, 256, 50
+SIZE, RESIZE = 224, 256
 PIXELS = Pixels(SIZE, RESIZE, "bicubic")
 TRAIN = Recipe("benchmark", crop="text4vis", flip=0.5)
 RATIO, GRAY = (3 / 4, 4 / 3), 0.2
@@ -60,21 +52,3 @@ def _box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, i
         across = down = min(width, height)
     left, top = int(rng.integers(width - across + 1)), int(rng.integers(height - down + 1))
     return left, top, left + across, top + down
-
-
-def section(rounds: int, _: Path, clips: int = CLIPS) -> Section:
-    """Measure both libraries on the same frames."""
-    torch.set_num_threads(1)
-    keep_freed_memory()  # As the commands do.
-    rng = np.random.default_rng(0)
-    # Rows of RGB triples in memory, as decoders return them.
-    frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, 256, 340, 3), np.uint8)).permute(0, 3, 1, 2)
-    bicubic = v2.InterpolationMode.BICUBIC
-    crop = v2.RandomResizedCrop(SIZE, scale=TRAIN.area, ratio=RATIO, interpolation=bicubic, antialias=True)
-    train = v2.Compose([crop, v2.RandomHorizontalFlip(TRAIN.flip), v2.RandomGrayscale(GRAY)])
-    chains = {
-        "texthead": lambda: [augment(frames, PIXELS, TRAIN, rng) for _ in range(clips)],
-        "torchvision v2": lambda: [train(frames) for _ in range(clips)],
-    }
-    costs = interleaved({title: timed(chain, clips) for title, chain in chains.items()}, rounds)
-    return Section(costs, [Row("training transforms, 340x256", "torchvision v2", "texthead", "torchvision v2")])

@@ -1,6 +1,5 @@
 """Run folders of small models, and helpers that read and change them."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from texthead.files import write_json
 from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import FrozenHead, Head
 from texthead.prediction.load import load_run
-from texthead.prediction.predictions import CSV_COLUMNS
 from texthead.prediction.run import Run
 from texthead.recipes import Recipe
 from texthead.runs.folder import describe, save_model
@@ -91,14 +89,3 @@ def write_manifest(folder: Path) -> Path:
         "path\n" + "".join(f"{file.relative_to(folder)}\n" for file in files if file.suffix in (".mp4", ".png"))
     )
     return path
-
-
-def table(out: Path) -> list[list[str]]:
-    """Return the rows of all slices, in order."""
-    rows: list[list[str]] = []
-    for path in sorted(out.glob("slice-*.csv")):
-        with path.open(newline="") as file:
-            columns, *own = csv.reader(file)
-        assert tuple(columns) == CSV_COLUMNS
-        rows += own
-    return rows

@@ -11,7 +11,7 @@ from huggingface_hub import constants, is_offline_mode
 from file_server import served
 from messages import prints, refuses
 from texthead import downloads
-from texthead.data.hub import read_hub
+from texthead.apps.hub_datasets.source import read
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.runs.hub import local_run
@@ -41,7 +41,7 @@ def endpoint(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         (lambda: load_encoder("timm:resnet18"), EncoderError),
         (lambda: load_encoder("mini", text="text:org/not-here"), EncoderError),
         (lambda: local_run("hub:org/not-here"), RunError),
-        (lambda: read_hub("datasets:org/not-here"), DataError),
+        (lambda: read("datasets:org/not-here"), DataError),
     ],
     ids=["hf", "openclip", "openclip hub", "timm", "text", "run", "datasets"],
 )

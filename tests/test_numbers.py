@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[1]
 # A page and its sentence ("..." stands for words), then the source: "[FILE# ]SECTION: PLACES", BENCHMARKS.md without FILE. A place is
 # a sentence too, or "ROW @ COLUMNS" (a cell's first number, 1.2: its third, 1.m: the mean), "ROW > LOWER ROW @ ..." or "PLACE - PLACE".
 SENTENCES = """
-README.md: `mini`, {} times as many images
-  Speed against other libraries: JPEG files to features, `mini` | DataLoader @ 2
+README.md: `mini`, {} to {} times as many images
+  Speed against other libraries: JPEG files to features, `mini` | DataLoader @ 3 2
 README.md: read {} to {} times as fast as by torchcodec
-  Speed against other libraries: read 8 frames of a video, key frame every 12 frames | torchcodec @ 2; read 8 frames of a video, key frame every 250 frames | torchcodec @ 2
+  Speed against other libraries: read 8 frames of a video, key frame every 12 frames | torchcodec @ 3; read 8 frames of a video, key frame every 250 frames | torchcodec @ 2
 docs/explanation/evidence.md: {} times as many clips per CPU-second as decord, {} times as many as torchcodec ... read {} times as fast
   Speed against other libraries: read 8 frames of a video, key frame every 12 frames | decord @ 2; read 8 frames of a video, key frame every 12 frames | torchcodec @ 2; read 8 frames of a clip from shards @ 2
 docs/how-to/speed.md: {} to {} times as many frames per CPU-second with `mini`, {} times with a ViT
@@ -29,7 +29,6 @@ README.md: flying objects gain {} points, clothing {}, objects {}, groceries {} 
 docs/index.md: flying objects {}, clothing {}, objects {}, groceries {} points ... hand signs {}, ... tricks {} | ... infrared clips {}, with two labels {}
   Few labels, frozen encoder: airborne @ 1.2; clothing | @ 1.2; objects @ 1.2; grocery @ 1.2; handdigits @ 1.2; skate @ 1.2; thermal @ 1.2; thermal @ 2.2
 README.md: the mean over classes is {} to {} points ahead of the best balanced
-BENCHMARKS.md: the mean over classes is {} to {} points ahead of the best balanced
   Unbalanced labels: objects | 2/20 @ 3 - objects | 2/20 @ 6; clothing | 2/20 @ 3 - clothing | 2/20 @ 6
 README.md: {} to {} points of mAP on mosaics of objects; on other sets {} to {}
   Several labels per file: objects | 1 | @ 10; objects | 8 @ 10; set: > thermal @ 1.1; set: > objects 0-3 @ 1.1
@@ -42,17 +41,17 @@ docs/explanation/evidence.md: needs {} ±{} labels on clothing, {} ±{} on objec
 docs/how-to/label.md: background ({} ms for 5,000 files) ... by {} to {} points on six ... within {} points on five ... and {} points too low on the sixth; with 20 labels it was up to {} points
   docs/decisions.md# Estimates on the page of `texthead label`: a fit {} ms; objects @ 2.2 - objects @ 2; airborne @ 2.2 - airborne @ 2; exercise @ 2.2 - exercise @ 2.1; airborne @ 2.2 - airborne @ 2.1; airborne @ 1.2 - airborne @ 1.1
 docs/how-to/few-labels.md: | text-probe, top-1 | {} | {} | {} | {} | {} | | `predict --unlabelled` | {} ±{} | {} ±{} | {} ±{} | {} ±{} | {} ±{} | | `train --unlabelled` | {} ±{} | {} ±{} | {} ±{} | {} ±{} | {} ±{} |
-  Unlabelled files: top-1 of the text-probe, mean of 6: {}, {}, {}, {}, {} at; text-probe | mean of 6 | alone @ 3 3.1 4 4.1 5 5.1 6 6.1 7 7.1; text-probe | mean of 6 | later @ 3 3.1 4 4.1 5 5.1 6 6.1 7 7.1
+  Unlabelled files: top-1 of the text-probe, mean of 6: {}, {}, {}, {}, {} at; alone @ 1 1.1 2 2.1 3 3.1 4 4.1 5 5.1; later @ 1 1.1 2 2.1 3 3.1 4 4.1 5 5.1
 docs/explanation/evidence.md: gain {} to {} points, mean of six sets, from 8 on nothing; zero-shot they gain {}. ... is below {}.
-  Unlabelled files: text-probe | mean of 6 | batch @ 3 4; mean of 6 {} (before; probe | clothing | 1 | 2 @ 4
+  Unlabelled files: batch @ 1 2; `alone`: mean of 6 {}; on objects and clothing is below {}. Zero-shot
 docs/explanation/evidence.md: {} ±{} on drawn objects, {} ±{} on flying objects; {} ±{} and {} ±{} with
   Timeline: drawn | 12 | @ 2 2.1; airborne | 12 | @ 2 2.1; drawn | 12, unknown clips between @ 2 2.1; airborne | 12, unknown clips between @ 2 2.1
 docs/explanation/evidence.md: zero-shot, no training | {} | {} | | text rows, frozen | {} ±{} | {} ±{} | | orthogonal rows, frozen | {} ±{} | {} ±{} | | learned rows | {} ±{} | {} ±{} |
   Demo: zero-shot @ 1 2; text, frozen @ 1 1.1 2 2.1; orthogonal @ 1 1.1 2 2.1; vision-only @ 1 1.1 2 2.1
-docs/explanation/evidence.md: by {} to {} points for heads trained on the drawn videos, by {} to {} on clothing ... of {} to {} % of the items on average ... rejects {} to {} % of the known ones
-  Calibration: drawn | all | text @ 6; drawn | all | log @ 6; clothing | all | text @ 6; clothing | 5 | zero @ 6; airborne | 5 | text @ 8; airborne | all | text @ 8; clothing | all | log @ 12; clothing | all | zero @ 12
+docs/explanation/evidence.md: by {} to {} points for text-probes trained on the drawn videos, by {} on clothing ... of {} to {} % of the items on average ... rejects {} to {} % of the known ones
+  Calibration: drawn | all @ 6; drawn | 5 | text @ 6; clothing | 5 | text @ 6; airborne | 5 | text @ 8; airborne | all @ 8; clothing | all @ 12; clothing | 5 | zero @ 12
 docs/how-to/find.md: {} of 100 were said to stand out, at most {} in one ... {} of 100 stand out. ... {} % in films of flying objects, {} % on gym ... folders is {}; after 10, 20 and 40 marks it is {}, {} and {} ... for {} to {} of 100 queries ... in {} to {} of 100 cases
-  Search: together @ 1; airborne | 13 % @ 1; together @ 3; airborne @ 5; exercise @ 5; mean @ 2 3 3.1 3.2 6.1 6; exercise 90 said, {} true; objects 97 said, {} true
+  Search: together @ 1; airborne | 13 % @ 1; together @ 3; airborne @ 5; exercise @ 5; By name alone {}, mean; 40 marks {}, {}, {} (Rocchio; are 4, 3, {} %; before are {}, 3; exercise 90 said, {} true; objects 97 said, {} true
 docs/how-to/check-data.md: `doctor` finds {} to {}, also on ... by 10 % {} to {}, and of clips, exact copies aside, {} to {}.
   Copies planted in the other split: 4 % @ 4; mirrored @ 4; 10 % @ 1; 10 % @ 4; saved @ 3; brighter @ 2
 docs/how-to/check-data.md: finds {} of {} planted swaps ... and {} of {} in 160 clips

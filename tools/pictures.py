@@ -52,11 +52,9 @@ LINES = (
 # What the labelling page works on, of the demo's classes.
 CLASSES = ("a cat jumping", "a cat spinning", "a car jumping", "a car moving left", "an umbrella spinning")
 
-# By picture: the manifest of a real set, the command that makes the run, and the height of the picture in pixels.
-# The licence of objects allows no pictures of its items, so its picture ends above them.
+# By picture: the manifest of a set of free pictures, the command that makes the run, and the height in pixels.
 GALLERY: dict[str, tuple[str, tuple[str, ...], int]] = {
     "clothing": ("image/clothing/images.csv", ("train", "--tune", "none"), 1500),
-    "objects": ("image/objects/images.csv", ("train", "--k", "2", "--tune", "none"), 1030),
     "exercise": ("video/exercise/clips.csv", ("train", "--tune", "none"), 1500),
 }
 
@@ -227,6 +225,23 @@ def report(work: Path, name: str, page: Path, most_height: int = 1500) -> None:
     driver.quit()
 
 
+def widths(work: Path, page: Path) -> None:
+    """Photograph the top of a report on a desk, a tablet and a phone, light above dark, as one picture."""
+    sizes, height, gap = (1440, 820, 390), 1000, 16
+    sheet = PIL.Image.new("RGB", (sum(sizes) + 2 * gap, 2 * height + gap), "gray")
+    for row, dark in enumerate((False, True)):
+        for column, width in enumerate(sizes):
+            driver = chromium(work / f"profile-{width}-{dark}", width, height, dark=dark)
+            driver.get(page.absolute().as_uri())
+            time.sleep(1)
+            shot = PIL.Image.open(io.BytesIO(driver.get_screenshot_as_png()))
+            sheet.paste(shot, (sum(sizes[:column]) + column * gap, row * (height + gap)))
+            driver.quit()
+    sheet.resize((sheet.width // 2, sheet.height // 2), PIL.Image.Resampling.LANCZOS).save(
+        ASSETS / "gallery-widths.webp", "WEBP", quality=82, method=6
+    )
+
+
 def hero(work: Path, scenes: Sequence[str]) -> None:
     """Write the moving picture of the README: the terminal after each step, then the page."""
     box = "width: 980px; height: 700px; overflow: hidden; border-radius: 8px; text-align: center"
@@ -286,6 +301,8 @@ def main() -> None:
         run(command, data.absolute(), *more, "--out", work / f"run-{name}", cwd=work)
         run("report", work / f"run-{name}", cwd=work)
         report(work, name, work / f"run-{name}" / "report.html", height)
+        if name == "clothing":
+            widths(work, work / f"run-{name}" / "report.html")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,9 @@ Pooling = Literal["features", "logits", "probabilities"]
 # How still images are decoded, except for training crops.
 Decode = Literal["reduced", "exact"]
 
+# Recipe values that a head on frozen features uses, too.
+OF_FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
+
 # Heads for an encoder without a text tower.
 WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind != "text")
 

@@ -13,12 +13,10 @@ from made import write_broken
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
-from run_folders import contents
-from texthead import __version__, load_run, recipes
+from texthead import __version__, recipes
 from texthead.cli.parser import build, read_words
 from texthead.commands.predict import Predict
 from texthead.commands.train import Train
-from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
 from texthead.parallel.loaders import FileDataset, data_loader
@@ -46,22 +44,6 @@ def test_run_folder_is_whole(world):
     assert_self_contained(page, Page(page))
 
 
-def test_items_of_other_classes_are_refused_by_every_command(world, refused):
-    rows = [
-        *world.manifest.read_text().splitlines(),
-        *(f"images/red/{i}.png,{name},test" for i, name in ((5, "sky"), (6, "sea"))),
-    ]
-    path = world.manifest.with_name("more.csv")
-    path.write_text("\n".join(rows) + "\n")
-    for command in (("train", path, "--out", world.root / "other"), ("compare", path)):
-        refused((path, "2 of 4 test items are of classes without training items (sea, sky)"), *command)
-    for command in ("eval", "report"):
-        refused(
-            (path, "2 of 4 items", "not among the 2 classes (sea, sky)"), command, world.run, path, "--split", "test"
-        )
-    assert not (world.root / "other").exists()
-
-
 def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works, refused, tmp_path):
     folder = Path(shutil.copytree(world.images, tmp_path / "mixed"))
     write_broken(folder / "red" / "bad.mp4")
@@ -84,48 +66,6 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     refused(("*.jpg", "no such file or folder"), *predict[:2], folder / "red" / "*.jpg")
     _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
     assert "note: 1 of 5 unlabelled files cannot be read and are skipped" in err.splitlines()
-
-
-def test_unlabelled_files_change_the_answer(world, works, refused, tmp_path):
-    item, others = world.images / "red" / "0.png", world.images / "blue"
-    alone, batch = (
-        json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
-        for more in ((), ("--unlabelled", others))
-    )
-    assert [entry["path"] for entry in batch] == [str(item)]
-    assert batch[0]["top"][0]["name"] == "red"
-    assert alone != batch
-    # Files that are both named and given as unlabelled count once.
-    one, other = (
-        json.loads(works("predict", world.run, world.images, "--unlabelled", each, "--json")[0])
-        for each in world.images.iterdir()
-    )
-    assert one == other
-    (tmp_path / "empty").mkdir()
-    refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
-
-
-@pytest.mark.slow
-def test_train_on_sentences(world, tmp_path, works, refused):
-    """Rows are the means of each class's sentence embeddings; the run keeps the sentences."""
-    file, run = tmp_path / "classes.json", tmp_path / "run"
-    sentences = ["a picture that is red", "the colour of blood"]
-    file.write_text(json.dumps({"red": sentences, "blue": None}))
-    train = ("train", world.images, "--classes", file, "--set", "template=a {} thing", *world.fast(run))
-    _, err = works(*train)
-    prints(err, "blue: 'a blue thing'", "red: 'a picture that is red', 'the")
-    assert [entry["prompt"] for entry in read_json(run / "classes.json")["classes"]] == ["a blue thing", sentences]
-    embeddings = load_encoder("mini").encode_text(["a blue thing", *sentences]).float()
-    rows = torch.nn.functional.normalize(embeddings, dim=-1)
-    expected = torch.nn.functional.normalize(torch.stack([rows[0], rows[1:].mean(0)]), dim=-1)
-    torch.testing.assert_close(load_run(run).model.head.weight, expected, atol=1e-6, rtol=0)
-    assert " | ".join(sentences) in (run / "report.html").read_text()
-    before = contents(run)
-    refused((run, "resume"), *train)
-    refused((run, "scale"), *train, "--set", "scale=50", "--resume")
-    assert contents(run) == before
-    file.write_text(json.dumps({"red": "something else", "blue": None}))
-    refused((run, "head"), *train, "--resume")
 
 
 def test_predict_run_with_other_classes(world, works):

@@ -32,9 +32,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("own_splits", [True, False])
-def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
-    own_splits: bool, few: Path, works: Callable, tmp_path: Path
-) -> None:
+def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(own_splits, few, works, tmp_path) -> None:
     rows = [
         (path, path.parent.name, "test" if i % 3 == 2 else "train") for i, path in enumerate(read_dataset(few).paths)
     ]
@@ -57,9 +55,7 @@ def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
 
 
 @pytest.mark.parametrize("own_splits", [True, False])
-def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
-    own_splits: bool, few: Path, works: Callable, tmp_path: Path
-) -> None:
+def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(own_splits, few, works, tmp_path) -> None:
     # Each picture is in two folders.
     for path in read_dataset(few).paths:
         for number, folder in enumerate(("camera", "backup")):
@@ -79,30 +75,6 @@ def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
         assert err.count(f"{count} of {count} ") == err.count("copies of training items") == 1
 
 
-@pytest.mark.slow
-def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Callable, tmp_path: Path) -> None:
-    """Five hand signs, for which text embeddings are useless and the encoder is weak."""
-    run, data = tmp_path / "run", tmp_path / "signs.csv"
-    signs = read_dataset(shared / "image" / "handdigits" / "images.csv")
-    rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
-    write_csv(data, ["path", "label", "split"], rows)
-    typed = ("train", data, "--k", 16, "--seed", 1)
-    _, err = works(*typed, "--out", tmp_path / "quick")
-    prints(
-        err,
-        "with 16 training files per class, fine-tuning mini may improve accuracy",
-        f"texthead train {data} --tune all --out",
-    )
-    # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
-    works(*typed, "--tune", "all", "--out", run)
-    quick, own = (read_scores(folder) for folder in (tmp_path / "quick", run))
-    assert quick is not None
-    assert own is not None
-    assert own.methods[-1].method == "this run (text head)"
-    assert own.methods[-1].top1 > quick.methods[-1].top1
-    assert th.load_run(run).head.kind == "text"
-
-
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return split_colours(tmp_path_factory.mktemp("coloured"))
@@ -113,7 +85,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: Path, tmp_path: Path) -> None:
     out, data, fine_tune = tmp_path / "run", read_dataset(coloured), way.endswith("head")
     own: Any = {"fine_tune": True, "head": way.split()[0]} if fine_tune else {"method": way}
-    values = {"size": 32, "epochs": 1, "tune": "all" if way == "text head" else "none"}
+    values = {"size": 32, "tune": "all" if way == "text head" else "none", **({"epochs": 1} if fine_tune else {})}
     run = th.train(data, out, **own, overrides=values)
     loaded = load_run(out)
     assert replace(run, model=loaded.model) == loaded
@@ -148,7 +120,15 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train(data, tmp_path / "new", method="zero-shot", unlabelled=str(coloured.parent))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.train(data, tmp_path / "new", method="probe", fine_tune=True)
-    for options in ({"head": "lda"}, {"train_head": True}, {"overrides": {"tune": "lora"}}):
+    values = [
+        {name: value} for name, value in {"tune": "lora", "epochs": 3, "temporal": "mean", "origin": "first"}.items()
+    ]
+    for options in (
+        {"head": "lda"},
+        {"train_head": True},
+        {"recipe": "paper"},
+        *({"overrides": own} for own in values),
+    ):
         with refuses(DataError, "fine_tune=True"):
             th.train(data, tmp_path / "new", **options)
 
@@ -166,9 +146,7 @@ def test_an_encoder_that_is_given_is_not_trained(coloured: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])
-def test_no_workers_are_not_those_of_the_reading(
-    workers: int | None, reading: int, used: int, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_workers_are_not_those_of_the_reading(workers, reading, used, coloured, tmp_path, monkeypatch) -> None:
     class Planned(Exception):
         pass
 
@@ -182,9 +160,7 @@ def test_no_workers_are_not_those_of_the_reading(
 
 
 @pytest.mark.slow
-def test_a_text_probe_predicts_and_takes_a_class(
-    coloured: Path, works: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_probe_predicts_and_takes_a_class(coloured, works, refused, tmp_path, monkeypatch) -> None:
     run, red = tmp_path / "run", coloured.parent / "red7.png"
     out, err = works("train", coloured, "--out", run, "--workers", 0)
     assert out.partition("%")[2].startswith(" of 12 test images are correct")
@@ -208,7 +184,6 @@ def test_a_text_probe_predicts_and_takes_a_class(
     assert torch.equal(load_run(run).with_classes(["a tree", "a house"]).head.center, head.center)
 
 
-@pytest.mark.slow
 def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     sentences, run = tmp_path / "classes.json", tmp_path / "run"
     # They describe other classes, so they recognise none better than by chance, whichever items are drawn.

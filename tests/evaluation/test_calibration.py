@@ -23,11 +23,6 @@ def label_sets(scores: Tensor, quantile: float) -> Tensor:
     return calibration.Calibration(1.0, 1, coverage=calibration.Coverage(0.9, quantile)).prediction_sets(scores)
 
 
-def slow(*cases: tuple[float, ...]) -> list:
-    """Return more cases of a test whose first is quick."""
-    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
-
-
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
 @settings(max_examples=60, deadline=None)
 def test_no_other_temperature_is_likelier(seed, items, classes):
@@ -116,10 +111,9 @@ def test_thresholds_tolerate_last_bits(change):
     assert result.sum() == math.ceil(31 * 0.8)
 
 
-@pytest.mark.parametrize(("items", "rate"), [(30, 0.05), *slow((19, 0.05), (59, 0.1), (200, 0.01))])
-def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
+def test_unknown_items_get_an_answer_as_often_as_promised():
     """With one new item per draw, counts are binomial; the rate is less than 1 / (n + 1) below the nominal one."""
-    draws, generator = 6000, torch.Generator().manual_seed(5)
+    items, rate, draws, generator = 30, 0.05, 6000, torch.Generator().manual_seed(5)
     values = torch.rand(draws, items + 1, generator=generator) ** 2
     passed = sum(float(row[0]) > calibration.threshold_for(row[1:], false_accept=rate) for row in values)
     assert passed <= binom.ppf(0.9999, draws, rate)
@@ -136,20 +130,15 @@ def test_nine_of_ten_draws_keep_the_worst_rate():
     assert 0.05 < limit < 0.1
 
 
-@pytest.mark.parametrize(
-    ("items", "level", "heat"), [(60, 0.5, 3.0), *slow((9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0))]
-)
-def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
+def test_sets_hold_the_label_as_often_as_promised():
     """With one new item per draw, counts are binomial; coverage is at most 1 / (n + 1) above the nominal one."""
-    draws, held = 3000, 0
+    items, level, draws, held = 60, 0.5, 3000, 0
     for seed in range(draws):
-        scores, targets = drawn_scores(items + 1, heat=heat, seed=seed)
+        scores, targets = drawn_scores(items + 1, heat=3.0, seed=seed)
         quantile = calibration.conformal_quantile(scores[1:], targets[1:], coverage=level)
         held += bool(label_sets(scores[:1], quantile)[0, targets[0]])
     assert held >= binom.ppf(0.0001, draws, level)
-    # Correct items all have a gap of 0, and such ties can raise the coverage above that bound.
-    if heat == 3.0:
-        assert held <= binom.ppf(0.9999, draws, level + 1 / (items + 1))
+    assert held <= binom.ppf(0.9999, draws, level + 1 / (items + 1))
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 100))
@@ -224,30 +213,6 @@ def test_a_group_counts_as_one_item() -> None:
     assert once == calibration.calibrate(scores, targets)
     copies = calibration.calibrate(scores[twice], targets[twice], groups=twice.tolist())
     assert copies.coverage == once.coverage
-
-
-@pytest.mark.slow
-def test_weighted_sets_hold_where_classes_become_more_frequent():
-    """New items are equally of three classes, and hard ones are rare among those that set the quantile."""
-    held, plain, draws, level = 0, 0, 1500, 0.9
-    shares = torch.tensor([0.1, 0.3, 0.6])
-    for seed in range(draws):
-        generator = torch.Generator().manual_seed(seed)
-        targets = torch.cat(
-            [torch.multinomial(shares, 120, replacement=True, generator=generator), torch.tensor([seed % 3])]
-        )
-        # A label's score is lower on average in rarer classes.
-        scores = torch.randn(len(targets), 3, generator=generator)
-        scores[torch.arange(len(targets)), targets] += torch.tensor([0.0, 1.5, 3.0])[targets]
-        known, weights = targets[:-1], 1 / shares[targets[:-1]]
-        weighted, alike = (
-            calibration.conformal_quantile(scores[:-1], known, each, coverage=level) for each in (weights, None)
-        )
-        held += bool(label_sets(scores[-1:], weighted)[0, targets[-1]])
-        plain += bool(label_sets(scores[-1:], alike)[0, targets[-1]])
-    assert held >= binom.ppf(0.0001, draws, level)
-    assert held <= draws * 0.95
-    assert plain < binom.ppf(0.0001, draws, level)
 
 
 def test_equal_weights_change_no_bit_and_others_act_as_copies():

@@ -17,8 +17,7 @@ from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation
 from texthead.evaluation.evaluate import average_views, evaluate, score
-from texthead.features import clips
-from texthead.media import Media, MediaPath
+from texthead.media import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -139,31 +138,9 @@ def test_labels_are_checked_before_anything_is_decoded(data: Dataset, monkeypatc
         evaluate(model, odd, PROTOCOL)
 
 
-@pytest.mark.parametrize("views", [Views(2, 1, "center"), Views(1, 3)], ids=str)
-def test_the_cache_changes_no_score_and_decodes_once(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
-) -> None:
-    model = make_model(temporal=transformer())
-    protocol, reading = Protocol(4, PIXELS, views), ReadOptions(cache=tmp_path)
-    plain = evaluate(model, data, protocol)
-    first = evaluate(model, data, protocol, reading)
-    torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
-
-    class Closed(MediaPath):
-        def open(self, **_: object) -> Media:
-            pytest.fail(f"{self} was opened")
-
-    monkeypatch.setattr(clips, "MediaPath", Closed)
-    assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
-    other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
-    assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)
-
-
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)])
 @pytest.mark.parametrize("batch", [4, 7])
-def test_files_that_are_encoded_together_score_as_each_by_itself(
-    data: Dataset, with_bad: Dataset, batch: int, views: Views
-) -> None:
+def test_files_that_are_encoded_together_score_as_each_by_itself(data, with_bad, batch, views) -> None:
     model, protocol = make_model(temporal=transformer()), Protocol(4, PIXELS, views)
     expected = evaluate(model, data, protocol)
     result = evaluate(model, with_bad, protocol, ReadOptions(batch=batch, skip_unreadable=True))
@@ -185,9 +162,7 @@ def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: 
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_unreadable_items_are_errors_or_listed_and_not_counted(
-    data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool
-) -> None:
+def test_unreadable_items_are_errors_or_listed_and_not_counted(data, with_bad, tmp_path, cached) -> None:
     model, seen = make_model(), []
     reading = ReadOptions(cache=tmp_path if cached else False)
     broken, missing = with_bad.items[1].path, with_bad.items[2].path

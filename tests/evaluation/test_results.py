@@ -153,7 +153,7 @@ def test_log_odds_of_the_mean_probability_of_views_stay_finite() -> None:
     torch.testing.assert_close(mean.sigmoid(), head(views).sigmoid().mean(1))
 
 
-# --- one label each: the mean over classes, and which classes are rare
+# --- one label each: the mean over classes
 
 
 def with_one_label(targets: list[int], right: list[bool], names: str = "abcd") -> Evaluation:
@@ -175,33 +175,6 @@ def test_the_mean_over_classes_by_hand() -> None:
     assert (low, high) == pytest.approx((65 - np.hypot(below, below_two) / 2, 65 + np.hypot(above, above_two) / 2))
     right = [True, False, True, True]
     assert with_one_label([0, 0, 2, 2], right).class_mean == (75.0, *grouped_interval(np.array(right), None))
-
-
-@pytest.mark.parametrize(
-    ("counts", "rare"),
-    [
-        ((20, 20, 2, 2), "c, d"),
-        ((20, 3, 2, 2), "c, d"),
-        ((5, 5, 2, 2), ""),
-        ((9, 9, 9, 9), ""),
-        ((100, 1, 2, 1), "b, c, d"),
-    ],
-)
-def test_rare_classes_have_at_most_a_third_of_the_mean(counts: tuple[int, ...], rare: str) -> None:
-    targets, answers = torch.tensor([0] * 10 + [1, 1, 2, 2, 3, 3]), [0] * 10 + [1, 0, 2, 0, 3, 0]
-    scored = Evaluation(tuple("abcd"), [Path("x")] * 16, targets, torch.eye(4)[answers])
-    result = scored.rare(dict(zip("abcd", counts, strict=True)))
-    assert ", ".join(result.names if result else ()) == rare
-    if result:
-        assert result.recall == (50.0, *binomial_interval(len(result.names), 2 * len(result.names)))
-
-
-def test_the_figure_of_rare_classes() -> None:
-    line = "rare classes (3 training items: c): 50.0 % (95 % CI 1.3-98.7) of 2 items"
-    assert str(RESULT.rare({"a": 30, "b": 2, "c": 3})) == line  # No item of b is scored.
-    both = with_one_label([0] * 10 + [1, 2], [True] * 11 + [False]).rare({"a": 30, "b": 2, "c": 3})
-    assert str(both) == line.replace("3 training items: c", "2 to 3 training items: b, c")
-    assert str(RESULT.rare({"a": 30, "b": 2, "c": 30})) == "rare classes (2 training items: b): no item to score"
 
 
 # --- rates of each class, and confused pairs

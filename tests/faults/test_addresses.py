@@ -11,8 +11,9 @@ from made import write_image, write_small_run
 from messages import refuses
 from texthead import read_dataset
 from texthead.errors import MediaError
-from texthead.media import MediaPath, find_media
+from texthead.media import MediaPath
 from texthead.media.addresses import address
+from texthead.media.find import find_media
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from texthead.prediction.run import Run
 from texthead.training.train import fine_tune
 from training_runs import assert_same_weights, losses
 
-Two = Callable[..., list]
 TARGETS = ("one_hot", "multi_positive")
 
 
@@ -138,9 +136,7 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
-def test_a_matching_run_is_read_back_as_any_other(
-    source: str, data: Dataset, val: Dataset, tmp_path: Path, online: bool
-) -> None:
+def test_a_matching_run_is_read_back_as_any_other(source, data, val, tmp_path, online) -> None:
     encoder = load_encoder(source)
     model, _ = pair(source)
     model = model.float()
@@ -188,6 +184,3 @@ def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Pat
         result[name] = losses(records)[0], seen
     assert result["parts"][0] == pytest.approx(np.mean(result["parts"][1][:2]), rel=1e-9)
     assert result["parts"][0] < result["whole"][0] - 0.2, "fewer negatives"
-
-
-# --- two processes

@@ -2,27 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from made import COLOURS, PIXELS, tiny_visual, write_image, write_video
-from messages import prints
+from made import PIXELS, write_image, write_video
 from texthead.data.clips import ViewClips
-from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
-from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
-from texthead.models.heads import LinearHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Reporter
-from texthead.report.examples import Example, examples_of, most_confident, overlay_heat, thumbnails
+from texthead.report.examples import Example, examples_of, most_confident, thumbnails
 from texthead.report.html import percent
 
 NAMES = ("a", "b", "c", "d", "e")
 PROTOCOL = Protocol(2, PIXELS, Views(origin="center"))
-TINY = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
 
 
 def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> Evaluation:
@@ -47,7 +38,7 @@ def test_mistake_includes_true_class(tmp_path):
     assert (last.truth, last.rank, last.name) == (["e"], 5, "x/0.png")
     assert [name for name, _ in second.top] == ["a", "b", "c"]
     assert (second.truth, second.rank) == (["b"], 2)
-    assert (right.truth, right.rank, right.saliency, right.note) == (["a"], 1, {}, "")
+    assert (right.truth, right.rank) == (["a"], 1)
 
 
 def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
@@ -56,7 +47,7 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
     targets = torch.tensor([[1, 0, 0, 0, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]).bool()
     actual = MultiLabelEvaluation(NAMES, paths, targets, scores)
     assert most_confident(actual, hits=5) == [1, 0, 2, 3]
-    extra, missed, *right = examples_of(actual, Protocol(1, PIXELS), model=TINY)
+    extra, missed, *right = examples_of(actual, Protocol(1, PIXELS))
     assert [name for name, _ in extra.top] == ["b", "a", "c"]
     assert ([name for name, _ in missed.top], missed.truth, missed.num_predicted) == (
         ["a", "c", "b", "e"],
@@ -65,7 +56,7 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
     )
     assert missed.top[-1][1] == pytest.approx(float(torch.tensor(-4.0).sigmoid()))
     assert [strip.is_mistake for strip in (extra, missed, *right)] == [True, True, False, False]
-    assert [(strip.num_predicted, strip.saliency) for strip in (extra, *right)] == [(2, {}), (5, {}), (0, {})]
+    assert [strip.num_predicted for strip in (extra, *right)] == [2, 5, 0]
 
 
 def test_frames_are_those_that_the_model_sees(tmp_path):
@@ -73,33 +64,6 @@ def test_frames_are_those_that_the_model_sees(tmp_path):
     (strip,) = examples_of(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)
     clip = ViewClips([path], PROTOCOL)[0][0]
     assert [frame.tolist() for frame in strip.frames] == clip.permute(0, 2, 3, 1).tolist()
-
-
-def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path, monkeypatch):
-    monkeypatch.setattr("texthead.report.examples._MAPS", 1)
-    data = Dataset(tuple(Item(write_video(tmp_path / f"{name}.mp4", name), (name,)) for name in COLOURS), "drawn")
-    torch.manual_seed(0)
-    model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(COLOURS)))
-    model.head.weight.data.mul_(400)  # pyright: ignore
-    actual = evaluate(model, data, PROTOCOL)
-    calls: list[tuple[int, int]] = []
-    reporter = Reporter().counting(lambda *c: calls.append(c))
-    first, *others = examples_of(actual, PROTOCOL, model, hits=3, reporter=reporter)
-    assert [strip.note for strip in others] == ["", ""]
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-    names = {title.rpartition(": ")[2] for title in first.saliency}
-    assert set() < names <= {first.top[0][0], *first.truth}
-    assert all(len(frames) == len(first.frames) == 2 for frames in first.saliency.values())
-    assert all(name in first.note for name in names)
-    assert "%" in first.note
-
-
-def test_faint_saliency_not_shown(tmp_path):
-    path = write_image(tmp_path / "x.png", "red")
-    TINY.head.weight.data.zero_()  # pyright: ignore
-    (strip,) = examples_of(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), model=TINY)
-    assert strip.saliency == {}
-    prints(strip.note, "a (20.0 %)")
 
 
 @pytest.mark.parametrize(
@@ -124,18 +88,6 @@ def test_the_verdict_is_in_words(truth, rank, num_predicted, verdict, classes):
 )
 def test_no_percent_is_rounded_to_certainty(probability, text):
     assert percent(probability) == text
-
-
-def test_hot_regions_bright_others_grey():
-    frame = np.zeros((63, 63, 3), np.uint8)
-    frame[...] = (200, 40, 90)
-    heat = np.zeros((7, 7))
-    heat[2, 5] = 1.0
-    pixels = overlay_heat(frame, heat)
-    assert pixels[22, 49].tolist() == [200, 40, 90]
-    dark = pixels[58, 4].tolist()
-    assert dark[0] == dark[1] == dark[2] == round(0.22 * 110)
-    assert overlay_heat(frame, np.ones((7, 7))).tolist() == frame.tolist()
 
 
 def test_of_many_frames_eight_are_shown(tmp_path):

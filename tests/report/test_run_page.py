@@ -71,7 +71,6 @@ def build_page(*options, **parts) -> Page:
 
 @pytest.fixture(scope="module")
 def full_page() -> str:
-    wrong = {"saliency": {f"predicted: {SCRIPT}": FRAMES}, "note": SCRIPT}
     return html_of(
         NAMES,
         RECORDS,
@@ -82,7 +81,7 @@ def full_page() -> str:
         methods=RunScores("test", (Score("zero-shot", 20, 60.0, 36.1, 80.9, (57.5, 34.2, 78.1), 100.0, 3.0),)),
         examples=[
             Example("clip.mp4", FRAMES, [("archery", 0.75)], ["archery"]),
-            Example("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9, **wrong),
+            Example("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9),
         ],
         thumbnails=Thumbnails({0: FRAMES[0], 1: FRAMES[1]}, {0: FRAMES[0], 8: FRAMES[1], 11: FRAMES[0]}),
         prompts={name: f"a video of a person {name}." for name in NAMES},
@@ -107,8 +106,8 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
         [SCRIPT, f"a video of a person {SCRIPT}."],
     ):
         assert row in page.rows
-    # Two classes have an item with a picture; two frames of each example, two lit ones; one curve; behind cells three.
-    assert len(page.attributes("src")) == 2 + 4 + 2 + 1 + 3
+    # Two classes have an item with a picture; two frames of each example; one curve; behind cells three.
+    assert len(page.attributes("src")) == 2 + 4 + 1 + 3
     # The least recognised classes come first.
     index = page.rows.index(["archery", "10", "80.0 (44 to 97)", "9", "88.9 (52 to 100)", f"{SCRIPT} (2)"])
     assert [page.rows[index + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]

@@ -17,8 +17,6 @@ from texthead.errors import DataError
 from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.models.heads import ProbeHead
-from texthead.parallel.progress import Reporter
-from texthead.prediction import run_training
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment
@@ -106,19 +104,16 @@ def test_folds_keep_groups_if_possible() -> None:
     assert sorted(p for _, scored in pairs for p in scored) == list(range(8))
 
 
-def answered(right: np.ndarray) -> Evaluation:
-    """Return the evaluation of items of the first of two classes."""
-    scores = torch.eye(2)[torch.tensor(1 - right.astype(int))]
-    return Evaluation(("a", "b"), [Path(f"{i}.png") for i in range(len(right))], torch.zeros(len(right)).long(), scores)
-
-
 @pytest.mark.parametrize(
     ("right", "rival", "points"),
     [((20, 20), None, 0.0), ((20, 19), None, 0.0), ((20, 26), "second", 15.0), ((20, 26, 30), "third", 25.0)],
 )
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     positions, titles = np.arange(40), ("first", "second", "third")
-    answers = {name: answered(positions < count) for name, count in zip(titles, right, strict=False)}
+    wrong = [torch.from_numpy(positions >= count).long() for count in right]
+    paths, first = [Path(f"{i}.png") for i in positions], torch.zeros(40).long()
+    made = [Evaluation(("a", "b"), paths, first, torch.eye(2)[each]) for each in wrong]
+    answers = dict(zip(titles, made, strict=False))
     lead = best_alternative(answers, positions.tolist())
     assert (lead and lead.rival) == rival
     if lead:
@@ -232,19 +227,6 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     )
     assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99)"
     assert line((1, 1, 1, 1, 1)) == ""
-
-
-def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A zero-shot head without its names is none."""
-    calls, experiment = [], experiment_of(few({"a": 4, "b": 4}), text=True)
-    monkeypatch.setattr(run_training, "names_line", lambda *given: calls.append(given[3]) or "")
-    for name in ("write_run", "write_scores", "split_json"):
-        monkeypatch.setattr(run_training, name, lambda *_, **__: {})
-    for method in ("zero-shot", "text-probe", "probe"):
-        run_training._fit(experiment, tmp_path, method, None, Reporter())
-    zero_shot, text_probe = calls
-    assert not zero_shot
-    assert {"text-probe", "probe"} <= {*text_probe}
 
 
 def test_too_few_unlabelled_files_are_not_used() -> None:

@@ -7,6 +7,7 @@ demo          the demo: drawn videos, and heads compared on them
 doctor        check a data set before training
 estimator     a scikit-learn estimator on files
 export        a run as a folder that predicts without texthead
+hub_datasets  labelled files of Hugging Face `datasets`
 label         label files in the browser, the most useful ones first
 label_studio  Label Studio: its exports as our CSV, and our CSV as its tasks
 page          the page that names what is in a dropped file

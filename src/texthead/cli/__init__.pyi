@@ -8,6 +8,5 @@ from .options import check_no_encoder as check_no_encoder
 from .options import common as common
 from .options import default_workers as default_workers
 from .outputs import check_out_file as check_out_file
-from .outputs import check_outputs as check_outputs
 from .parser import argument as argument
 from .parser import option as option

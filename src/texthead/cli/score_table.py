@@ -70,7 +70,6 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "data": table.division.scored.source,
         "split": table.division.scored_name,
         "methods": [score_of(method, result)._asdict() for method, result in table.rows],
-        "rare": table.rare and row_json(table.rare, "recall"),
         "classes": [row_json(row, "recall", "precision", without="confused_with") for row in classes],
         "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(table)],
         "notes": table.lines,

@@ -30,10 +30,8 @@ class Compare(TrainingData, ReadingOptions):
 
     JSON: ClassVar = (
         "data, encoder, engine, items, split, methods [method, cross_validated, labelled and scored [items, top1, low, "
-        "high, class_mean, top5, calibration_error]], rare [names, min_items, max_items, items, "
-        "recall]; rates in percent, "
-        "class_mean [percent, low, high]; for multi-label data mean_ap, item_ap, f1, macro_f1, exact in place "
-        "of top1, class_mean, top5"
+        "high, class_mean, top5, calibration_error]]; rates in percent, class_mean [percent, low, high]; for "
+        "multi-label data mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
     )
 
     encoder: list[str] = option(list, "NAME", repeated=True)
@@ -49,7 +47,7 @@ class Compare(TrainingData, ReadingOptions):
 
     def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
-        from texthead.cli.score_table import methods_table, row_json
+        from texthead.cli.score_table import methods_table
         from texthead.encoders.load import EncoderOptions
         from texthead.runs.scores import score_of
         from texthead.transfer.comparison import compare
@@ -74,8 +72,6 @@ class Compare(TrainingData, ReadingOptions):
             console.results().print(line)
         if scores.columns:
             console.results().print(methods_table(scores.columns))
-        if scores.rare:
-            console.results().print(f"{next(iter(scores.tested))}, {scores.rare}")
         for line in scores.lines:
             console.results().print(line)
         console.remarks().print(f"frozen encoder: {engine}")
@@ -90,8 +86,7 @@ class Compare(TrainingData, ReadingOptions):
         ]
         about = {"data": self.data, "encoder": encoder, "engine": engine, "items": len(experiment.items.data)}
         split = scores.scored_name if scores.tested else None
-        rare = scores.rare and row_json(scores.rare, "recall")
-        return {**about, "split": split, "methods": methods, "rare": rare}
+        return {**about, "split": split, "methods": methods}
 
     def _say_plan(self, plan: "Experiment") -> None:
         """Print what is compared."""

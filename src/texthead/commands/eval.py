@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, common
+from texthead.cli.options import LabelledRun, common
 from texthead.cli.parser import option
 from texthead.errors import Share
 
@@ -22,17 +22,15 @@ class Eval(LabelledRun):
 
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = (
-        "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], rare "
-        "[names, min_items, max_items, items, recall], answers [rule, rows [answer, items, fraction, "
-        "correct]], classes [name, "
-        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]; for "
-        "multi-label data mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
+        "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], "
+        "answers [rule, rows [answer, items, fraction, correct]], classes [name, items, recall, predicted, precision], "
+        "skipped, notes; rates in percent, class_mean [percent, low, high]; for multi-label data mean_ap, item_ap, f1, "
+        "macro_f1, exact in place of top1, class_mean, top5"
     )
 
     mix: Share = option(1.0, "FRACTION")
     per_class: bool = False
     out: str | None = option(None, "FILE", writes=".csv")
-    split: SplitName | None = common("split")
     classes: str | None = common("classes")
     at_least: float | None = common("at_least")
     views: str = common("views")

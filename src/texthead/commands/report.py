@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, common
+from texthead.cli.options import LabelledRun
 from texthead.cli.outputs import check_out_file
 from texthead.cli.parser import option
 from texthead.extras import check_extra
@@ -15,17 +15,16 @@ from texthead.extras import check_extra
 class ReportCommand(LabelledRun):
     """Write an HTML report of a run.
 
-    The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
-    methods, classes, calibration, training and the rows of the head follow.
+    The page begins with the result in a sentence, the confusions, and the most confident mistakes; methods, classes,
+    calibration, training and the rows of the head follow.
 
     Args:
         out: HTML file to write (default: RUN/report.html)
     """
 
-    JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
+    JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
 
     out: str | None = option(None, "FILE", writes=".html .htm")
-    split: SplitName | None = common("split")
 
     def check(self) -> None:
         """Raise DataError or RunError as `LabelledRun`, or if the page cannot be written."""
@@ -52,7 +51,7 @@ class ReportCommand(LabelledRun):
         show_scores(scores)
         console.status("writing the report")
         path = Path(self.out or run.folder / "report.html")
-        run.write_report(path, scores, reading, console.reporter)
+        run.write_report(path, scores, console.reporter)
         console.results().print(f"report: {path}")
         console.show_json({"report": path, "run": self.run, **scores_json(scores)})
         console.next_command("texthead", "predict", self.run, scores.division.scored.items[0].path)

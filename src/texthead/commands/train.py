@@ -14,16 +14,13 @@ from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
 from texthead.errors import DataError, NonNegativeInt, Share
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
-from texthead.recipes import named
+from texthead.recipes import OF_FROZEN, named
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
     from texthead.prediction.run import Run
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
-
-# Recipe values that a head on frozen features uses, too.
-FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,7 @@ class Train(TrainingData, ReadingOptions):
         "running": ("out", "seed", "resume", "device", "workers", "skip_unreadable", "quiet", "verbose", "json"),
     }
     PROCESSES: ClassVar = "shared"
-    JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
+    JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
     out: str = option(metavar="RUN", writes="/")
@@ -93,7 +90,7 @@ class Train(TrainingData, ReadingOptions):
     @property
     def loop_options(self) -> list[str]:
         """The options that only the training loop uses."""
-        names = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*FROZEN, "tune")]
+        names = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*OF_FROZEN, "tune")]
         return [*names, *([f"--head {self.head}"] if self.head != "text" else [])]
 
     def check(self) -> None:

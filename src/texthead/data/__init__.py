@@ -4,10 +4,9 @@ dataset          items with labels, splits and groups
 labels           what a model is asked about each file; labels as text; the shares of classes
 sources          check that a data source exists, without reading it
 data_file        the YAML file that describes data
-reading          read a dataset from class folders, a manifest, a list, shards or a hub
+reading          read a dataset from class folders, a manifest, a list or shards
 manifest         tables (CSV, TSV) -> items
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
-hub              Hugging Face datasets -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items
 division         divide a dataset into training, validation and scored items
 sampling         frame indices and crop positions

@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypedDict, get_args
 from texthead.data.dataset import Dataset, Item, Split
 from texthead.data.manifest import ROW_COLUMNS
 from texthead.data.reading import YAML_SUFFIXES, item_name, multilabel_note, read_dataset
-from texthead.data.sources import HUB_PREFIX, SOURCE_GROUP
+from texthead.data.sources import SOURCE_GROUP
 from texthead.errors import DataError, check_types, did_you_mean, naming
 from texthead.extensions import find
 from texthead.files import read_yaml
@@ -93,7 +93,7 @@ def read(source: str) -> Dataset:
     items: list[Item] = []
     parts: list[Dataset] = []
     for key, name in lists.items():
-        elsewhere = name.startswith(HUB_PREFIX) or name.partition(":")[0] in find(SOURCE_GROUP)
+        elsewhere = name.partition(":")[0] in find(SOURCE_GROUP)
         parts.append(read_dataset(name if elsewhere else str(below(name)), **options))
         for item in parts[-1].items:
             if key != "list" and item.split not in (None, key):

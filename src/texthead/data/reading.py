@@ -1,4 +1,4 @@
-"""Read a dataset from class folders, manifests, published lists, YAML files, hub datasets or shards.
+"""Read a dataset from class folders, manifests, published lists, YAML files or shards.
 
 Files without labels come from a folder or a manifest.
 """
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split, splits_of
-from texthead.data.hub import read_hub
 from texthead.data.manifest import SUFFIXES, is_manifest, manifest_rows, read_manifest
 from texthead.data.published_lists import read_list
-from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
+from texthead.data.sources import SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed, naming
 from texthead.extensions import find
 from texthead.media.find import find_media, is_hidden, is_system_folder, media_below, skipped_note
@@ -156,7 +155,7 @@ def _read_shards(source: str) -> Dataset:
 
 def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
-    saved = f"was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}"
+    saved = f"was saved by Hugging Face datasets; name it as datasets:{path}"
     run = "is a run, not data; name a folder of class folders or a CSV with path,label"
     for name, what in (("recipe.json", run), ("dataset_dict.json", saved), ("dataset_info.json", saved)):
         if (path / name).is_file():
@@ -257,7 +256,6 @@ def item_name(path: Path, root: Path) -> str:
 
 # Named in `sources.SOURCES`.
 lists = _Source(lambda source: source.lower().endswith(".txt") and not Path(source).is_dir(), read_list)
-hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(
     lambda source: MediaPath(source).has_shards(),
     _read_shards,

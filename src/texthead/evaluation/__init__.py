@@ -1,14 +1,13 @@
-"""Metrics with confidence intervals, calibration and saliency.
+"""Metrics with confidence intervals, and calibration.
 
 evaluate           features of views -> scores of a model
 results            the scores of a test: exact counts, mAP and F1 of multi-label data
 intervals          confidence intervals of rates and differences
 summary            the result of a test in words: a sentence, and what is weak
-classes            results of single classes: recall, precision, confused pairs, rare classes
+classes            results of single classes: recall, precision, confused pairs
 reliability        bins and the expected calibration error
 calibration        temperature, rejection threshold, prediction sets, levels
 broader_names      answers with a name above the class
-saliency           occlusion maps: which regions of the frames a prediction depends on
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
 """The scores of a test: exact counts, every item once."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.classes import RARE, ClassRow, RareClasses, class_rows, class_weights, rate_among
+from texthead.evaluation.classes import ClassRow, class_rows, class_weights
 from texthead.evaluation.intervals import (
     Rate,
     binomial_interval,
@@ -127,22 +127,6 @@ class Evaluation:
     def sizes_differ(self) -> bool:
         """Whether classes differ in size, so that `class_mean` tells more than top-1."""
         return are_unbalanced(self.targets.bincount().tolist())
-
-    def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
-        """Return the result on the classes with clearly fewer training items than others; None if there are none.
-
-        Args:
-            trained: training items of each class.
-        """
-        limit = RARE * sum(trained.values()) / max(1, len(trained))
-        rare = [index for index, name in enumerate(self.names) if 0 < trained.get(name, 0) <= limit]
-        if not rare:
-            return None
-        rare = [index for index in rare if index in self.targets] or rare
-        names, among = tuple(self.names[index] for index in rare), np.isin(self.targets.numpy(), rare)
-        counts = [trained[name] for name in names]
-        recall = rate_among(self.right, among, self.groups)
-        return RareClasses(names, min(counts), max(counts), int(among.sum()), recall)
 
     @property
     def classes(self) -> list[ClassRow]:
@@ -348,10 +332,6 @@ class MultiLabelEvaluation(Evaluation):
     def sizes_differ(self) -> bool:
         """False: mAP is a mean over classes."""
         return False
-
-    def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
-        """Return None: there is no single result of an item."""
-        return None
 
     @property
     def calibration_error(self) -> float:

@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from .find import find_media as find_media
 from .image import Image as Image
 from .limits import check_size as check_size
 from .open import media_suffixes as media_suffixes

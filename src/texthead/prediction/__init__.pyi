@@ -1,8 +1,6 @@
 """The public names of the package, imported on first use."""
 
 from .predictions import Prediction as Prediction
-from .predictions import csv_columns as csv_columns
-from .predictions import csv_rows as csv_rows
 from .predictions import entry_scores as entry_scores
 from .predictions import json_entry as json_entry
 from .predictions import predictions_of as predictions_of

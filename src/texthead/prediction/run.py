@@ -581,18 +581,15 @@ class Run:
         if out is None:
             check_own(self.folder)
         scores = self.evaluate(items, None, reading, reporter=reporter)
-        self.write_report(path, scores, reading, reporter)
+        self.write_report(path, scores, reporter)
         return path
 
-    def write_report(
-        self, path: Path, scores: ScoreTable, reading: ReadOptions | None = None, reporter: Reporter = Reporter()
-    ) -> None:
+    def write_report(self, path: Path, scores: ScoreTable, reporter: Reporter = Reporter()) -> None:
         """Write the report of scores at the run's own protocol.
 
         Args:
             path: the HTML file.
             scores: as from `evaluate` or `train`.
-            reading: how to encode clips for saliency maps; None for a report without such maps.
             reporter: gets progress and messages.
         """
         from texthead.report.examples import examples_of, thumbnails
@@ -608,10 +605,7 @@ class Run:
             calibration, why = self.calibration_for(self.protocol)
             lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
             reliability = calibration_report(scores.raw or scores.result, calibration=calibration, lines=lines)
-            # With the probabilities that `predict` prints.
-            about = {"temperature": calibration.temperature if calibration else 1.0, "reporter": reporter}
-            about |= {"model": self.model, "engine": reading.engine} if reading else {}
-            shown = examples_of(scores.result, self.protocol, **about)
+            shown = examples_of(scores.result, self.protocol, reporter=reporter)
             sections |= {"summary": scores.summary(), "examples": shown, "calibration_report": reliability}
             sections |= {"thumbnails": thumbnails(scores.result, self.protocol)}
         result = scores.result if scores.rows else None

@@ -98,10 +98,13 @@ def train(
         if value and tunes:
             remedy = "remove it, or remove `fine_tune` and `resume` and start without torchrun"
             raise DataError(f"`{name}` {value} is for a head on the frozen encoder: {remedy}")
-    values = {"head": head, "train_head": train_head, "tune": overrides.get("tune", "none")}
-    for name, default in {"head": "text", "train_head": False, "tune": "none"}.items():
-        if values[name] != default and not tunes:
-            raise DataError(f"`{name}` {values[name]} is for fine-tuning: add `fine_tune=True`, or remove it")
+    for name, value, default in (
+        ("head", head, "text"),
+        ("train_head", train_head, False),
+        ("recipe", recipe, "small"),
+    ):
+        if value != default and not tunes:
+            raise DataError(f"`{name}` {value} is for fine-tuning: add `fine_tune=True`, or remove it")
     out, options = Path(out), EncoderOptions.from_encoder(encoder)
     check_out(out, resume=resume)
     draft = make(**options.with_template(overrides))

@@ -3,7 +3,7 @@
 html           one self-contained page
 run_page       the page of a run
 figures        curves and reliability plots
-examples       the most confident wrong and correct predictions, with frames and saliency; small pictures
+examples       the most confident wrong and correct predictions, with frames; small pictures
 probabilities  calibration of the probabilities
 """
 

@@ -1,6 +1,5 @@
-"""Examples of an evaluation: the most confident wrong and correct predictions, as frames, optionally with saliency."""
+"""Examples of an evaluation: the most confident wrong and correct predictions, as frames."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import UInt8
 from torch import Tensor
 
 from texthead.data.clips import ViewClips
@@ -18,23 +16,17 @@ from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
-from texthead.evaluation.saliency import cover
 from texthead.media.paths import MediaPath
-from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
-from texthead.recipes import EngineName
-from texthead.report.html import percent
 
 # Short sides of a frame and of a small picture, in pixels.
 SIDE, SMALL_SIDE = 192, 96
 
-# How many wrong and correct predictions a page shows, how many of them have a saliency map, and frames of each.
-_MISTAKES, _HITS, _MAPS, _FRAMES = 12, 3, 4, 8
+# How many wrong and correct predictions a page shows, and frames of each.
+_MISTAKES, _HITS, _FRAMES = 12, 3, 8
 
 # How many classes and wrong predictions have a thumbnail.
 MAX_CLASSES, _MAX_WRONG = 60, 60
-
-_DIM = 0.22  # relative brightness where the heat is 0
 
 Frame = UInt8[np.ndarray, "height width 3"]
 
@@ -50,8 +42,6 @@ class Example(NamedTuple):
         truth: the true classes.
         rank: rank of the only true class by probability, from 1; None for multi-label data.
         num_predicted: how many classes are predicted, the first of `top`.
-        saliency: the frames where bright regions support a class, by title.
-        note: text below these.
     """
 
     name: str
@@ -60,8 +50,6 @@ class Example(NamedTuple):
     truth: Sequence[str]
     rank: int | None = None
     num_predicted: int = 1
-    saliency: Mapping[str, Sequence[Frame]] = MappingProxyType({})
-    note: str = ""
 
     @property
     def predicted(self) -> list[str]:
@@ -116,21 +104,14 @@ def most_confident(result: Evaluation, hits: int = _HITS, mistakes: int = _MISTA
 def examples_of(
     result: Evaluation,
     protocol: Protocol,
-    model: Recognizer | None = None,
     *,
     hits: int = _HITS,
-    temperature: float = 1.0,
-    engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
 ) -> list[Example]:
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
     Args:
-        result: scores that are divided by `temperature`.
-        model: draws the saliency maps, of the predicted class and the true one; without it there are none, as with
-            several labels.
         hits: how many correct ones.
-        engine: runs the encoder; see `ReadOptions`.
 
     Raises:
         MediaError: a file can no longer be read.
@@ -139,27 +120,13 @@ def examples_of(
     chosen = most_confident(result, hits)
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
-            explained = model if number < _MAPS else None
-            made.append(_example(result, item, protocol, explained, engine, temperature=temperature))
+            made.append(_example(result, item, protocol))
             progress(number + 1, len(chosen))
     return made
 
 
-def _example(
-    result: Evaluation,
-    item: int,
-    protocol: Protocol,
-    model: Recognizer | None = None,
-    engine: EngineName = "eager",
-    *,
-    temperature: float = 1.0,
-) -> Example:
+def _example(result: Evaluation, item: int, protocol: Protocol) -> Example:
     """Return an item with the predicted classes, at least the top 3, and true classes that rank lower.
-
-    Args:
-        result: scores that are divided by `temperature`.
-        model: explains the prediction by saliency maps, unless items are multi-label; None for none.
-        engine: runs the encoder for these.
 
     Raises:
         MediaError: the file can no longer be read.
@@ -180,34 +147,7 @@ def _example(
     name = "/".join(Path(MediaPath(result.paths[item]).original).parts[-2:])
     frames = short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
     chosen = np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES)).round().astype(int)
-    made = Example(name, [*frames[chosen]], top, [result.names[c] for c in true], rank, num_predicted)
-    if model is None or rank is None:
-        return made
-    covered = cover(model, clip, engine=engine).at_temperature(temperature)
-    saliency, lines = {}, []
-    for role, shown in {"predicted": top[0][0], **({"true": made.truth[0]} if made.is_mistake else {})}.items():
-        label = result.names.index(shown)
-        before, after = covered.probabilities(label)
-        if covered.is_faint(label):
-            lines.append(f"{shown} ({percent(before)}): covering any one region hardly changes it")
-        else:
-            heat = covered.heat(label).numpy()
-            saliency[f"{role}: {shown}"] = [overlay_heat(frames[index], heat[index]) for index in chosen]
-            times = math.exp(covered.strength(label))
-            factor = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
-            fall = f"{percent(before)} to {percent(after)}, odds by a factor of {factor}"
-            lines.append(f"{shown}: covering the brightest region lowers it from {fall}")
-    return made._replace(saliency=saliency, note="; ".join(lines))
-
-
-def overlay_heat(
-    frame: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "rows columns"]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the frame with its original colours where the heat is 1, fading to dark grey where it is 0."""
-    size = (frame.shape[1], frame.shape[0])
-    smooth = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))[..., None]
-    dark = _DIM * frame.mean(axis=-1, keepdims=True)
-    return (dark + smooth.clip(0, 1) * (frame - dark)).round().clip(0, 255).astype(np.uint8)
+    return Example(name, [*frames[chosen]], top, [result.names[c] for c in true], rank, num_predicted)
 
 
 class Thumbnails(NamedTuple):

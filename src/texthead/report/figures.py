@@ -37,8 +37,7 @@ _PANEL_TITLES = {"loss": "training loss", "top1": "validation top-1 (%)", "mean_
 def plot_curves(records: Records) -> "matplotlib.figure.Figure | None":
     """Draw the loss and the validation scores over the steps, one panel each, as far as they are recorded.
 
-    `records` are the lines of `metrics.jsonl`; None if they hold none of these. Long noisy curves are drawn faint, with
-    their running mean on top.
+    `records` are the lines of `metrics.jsonl`; None if they hold none of these.
 
     Source: Fig. 4 (training loss of two frameworks).
     """
@@ -55,16 +54,10 @@ def plot_curves(records: Records) -> "matplotlib.figure.Figure | None":
     panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (key, own) in zip(panels, curves.items(), strict=True):
         steps, values = (np.array([_number(record[name]) for record in own]) for name in ("step", key))
-        window = 1 if key != "loss" or len(values) < 40 else len(values) // 20 | 1
-        if window > 1:
-            panel.plot(steps, values, color=COLOURS[0], linewidth=0.8, alpha=0.3)
-            # A value that is not finite leaves a gap.
-            steps, values = (np.convolve(each, np.full(window, 1 / window), "valid") for each in (steps, values))
         marker = "o" if len(values) <= 40 else ""
         # Unclipped, so that a marker at 100%, on the edge, is drawn whole.
         panel.plot(steps, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, color=COLOURS[0])
-        note = f" (faint: as recorded; line: mean of {window} records)" if window > 1 else ""
-        panel.set_title(_PANEL_TITLES[key] + note, loc="left", fontsize=10)
+        panel.set_title(_PANEL_TITLES[key], loc="left", fontsize=10)
         _quiet(panel)
         if key != "loss":
             offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}

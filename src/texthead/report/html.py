@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 DPI = 200  # twice the 100 pixels per inch that figures.py assumes, for high-resolution screens
 # The stylesheet of all pages.
 STYLE = Path(__file__).parent / "templates" / "style.css"
-
-SMALL_SVG = 2**16  # bytes up to which a figure is not drawn as PNG for comparison
 
 PHOTO_QUALITY = 85  # of JPEGs
 
@@ -84,20 +82,12 @@ def write_html(path: str | Path, html: str) -> None:
 
 
 def data_url(content: "matplotlib.figure.Figure | UInt8[np.ndarray, 'height width 3']") -> str:
-    """Return a data URL: a picture as JPEG; a figure as SVG, or as PNG if it is smaller than a large SVG."""
-    if isinstance(content, np.ndarray):
-        file = io.BytesIO()
-        Image.fromarray(content).save(file, "JPEG", quality=PHOTO_QUALITY)
-        kind, data = "jpeg", file.getvalue()
-    else:
-        # Without a date, so that the same figure always has the same size in bytes.
-        kind, data = "svg+xml", _saved(content, "svg", metadata={"Date": None})
-        if len(data) > SMALL_SVG and len(pixels := _saved(content, "png", dpi=DPI)) < len(data):
-            kind, data = "png", pixels
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _saved(figure: "matplotlib.figure.Figure", kind: str, **options: Any) -> bytes:
+    """Return a data URL: a picture as JPEG, a figure as PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format=kind, **options)
-    return file.getvalue()
+    if isinstance(content, np.ndarray):
+        kind = "jpeg"
+        Image.fromarray(content).save(file, "JPEG", quality=PHOTO_QUALITY)
+    else:
+        kind = "png"
+        content.savefig(file, dpi=DPI)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

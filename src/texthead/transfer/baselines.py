@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.classes import RareClasses, class_weights
+from texthead.evaluation.classes import class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
 from texthead.recipes import MethodName
@@ -56,11 +56,6 @@ class ScoreTable:
         """The evaluation of the run."""
         return self.rows[-1][1]
 
-    @property
-    def rare(self) -> RareClasses | None:
-        """The result of the last row on the classes with few training items; None if there are none."""
-        return self.result.rare(self.division.train.counts) if self.rows else None
-
     def summary(self) -> list[str]:
         """Return the result in a few lines: a sentence, a rival that is clearly ahead, and what is weak.
 
@@ -77,7 +72,6 @@ class ScoreTable:
         name = self.division.scored_name
         where = {"all": "labelled", "val": "held-out"}.get(name, name)
         lines = [sentence(run, where, others, how=title.partition(", ")[2]), *self.leads()]
-        lines += [f"this run, {self.rare}"] if self.rare else []
         lines += filter(None, ["; ".join(weak_spots(run))])
         return [*lines, *self.lines]
 

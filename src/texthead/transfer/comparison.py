@@ -13,7 +13,6 @@ from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt, plural
-from texthead.evaluation.classes import RareClasses
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.reading import ReadOptions
@@ -93,12 +92,6 @@ class MethodScores:
         points = f"{lead.points:.1f} points (95 % CI {lead.low:.1f} to {lead.high:.1f}; {how})"
         saved = f"in Python, `method={lead.rival}` of th.train saves it as a run"
         return [*lines, f"in cross-validation {lead.rival} is ahead of it by {points}; {saved}"]
-
-    @property
-    def rare(self) -> RareClasses | None:
-        """The default's result on the held-out items of classes with few training items; None if there are none."""
-        counts = self.experiment.items.data.counts
-        return next((score.rare(counts) for score in self.tested.values()), None)
 
     def __repr__(self) -> str:
         rates = (f"{title}: {name} {r.rate[0]:.1f}" for title, own in self.columns.items() for name, r in own.items())

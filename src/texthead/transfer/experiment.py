@@ -21,7 +21,7 @@ from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.features.reading import ReadOptions, engines_text
 from texthead.models.heads import Head, text_head
 from texthead.parallel.progress import Reporter
-from texthead.recipes import MethodName, Recipe, small
+from texthead.recipes import OF_FROZEN, MethodName, Recipe, small
 from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.adapt_recipe import adapt_recipe
 from texthead.transfer.linear_probes import class_center, logistic_head, text_probe_head
@@ -195,10 +195,13 @@ def load_experiment(
             (docs/decisions.md).
 
     Raises:
-        DataError: the class names do not fit the labels.
+        DataError: the class names do not fit the labels, or a value is of a recipe that trains.
         RunError: a recipe value does not fit the data or the encoder.
     """
     train, overrides = division.train, options.with_template(overrides)
+    for name, value in overrides.items() if make is None else ():
+        if name not in OF_FROZEN and (name, value) != ("tune", "none"):
+            raise DataError(f"`{name}` {value} is for fine-tuning: add `fine_tune=True`, or remove it")
     names, sentences, notes = classes_to_train(
         train.classes, train.source, classes, template=overrides.get("template"), clean=options.clean
     )

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from messages import prints
-from texthead import FrozenEncoder, Protocol, ReadOptions, load_encoder, read_dataset
-from texthead.apps.doctor import encoder_findings, near_duplicates
+from texthead import load_encoder
+from texthead.apps.doctor import encoder_findings
 from texthead.apps.doctor.encoder_findings import swaps
-from texthead.apps.doctor.file_stats import stats_of_file
 from texthead.data.dataset import Item
 from texthead.encoders.encoder import Encoder
-from texthead.text import clean_names
 
 
 @pytest.fixture(scope="module")
@@ -103,34 +101,3 @@ def test_items_of_one_group_count_as_one_witness(monkeypatch: pytest.MonkeyPatch
     (by_item,) = swaps(COSINES, mixed, ALONE)
     assert result.gain == by_item.gain
     assert result.error != by_item.error
-
-
-# The numbers of docs/how-to/check-data.md.
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("manifest", "pairs", "least", "most"),
-    [("image/clothing/images.csv", 45, 36, 4), ("video/airborne/clips.csv", 6, 4, 0)],
-)
-def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, manifest, pairs, least, most) -> None:
-    data = read_dataset(shared / manifest)
-    protocol = Protocol(1 if data.only_images else 4, mini.visual.spec.pixels())
-    features = FrozenEncoder(mini, protocol, ReadOptions(cache=tmp_path)).files(data.paths).features.numpy()
-    names = sorted(set(data.labels))
-    true = np.array([names.index(label) for label in data.labels])
-    rows, groups = encoder_findings.rows_of(mini, clean_names(names)), [item.group_key for item in data.items]
-
-    def found(targets: np.ndarray) -> set[tuple[int, int]]:
-        cosines = encoder_findings.centered_cosines(rows, features, targets)
-        return {(swap.first, swap.second) for swap in swaps(cosines, targets, groups)}
-
-    assert found(true) == set()
-    planted = [*itertools.combinations(range(len(names)), 2)]
-    reported = [found(swap(true, *pair)) for pair in planted]
-    right = sum(bool({pair, pair[::-1]} & own) for pair, own in zip(planted, reported, strict=True))
-    assert len(planted) == pairs
-    assert least <= right <= pairs
-    assert sum(map(len, reported)) - right <= most
-    facts = [stats_of_file(path) for path in data.paths]
-    assert near_duplicates.alike_by_edges(facts) == {}
-    alike = near_duplicates.alike_by_feature(facts, dict(enumerate(features)))
-    assert [pair for pair in alike if len({data.items[own].split for own in pair}) > 1] == []

@@ -8,6 +8,7 @@ import pytest
 import texthead as th
 from made import colour_encoder, write_broken, write_image
 from messages import prints
+from platforms import symlink
 from texthead.files import in_turn
 
 COLOURS = ("red", "green", "blue")
@@ -22,6 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_pool_of_a_loaded_encoder_has_a_short_text(folder: Path) -> None:
+    symlink(folder / "link.png", "00.png")  # A file with two names is one file.
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
     pool = th.label_pool(folder, COLOURS, encoder=encoder, reading=th.ReadOptions())
     assert repr(pool) == f"Pool({str(folder)!r}: 18 files, 0 of them labelled, 3 classes)"
@@ -71,7 +73,6 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
         assert err.splitlines()[-1] == " ".join(map(str, ("next: texthead label", folder, *own, "--out", labels)))
 
 
-@pytest.mark.slow
 def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, tmp_path: Path) -> None:
     manifest = tmp_path / "files.csv"
     names = [f"files/{index:02d}.png,{'one' if index else 'other'}" for index in range(18)]

@@ -212,7 +212,6 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
         session.label(3, "red; sky")
 
 
-@pytest.mark.slow
 def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
     for index in range(FILES - 2):
@@ -298,6 +297,10 @@ def test_two_tabs_work_on_one_queue(page: TestClient, tmp_path: Path) -> None:
     for label in ("red", None):
         back = ask(page, "undo")["item"]
         assert (back["key"], back["label"]) == (shown["key"], label)
+    # The other tab still shows a class that was renamed: it does not come back.
+    ask(page, "rename", old="red", new="crimson")
+    prints(ask(page, "label", 400, key=shown["key"], label="red", known=["red"])["error"], "no class 'red'", "reload")
+    assert not (tmp_path / "labels.csv").exists()
 
 
 def test_a_file_that_changes_while_it_is_shown_gets_no_label(page: TestClient, tmp_path: Path) -> None:

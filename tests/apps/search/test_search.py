@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -17,7 +16,7 @@ from made import calibrate_run, joined_colours, noise, tiny_visual, write_broken
 from messages import refuses
 from platforms import symlink
 from texthead.apps.search.index import Index, open_index
-from texthead.apps.search.search import Hit, Results, common_words, search
+from texthead.apps.search.search import Results, common_words, search
 from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.errors import DataError, EncoderError, MediaError
 from texthead.files import cache_dir
@@ -240,23 +239,3 @@ def test_a_head_ranks_by_its_first_class() -> None:
     assert {hit.score for hit in search(index, head).hits} == {0}
     alone = ProbeHead(weight[:1], bias=torch.zeros(1), center=CENTER, names=("kite",))
     assert {hit.score for hit in search(index, alone).hits} == {0}
-
-
-@pytest.mark.slow
-def test_real_photos_are_found_and_copies_are_one_hit(shared: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for kind in ("sunflower", "electric_guitar", "cup", "wheelchair", "lamp"):
-        for photo in sorted((shared / "image" / "objects" / kind).iterdir())[:8]:
-            symlink(folder / f"{kind}_{photo.name}", photo)
-    original = sorted(folder.glob("sunflower*"))[0]
-    Image.open(original).save(folder / "again.jpg", quality=60)
-    index = open_index(folder, th.load_encoder("mini"))
-    results = search(index, "a sunflower", top=10)
-    assert results.fits
-    assert [hit.path.name[:9] for hit in results.hits[:6]].count("sunflower") >= 5
-    names = [hit.path.name for hit in results.hits]
-    assert not {"again.jpg", original.name} <= {*names}
-    assert sum(len(hit.copies) for hit in results.hits) >= 1
-    assert not search(index, "a snowman").fits
-    assert isinstance(results.hits[0], Hit)

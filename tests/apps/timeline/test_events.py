@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 
 from messages import refuses
-from texthead.apps.timeline.events import (
-    Event,
-    Hysteresis,
-    Interval,
-    events_of,
-)
+from texthead.apps.timeline.events import Event, Hysteresis, Interval, events_of
 from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.errors import DataError
 
@@ -118,15 +113,16 @@ def test_each_class_has_its_threshold() -> None:
 @pytest.mark.parametrize(
     ("fps", "expected"),
     [
-        (25.0, "01:00:02:00"),
-        (29.3, "01:00:02:00"),  # the mean of a video of variable rate
-        (15.63, "01:00:02:00"),
-        (30000 / 1001, "00:59:58:12"),  # non-drop: 3,602 s are 107,952 frames
-        (24000 / 1001, "00:59:58:10"),
+        (25.0, "01:00:02:10"),
+        (12.5, "01:00:02:10"),  # editors have no timecode of 12 or 13 frames
+        (29.3, "01:00:02:12"),  # the mean of a video of variable rate
+        (15.63, "01:00:02:06"),
+        (30000 / 1001, "00:59:58:24"),  # non-drop: 3,602.4 s are 107,964 frames
+        (24000 / 1001, "00:59:58:19"),
     ],
 )
 def test_timecodes_of_an_edit_list_are_times_of_the_video(fps: float, expected: str) -> None:
-    event = Event("a", 3602.0, 3603.0, 0.9, 0.9)
+    event = Event("a", 3602.4, 3603.0, 0.9, 0.9)
     text = Events([event], "film.mp4", Hysteresis(), VideoTimes(4000.0, fps=fps)).edit_list()
     (line,) = (line for line in text.splitlines() if line.startswith("001"))
     assert line.split()[4] == expected

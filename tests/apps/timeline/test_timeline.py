@@ -98,7 +98,6 @@ def test_stretches_cover_video_without_gap(joined: Path):
     assert result[-1].start == pytest.approx(6.0 - 0.35)
 
 
-@pytest.mark.slow
 def test_each_frame_is_encoded_once(joined: Path):
     """At 20 points per second each frame is used twice but encoded once."""
     model = colour_model()
@@ -143,6 +142,14 @@ def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> Non
     prints(note, late.name, f"starts {events.times.offset:.2f} s", ".srt")
 
 
+def test_a_part_has_the_frame_rate_of_its_film(tmp_path: Path) -> None:
+    """Times in .mkv are in milliseconds, so that a second of 29.97 frames alone may look like 30 or 29.94."""
+    film = write_timed(tmp_path / "a.mkv", pictures("red", 9, 0) * 20, [i * 1001 / 30000 for i in range(180)], 30)
+    run, sliding = Run.from_model(colour_model()), Sliding(0.5, protocol=PROTOCOL)
+    rates = [find_events(run, f"{film}#t={part}", sliding).times.fps for part in ("4,4.3", "0,6")]
+    assert rates == pytest.approx([30000 / 1001] * 2, rel=1e-4)
+
+
 def test_frame_counts_while_on_screen():
     decoded: list[float] = []
     picture = np.full((48, 48, 3), 90, np.uint8)
@@ -177,7 +184,6 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     assert tuple(result[7].scores) == tuple(expected.tolist())
 
 
-@pytest.mark.slow
 def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
     """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
     bare = score_file(load(), joined, window=0.5, rate=10.0)

@@ -46,6 +46,8 @@ class _Actions:
                 names = converted("classes", body.get("classes"), Sequence[str])
             else:
                 names = [converted("label", body.get("label"), str)]
+            for name in converted("known", body.get("known", ()), Sequence[str]):
+                session.check_class(name)  # A stale tab must not create a class again that was renamed.
             session.label(self.shown.find(key)[0], *names, checked=review)
         elif action == "rename":
             session.rename(*(converted(name, body.get(name), str) for name in ("old", "new")))

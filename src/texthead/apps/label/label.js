@@ -187,12 +187,13 @@ const choice = (guess, place) => {
 
 const choose = (guess) => {
   if (!multilabel) {
-    if (item) act("label", { key: item.key, label: guess.name }, `${item.name}: ${guess.name}`);
+    const known = guess.isNew ? [] : [guess.name];
+    if (item) act("label", { key: item.key, label: guess.name, known }, `${item.name}: ${guess.name}`);
     return;
   }
   if (busy) return;
   if (!chosen.delete(guess.name)) chosen.add(guess.name);
-  if (guess.isNew) item.guesses.push({ name: guess.name, probability: 0 });
+  if (guess.isNew) item.guesses.push({ name: guess.name, probability: 0, wasTyped: true });
   $("typed").value = "";
   list();
 };
@@ -212,7 +213,8 @@ const enter = () => {
 const done = () => {
   if (!item) return;
   const classes = [...chosen].sort();
-  act("label", { key: item.key, classes }, `${item.name}: ${classes.join("; ") || "none"}`);
+  const known = item.guesses.filter(({ name, wasTyped }) => chosen.has(name) && !wasTyped).map(({ name }) => name);
+  act("label", { key: item.key, classes, known }, `${item.name}: ${classes.join("; ") || "none"}`);
 };
 
 const skip = () => item && act(review ? "keep" : "skip", { key: item.key }, review ? "Kept." : "Skipped.");

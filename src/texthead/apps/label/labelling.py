@@ -164,6 +164,11 @@ def label_pool(
         MediaError: a file cannot be read and `reading` does not skip such files.
     """
     files = data if isinstance(data, Dataset) else read_files(data)
+    # A file with two names, such as a link, has one label.
+    position_of = {item.media.resolved(): position for position, item in reversed([*enumerate(files.items)])}
+    if twice := len(files) - len(position_of):
+        reporter.note(f"{twice} of {len(files)} paths name a file that another path names: each file is shown once")
+    files = files.select(sorted(position_of.values()))
     marks: dict[MediaPath, Mark] = {}
     if labels is not None:
         file = LabelFile(Path(labels), files, multilabel=multilabel)

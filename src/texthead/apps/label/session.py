@@ -175,6 +175,11 @@ class LabelSession:
             self.pool.rows([name])  # Raises if the text encoder cannot encode the name.
         return name
 
+    def check_class(self, name: str) -> None:
+        """Raise DataError if a class does not exist, such as one that another tab has renamed."""
+        if name not in self.pool.classes(self._read()):
+            raise DataError(f"no class {name!r}; reload the page")
+
     def bad(self, position: int) -> None:
         """Mark a file as bad, so that it is not shown again."""
         self._put(position, Mark(bad=True))
@@ -225,8 +230,7 @@ class LabelSession:
             DataError: the class does not exist, or the name is not a valid class.
             RunError: the labels cannot be written.
         """
-        if old not in self.pool.classes(self._read()):
-            raise DataError(f"no class {old!r}; reload the page")
+        self.check_class(old)
         new = self._class_name(new, instead_of=old)
         if new == old:
             return

@@ -320,7 +320,8 @@ const mark = async (hit, value, undo = false) => {
   const before = hit.mark;
   const answer = await act("mark", { key: hit.key, hit: value });
   if (!answer) return;
-  if (!undo) undone.push([hit, before]);
+  if (undo) undone.pop();
+  else undone.push([hit, before]);
   hit.mark = value;
   if (hits.get(hit.key) === hit) showMark(hit);
   showMarks(answer.marks);
@@ -343,7 +344,7 @@ const showMarks = (marks) => {
 };
 
 const undo = () => {
-  const last = undone.pop();
+  const last = undone.at(-1);
   if (!last) {
     showStatus("Nothing to undo.");
     return;

@@ -20,7 +20,7 @@ class VideoTimes(NamedTuple):
         seconds: length of the video.
         begin: time of its first frame in the file; above 0 for a part.
         offset: how much later than the file its pictures start; players and editors count from the file's.
-        fps: mean number of frames per second.
+        fps: mean number of frames per second of the file.
     """
 
     seconds: float
@@ -100,9 +100,10 @@ class Events(list[Event]):
         Worked example: at 25 frames per second an event from 2 to 3.4 s has source times 00:00:02:00 and 00:00:03:10.
         """
         name, shift = on_one_line(Path(MediaPath(self.path).file).name), self.times.offset + self.times.begin
-        lines, recorded, fps = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0, max(1, round(self.times.fps))
-        # A second of timecode counts whole frames, but for 29.97 and alike, which count their own.
-        rate = self.times.fps if abs(self.times.fps / fps - 1000 / 1001) < 1e-4 else fps
+        lines, recorded, rate = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0, self.times.fps
+        # A second of timecode counts whole frames: 25 for 12.5 frames per second. 29.97 and alike count their own.
+        fps = max(1, round(2 * rate if abs(rate % 1 - 0.5) < 1e-3 else rate))
+        rate = rate if abs(rate / fps - 1000 / 1001) < 1e-4 else fps
 
         def timecode(frame: int) -> str:
             return f"{_clock(frame // fps)}:{frame % fps:02d}"

@@ -236,7 +236,9 @@ def find_events(
                     intervals.append(each)
             except DataError as error:  # Of time stamps.
                 raise MediaError(path, str(error)) from None
-        times = VideoTimes(seconds, video.start_seconds, video.offset_seconds, video.num_frames / seconds)
+        film: Media = getattr(video, "whole", video)  # A part is too short to tell 29.97 from 30 frames per second.
+        fps = film.num_frames / film.duration_seconds
+        times = VideoTimes(seconds, video.start_seconds, video.offset_seconds, fps)
     if times.offset >= 0.1:
         reporter.note(
             f"{path}: its video stream starts {times.offset:.2f} s into the file: times count from the first frame, "

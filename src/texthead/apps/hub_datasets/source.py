@@ -7,19 +7,32 @@ from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
-from texthead.data.sources import HUB_PREFIX
+from texthead import Dataset, Item
 from texthead.downloads import cache_without_network
 from texthead.errors import DataError, raising
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, read_text, replacing
 
+PREFIX = "datasets:"
+
 _BATCH = 256
 
+# The split that a name in data stands for.
+_SPLITS: dict[str, Literal["train", "val", "test"]] = {
+    "train": "train",
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "val"),
+    "test": "test",
+}
 
-def read_hub(source: str) -> Dataset:
+
+def accepts(source: str) -> bool:
+    """Return whether a source begins with `datasets:`."""
+    return source.startswith(PREFIX)
+
+
+def read(source: str) -> Dataset:
     """Read `datasets:FOLDER` or `datasets:ID`.
 
     An item's name is the number of its row in its split. An empty list means that a file has no label.
@@ -31,19 +44,19 @@ def read_hub(source: str) -> Dataset:
         DataError: the library is missing or too old, the source cannot be loaded, or it does not have exactly one
             column of images or videos and one of labels (ClassLabel, string, or lists of these).
     """
-    with needs("datasets", f"{HUB_PREFIX}...", DataError):
+    with needs("datasets", f"{PREFIX}...", DataError):
         library: Any = import_module("datasets")
     if int(library.__version__.split(".")[0]) < 4:  # These run code inside datasets.
         problem = f"datasets {library.__version__} can run code that a data set contains"
         raise DataError(f"{problem}, so version 4 or newer is needed: {install_command('datasets')}")
     loaded = _load(library, source)
     splits: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-    if not any(name.lower() in SPLIT_NAMES for name in splits):
+    if not any(name.lower() in _SPLITS for name in splits):
         raise DataError(f"{source}: unknown splits {', '.join(splits)}; call them train, validation, test")
     notes, items, multilabel = list[str](), list[Item](), False
     for name, rows in splits.items():
         where = source if len(splits) == 1 else f"{source} ({name})"
-        if name.lower() not in SPLIT_NAMES:
+        if name.lower() not in _SPLITS:
             notes.append(f"{where}: not one of train, validation, test; its {len(rows)} rows are not used")
             continue
         visual, label, column_notes = _columns(library, rows.features, where)
@@ -56,7 +69,7 @@ def read_hub(source: str) -> Dataset:
         notes += column_notes
         multilabel |= hasattr(rows.features[label], "feature")
         labelled = enumerate(zip(_files(rows, visual, where), (own for own in labels if own is not None), strict=True))
-        split = SPLIT_NAMES[name.lower()]
+        split = _SPLITS[name.lower()]
         items += [Item(path, own, split, name=f"{name}/{row}") for row, (path, own) in labelled]
     if {item.split for item in items} == {"train"}:
         items = [replace(item, split=None) for item in items]
@@ -65,7 +78,7 @@ def read_hub(source: str) -> Dataset:
 
 def _load(library: Any, source: str) -> Any:
     """Load a `Dataset`, or a `DatasetDict` with one per split."""
-    name = source.removeprefix(HUB_PREFIX)
+    name = source.removeprefix(PREFIX)
     saved = any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
     remedy = "use a folder that the package datasets saved or can load, or a hub id that is reachable"
     with nullcontext("") if saved or Path(name).exists() else cache_without_network() as network:
