@@ -39,9 +39,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: as in `train`, but never with a weaker penalty: "text-probe" combines text rows with the items; "probe" is a
-            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centered" is the text rows
-            and the center of the labelled items.
+        method: as in `train`, but always with the usual penalty: "text-probe" combines text rows with the labelled
+            items; "probe" is a logistic regression without text; "zero-shot" is the text rows alone;
+            "zero-shot-centered" is the text rows and the center of the labelled items.
         encoder: as in `load_encoder`.
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
             uses the cleaned labels.
