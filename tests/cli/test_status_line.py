@@ -14,9 +14,7 @@ from texthead.cli.console import console
 
 
 @pytest.mark.parametrize(("quiet", "lines"), [(False, ["encode: 320 of 1,200 clips"]), (True, [])])
-def test_a_log_gets_a_line_of_a_bar(
-    quiet: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_gets_a_line_of_a_bar(quiet, lines, monkeypatch, capsys) -> None:
     now = 0.0
     monkeypatch.setattr(status_line.time, "monotonic", lambda: now)
     with console.screen(quiet=quiet):

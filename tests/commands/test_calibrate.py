@@ -163,6 +163,9 @@ def test_unknown_items_beside_the_held_out_ones_count(run, data, works, tmp_path
     prints(out, "on 42 items (held-out")
     prints(out, "22 unknown items")
     prints(err, "not used", "42 new items")
+    # The held-out items stay what they are, and are not training items that --k left out.
+    err = works("calibrate", run, tmp_path / "all.csv", "--split", "train", "--workers", 0, "--verbose")[1]
+    prints(err, "42 items (train, not drawn)")
 
 
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):
@@ -197,6 +200,8 @@ def test_calibrate_refuses_what_the_run_has_seen(run, data, refused, tmp_path):
     copies.rename(copies.with_name("lake"))
     refused(("unknown", 2, copies.with_name("lake") / "other0.png"), "calibrate", run, data, *others)
     refused(("train", 12), "calibrate", run, data, "--split", "train")
+    for split in ("train", "test"):
+        refused((f"'{split}' without data", data, "held-out"), "calibrate", run, "--split", split)
     refused(("coverage", 90), "calibrate", run, data, "--coverage", 90)
     refused((tmp_path / "only", 22), "calibrate", run, write_sand(data, tmp_path), "--workers", 0)
     assert sorted(path.name for path in run.iterdir()) == before

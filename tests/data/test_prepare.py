@@ -209,9 +209,7 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
 
 
 @pytest.mark.slow
-def test_a_file_that_ends_its_process_is_named(
-    source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_ends_its_process_is_named(source, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shards, "encoded", encoded_or_end)
     done = prepare(source, tmp_path / "s", FEW, workers=2, skip_unreadable=True)
     assert [entry.path.name for entry in done.unreadable] == ["3.mp4"]

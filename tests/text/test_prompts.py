@@ -275,11 +275,6 @@ def test_names_equal_in_lower_case_cannot_be_cleaned() -> None:
 
 def test_names_of_all_scripts_are_allowed() -> None:
     """Joiners in emoji, Persian and Hindi, tags in flags, marks of direction in Hebrew, an icon of a font."""
-    emoji = [
-        "👩\u200d💻",
-        "\u2764\ufe0f\u200d🔥",
-        "1\ufe0f\u20e3",
-        "\U0001f3f4\U000e0067\U000e007f",
-    ]
+    emoji = ["👩\u200d💻", "\u2764\ufe0f\u200d🔥", "1\ufe0f\u20e3", "\U0001f3f4\U000e0067\U000e007f"]
     words = ["می\u200cخواهم", "क्\u200dष", "\u200fשלום!", "पुस्तक", "e\u0301te\u0301", "\ue000", "_", "?"]
     check_names([*emoji, *words])

@@ -103,19 +103,16 @@ def test_folds_keep_groups_if_possible() -> None:
     assert sorted(p for _, scored in pairs for p in scored) == list(range(8))
 
 
-def answered(right: np.ndarray) -> Evaluation:
-    """Return the evaluation of items of the first of two classes."""
-    scores = torch.eye(2)[torch.tensor(1 - right.astype(int))]
-    return Evaluation(("a", "b"), [Path(f"{i}.png") for i in range(len(right))], torch.zeros(len(right)).long(), scores)
-
-
 @pytest.mark.parametrize(
     ("right", "rival", "points"),
     [((20, 20), None, 0.0), ((20, 19), None, 0.0), ((20, 26), "second", 15.0), ((20, 26, 30), "third", 25.0)],
 )
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     positions, titles = np.arange(40), ("first", "second", "third")
-    answers = {name: answered(positions < count) for name, count in zip(titles, right, strict=False)}
+    wrong = [torch.from_numpy(positions >= count).long() for count in right]
+    paths, first = [Path(f"{i}.png") for i in positions], torch.zeros(40).long()
+    made = [Evaluation(("a", "b"), paths, first, torch.eye(2)[each]) for each in wrong]
+    answers = dict(zip(titles, made, strict=False))
     lead = best_alternative(answers, positions.tolist())
     assert (lead and lead.rival) == rival
     if lead:

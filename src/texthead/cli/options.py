@@ -153,6 +153,7 @@ class LabelledRun(ReadingOptions):
 
     run: str = common("run")
     data: str | None = argument("DATA", nargs="?")
+    split: SplitName | None = common("split")
 
     def check(self) -> None:
         """Raise DataError or RunError if RUN or DATA does not exist, or DATA comes before RUN."""
@@ -169,7 +170,7 @@ class LabelledRun(ReadingOptions):
         from texthead.prediction.load import load_run
 
         run = load_run(self.run, allow_download=False).to(self.pick_device())
-        dataset = run.split.held_out_items() if self.data is None else read_dataset(self.data)
+        dataset = run.split.held_out_items(self.split) if self.data is None else read_dataset(self.data)
         if dataset.tree is not None and run.tree is None and self.data is not None and not run.model.multilabel:
             run = run.with_tree(dataset.tree)
         console.say_notes(*dataset.notes)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, common
+from texthead.cli.options import LabelledRun, common
 from texthead.cli.parser import option
 from texthead.errors import Share
 
@@ -31,7 +31,6 @@ class Eval(LabelledRun):
     mix: Share = option(1.0, "FRACTION")
     per_class: bool = False
     out: str | None = option(None, "FILE", writes=".csv")
-    split: SplitName | None = common("split")
     classes: str | None = common("classes")
     at_least: float | None = common("at_least")
     views: str = common("views")

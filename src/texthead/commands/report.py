@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, SplitName, common
+from texthead.cli.options import LabelledRun
 from texthead.cli.outputs import check_out_file
 from texthead.cli.parser import option
 from texthead.extras import check_extra
@@ -25,7 +25,6 @@ class ReportCommand(LabelledRun):
     JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
 
     out: str | None = option(None, "FILE", writes=".html .htm")
-    split: SplitName | None = common("split")
 
     def check(self) -> None:
         """Raise DataError or RunError as `LabelledRun`, or if the page cannot be written."""

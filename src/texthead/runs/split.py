@@ -115,13 +115,19 @@ class RunSplit:
         )
         return Dataset(items, self.lists.get("source") or str(self.folder), multilabel=multilabel)
 
-    def held_out_items(self) -> Dataset:
+    def held_out_items(self, split: Split | None = None) -> Dataset:
         """Return the held-out items of a run, without those of removed classes, which are mentioned in a note.
+
+        Args:
+            split: an error if given, since these items have no split.
 
         Raises:
             DataError: there are none, or some files no longer exist.
         """
         items = self.items("held_out")
+        if split:
+            data = f"name the labelled data that has it after the run, such as {items.source}"
+            raise DataError(f"`split` {split!r} without data: {data}; or remove `split` to use the held-out items")
         if not len(items):
             raise DataError(f"{self.folder}: has no held-out items of its classes; name labelled data after the run")
         missing = [item.path for item in items.items if not item.media.exists()]
@@ -189,7 +195,7 @@ class RunSplit:
         Args:
             labels: the run's labels.
         """
-        dataset = self.held_out_items() if dataset is None else dataset
+        dataset = self.held_out_items(split) if dataset is None else dataset
         items, name = self.choose(dataset, split, multilabel=multilabel)
         train, notes = self.items("train").with_classes(labels), []
         # `choose` refuses training items in any other split.
@@ -218,10 +224,13 @@ class RunSplit:
         Raises:
             DataError: no item is of a class of the run, or an item of `others` is of such a class or was trained on.
         """
-        dataset = self.held_out_items() if dataset is None else dataset
+        dataset = self.held_out_items(split) if dataset is None else dataset
         split = split or ("val" if "val" in splits_of(dataset) else None)
         if split == "train":
-            train = dataset.split("train") if splits_of(dataset) else dataset
+            if splits_of(dataset):
+                train = dataset.split("train")
+            else:
+                train = dataset.select([i for i, path in enumerate(dataset.paths) if not self.was_held_out(path)])
             trained = [self.was_trained_on(item.path) for item in train.items]
             drawn, chosen = (
                 train.select([i for i, was in enumerate(trained) if was == part]) for part in (True, False)

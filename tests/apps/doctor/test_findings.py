@@ -122,12 +122,7 @@ def test_parts_of_a_video_in_two_splits() -> None:
 
 @pytest.mark.parametrize(
     ("cats", "dogs", "found"),
-    [
-        (20, 2, {}),
-        (21, 2, {"dog": "imbalance"}),
-        (3, 1, {"dog": "one training item"}),
-        (0, 3, {}),
-    ],
+    [(20, 2, {}), (21, 2, {"dog": "imbalance"}), (3, 1, {"dog": "one training item"}), (0, 3, {})],
 )
 def test_counts(cats: int, dogs: int, found: dict[str, str]) -> None:
     items = [Item(Path("t"), ("cat",), "test"), *[Item(Path("c"), ("cat",), "train")] * cats]
@@ -155,6 +150,8 @@ def test_a_cleaned_list_leaves_out() -> None:
     assert sorted(gone) == [1, 2, 3, 4, 6]
     prints(gone[1], "exact duplicate", " a ")
     prints(gone[4], "leak", " f ")
+    for position, other in ((2, "d"), (3, "c")):  # Not the file itself.
+        assert gone[position] == f"one file, two labels: labelled cat and dog; same bytes as {other}; keep one label"
     prints(gone[6], "damaged", "frame 3")
     # One item of a chain of copies is kept.
     items, _ = make_items("cat 1", "cat 2", "cat test 3")

@@ -111,10 +111,7 @@ def test_wrong_arguments(files, cache, tmp_path):
     ):
         with refuses(DataError, *parts):
             classifier(cache).fit(bad_paths, bad_labels)
-    for name, value, part in (
-        ("method", "x", "'x'"),
-        ("class_names", {"red": "a", "green": "b"}, "'blue'"),
-    ):
+    for name, value, part in (("method", "x", "'x'"), ("class_names", {"red": "a", "green": "b"}, "'blue'")):
         with refuses(DataError, name, part):
             classifier(cache).set_params(**{name: value}).fit(paths, labels)
     broken = write_broken(tmp_path / "a.mp4")

@@ -328,7 +328,6 @@ def test_mistakes_are_one_line(world, wrong, tmp_path):
     assert not new.exists()
 
 
-@pytest.mark.slow
 def test_refused_without_parity(tmp_path, monkeypatch):
     """The tolerance is so small that the last bits exceed it."""
     run = run_of(tmp_path / "run", "frozen", "mean")

@@ -77,8 +77,7 @@ def copies(items: Sequence[Item], facts: Sequence[FileStats]) -> Iterator[Findin
             continue
         about, others, labels, splits = _describe(items, group)
         if len(labels) > 1:
-            detail = f"labelled {' and '.join(labels)}; same bytes as {others}; keep one label"
-            yield Finding("serious", "one file, two labels", about, detail, tuple(group))
+            yield Finding("serious", "one file, two labels", about, _two_labels(items, group), tuple(group))
         elif len(splits) > 1:
             detail = f"in {' and '.join(splits)}; same bytes as {others}; keep it in one split"
             yield Finding("serious", "leak", about, detail, tuple(group))
@@ -99,6 +98,12 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
     first, *others = (str(items[position].path) for position in group)
     labels = sorted({items[position].label or "no label" for position in group})
     return first, listed(others, 3), labels, sorted({str(items[position].split) for position in group})
+
+
+def _two_labels(items: Sequence[Item], group: Sequence[int]) -> str:
+    """Return what is wrong with the first of some copies, which have two labels."""
+    _, others, labels, _ = _describe(items, group)
+    return f"labelled {' and '.join(labels)}; same bytes as {others}; keep one label"
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike) -> Iterator[Finding]:
@@ -214,7 +219,9 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
     order = ("test", "val", "train", None)
     for finding in findings:
         if finding.fault == "one file, two labels":
-            reasons |= dict.fromkeys(finding.items, f"{finding.fault}: {finding.detail}")
+            for position in finding.items:  # First, as the reason names the others.
+                group = sorted(finding.items, key=lambda each: each != position)
+                reasons[position] = f"{finding.fault}: {_two_labels(items, group)}"
         elif finding.fault in ("leak", "near leak", "exact duplicate"):
             remaining = [position for position in finding.items if position not in reasons]
             remaining.sort(key=lambda position: order.index(items[position].split))
