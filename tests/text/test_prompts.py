@@ -109,10 +109,12 @@ def test_names_from_a_file(tmp_path, monkeypatch, name, newline, mark):
     assert read_names(str(tmp_path / name)) == ["cat, big", "dog", "vélo"]
 
 
-def test_names_come_from_a_csv_in_the_order_of_its_rows(tmp_path):
+def test_names_from_a_csv_are_in_the_order_of_numbered_ids(tmp_path):
     path = tmp_path / "names.csv"
-    path.write_text('id,name\n1,run\n0,"jump, high"\n')
-    assert read_names(str(path)) == ["run", "jump, high"]
+    path.write_text('id,name\n10,swim\n1,run\n0,"jump, high"\n')
+    assert read_names(str(path)) == ["jump, high", "run", "swim"]
+    path.write_text("id,name\nn2,run\nn1,swim\n")
+    assert read_names(str(path)) == ["run", "swim"]
 
 
 @pytest.mark.parametrize("source", ["more.txt", "more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml", "gone.json"])

@@ -271,7 +271,9 @@ RESUMED = [
 
 
 def make_free_model() -> Recognizer:
-    return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+    """Return a model that is trained in all parts; its convolutions are channels-last, as those of `mini`."""
+    model = make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+    return model.to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module", params=RESUMED)

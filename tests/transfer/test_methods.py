@@ -27,6 +27,7 @@ from texthead.transfer.methods import (
     cross_validated,
     folds,
     names_line,
+    suited,
 )
 
 
@@ -157,8 +158,8 @@ def test_cross_validation_leaves_item_out() -> None:
 
 def test_an_experiment_with_other_values_keeps_its_features() -> None:
     experiment = experiment_of(few({"a": 3, "b": 3}))
-    weaker, fold = experiment.changed(penalty=0.1), experiment.select([0, 3, 4], [1, 5])
-    assert (weaker.penalty, weaker.items) == (0.1, experiment.items)
+    weaker, fold = experiment.changed(penalty={"probe": 0.1}), experiment.select([0, 3, 4], [1, 5])
+    assert (weaker.penalty, weaker.items) == ({"probe": 0.1}, experiment.items)
     assert fold.tests is not None
     assert [each.data.item_names for each in (fold.items, fold.tests)] == [
         ["0.mp4", "3.mp4", "4.mp4"],
@@ -176,9 +177,10 @@ def test_an_encoder_without_text_has_only_the_probe() -> None:
 
 
 def hard_items(items: FrozenItems) -> FrozenItems:
-    """Return items of two classes with other features: the class is the sign of one small one between large ones."""
+    """Return items of two classes with other features: the class is the sign of two small ones between large ones."""
     large = 3 * torch.randn(len(items.data), 8, generator=torch.Generator().manual_seed(1))
-    large[:, 0] = 0.15 * (1 - 2 * items.targets)
+    large[:, 0] = 0.1 * (1 - 2 * items.targets)
+    large[:, 1] = -large[:, 0]
     return FrozenItems(items.data, large, items.targets)
 
 
@@ -186,19 +188,21 @@ def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
     items = few({"a": 60, "b": 60})
     easy, difficult = (experiment_of(each, class_shares="labels") for each in (items, hard_items(items)))
     chosen, line = choose_penalty(difficult, "probe")
-    assert chosen.penalty < 1
+    assert chosen.penalty["probe"] < 1
     prints(line, "a tenth of the usual penalty", "points better")
     fewer = difficult.select([*range(7), *range(60, 67)])
     assert choose_penalty(easy, "probe") == (easy, "")
     assert choose_penalty(fewer, "probe") == (fewer, "")
 
 
-def test_a_probe_beside_a_run_is_the_one_that_is_fitted() -> None:
-    experiment = experiment_of(hard_items(few({"a": 60, "b": 60})))
-    beside = ScoreTable(experiment.division)
+def test_a_probe_beside_other_methods_is_the_one_that_is_fitted_alone() -> None:
+    experiment = experiment_of(hard_items(few({"a": 60, "b": 60})), text=True)
+    alone, beside = choose_penalty(experiment, "probe")[0].evaluate("probe"), ScoreTable(experiment.division)
     add_baselines(beside, experiment)
-    ((_, scored),) = beside.rows
-    assert torch.equal(scored.scores, choose_penalty(experiment, "probe")[0].evaluate("probe").scores)
+    every, _ = suited(experiment, experiment.methods, None)
+    assert [*every.penalty] == ["probe"], "names suffice for the text-probe"
+    for scored in (dict(beside.rows)["probe"], every.evaluate("probe")):
+        assert torch.equal(scored.scores, alone.scores)
 
 
 def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,9 +39,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: as in `train`: "text-probe" combines text rows with the labelled items; "probe" is a
-            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centered" is the text rows
-            and the center of the labelled items.
+        method: as in `train`, but always with the usual penalty: "text-probe" combines text rows with the labelled
+            items; "probe" is a logistic regression without text; "zero-shot" is the text rows alone;
+            "zero-shot-centered" is the text rows and the center of the labelled items.
         encoder: as in `load_encoder`.
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
             uses the cleaned labels.
@@ -141,9 +141,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return FrozenEncoder(encoder, spec.protocol(recipe), reading)
 
     def _key(self, frozen: FrozenEncoder) -> str:
-        """Return a digest of the encoder's weights and the sizes."""
+        """Return a digest of the encoder's weights, the frames and the sizes."""
         visual = frozen.encoder.visual
-        return weights_key(visual, repr((visual.spec, frozen.protocol.sizes)))
+        return weights_key(visual, repr((visual.spec, frozen.protocol)))
 
     def _features(self, frozen: FrozenEncoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
         """Return the mean feature of each file, through the cache."""
@@ -173,12 +173,12 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the score of each class for each file.
 
         Raises:
-            RunError: encoder or size have changed since `fit`.
+            RunError: encoder, frames or size have changed since `fit`.
         """
         check_is_fitted(self)
         paths, frozen = _paths(X), self._frozen()
         if self._key(frozen) != self.encoder_key_:
-            raise RunError(f"encoder '{self.encoder}' or its input size has changed since fit: fit again")
+            raise RunError(f"encoder '{self.encoder}', its frames or its input size have changed since fit: fit again")
         return self.head_(self._features(frozen, paths))
 
 
