@@ -74,7 +74,6 @@ def on_a_terminal() -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", written.decode()).replace("\r\n", "\n")
 
 
-@pytest.mark.slow
 def test_result_then_notes_then_the_next_command() -> None:
     written = on_a_terminal()
     assert "loading the encoder ..." in written

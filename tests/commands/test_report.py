@@ -50,7 +50,6 @@ def page_of(path: Path) -> tuple[str, Page]:
     return html, page
 
 
-@pytest.mark.slow
 def test_a_report_of_the_items_that_the_run_held_out(run, works):
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()

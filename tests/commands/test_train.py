@@ -105,7 +105,6 @@ def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: 
     assert scores.methods[-1].calibration_error == pytest.approx(score.calibration_error, abs=1e-3)
 
 
-@pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
     data, out = read_dataset(coloured), tmp_path / "own"
@@ -159,7 +158,6 @@ def test_no_workers_are_not_those_of_the_reading(workers, reading, used, coloure
         th.train(read_dataset(coloured), tmp_path / "run", colour_encoder(), **how)
 
 
-@pytest.mark.slow
 def test_a_text_probe_predicts_and_takes_a_class(coloured, works, refused, tmp_path, monkeypatch) -> None:
     run, red = tmp_path / "run", coloured.parent / "red7.png"
     out, err = works("train", coloured, "--out", run, "--workers", 0)

@@ -24,8 +24,6 @@ from texthead.errors import RunError
 from texthead.prediction.load import load_run
 from training_runs import assert_close, counts_of, free_port, losses, on_disk
 
-pytestmark = pytest.mark.slow
-
 Two = Callable[..., list]
 
 
@@ -126,6 +124,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS.keys())
 def test_two_processes_train_as_one(two, data, val, tmp_path, changes) -> None:
     if "several" in changes:
@@ -171,6 +170,7 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
 MOVES = {"1 to 2": (1, 2), "2 to 1": (2, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
 def test_a_run_goes_on_with_another_number_of_processes(two, data, whole, tmp_path, move) -> None:
     """Resume within the second epoch. The order of sums differs, so losses and weights may differ by 1e-5."""
@@ -244,6 +244,7 @@ def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path:
 # --- data-loader workers
 
 
+@pytest.mark.slow
 def test_workers_not_forked_with_process_group(two: Two) -> None:
     """The process group has threads, and locks that they hold at a fork would stay locked."""
     for pid, grouped, result in two(own_facts, 2):
@@ -258,6 +259,7 @@ def test_workers_not_forked_with_process_group(two: Two) -> None:
 # --- missing processes
 
 
+@pytest.mark.slow
 def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
     with processes(2, timeout=2.0) as run:
         run(ranked.threads)
@@ -269,6 +271,7 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
         assert time.perf_counter() - begun < 20
 
 
+@pytest.mark.slow
 def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path) -> None:
     with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="1 of 2"):
         run(ranked.ends_in_a_step, data, tmp_path / "run")
@@ -289,6 +292,7 @@ def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=300)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
     """The weights have the same names."""
     source = ranked.write_encoder(tmp_path)

@@ -40,7 +40,6 @@ def classifier(cache: Path, method: str = "text-probe", **changes) -> TextHeadCl
     return TextHeadClassifier(method, size=32, frames=2, cache=cache, **changes)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_fit_and_predict_and_fit_the_same_again(files, cache, method):
     paths, labels = files
