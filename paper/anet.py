@@ -42,6 +42,7 @@ def plan(setting: Setting) -> Plan:
                 ["mean average precision after a second softmax", cell(double)],
                 ["difference", gap(double, single, 2)],
             ],
+            page_only=setting.scale == "mini",  # It decides no claim.
         )
     )
     return section

@@ -249,7 +249,8 @@ def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, sca
     lines += ["## All claims", "", CLAIMS_NOTE, "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
     if scale == "mini":
         lines += ["## Stand-ins", "", *_table(Table("", STAND_IN_HEADERS, STAND_INS)), ""]
-    for section in sections:
+    listed = [section for section in sections if any(not table.page_only for table in section.tables)]
+    for section in listed:
         command = f"`python -m paper run {section.name}`: {_finished(counts[section.name])}"
         # The description from its "Paper:" line on: the paper's numbers, choices and stand-ins.
         _, begun, rest = label(section.name).partition("Paper:")
@@ -260,6 +261,8 @@ def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, sca
         lines += [f"## {section.title}", "", " ".join(filter(None, about)), ""]
         for table, caption in zip(tables, ["", *captions[1:]], strict=True):
             lines += [*([caption, ""] if caption else []), *_table(table), ""]
+    if left := [section.title for section in sections if section not in listed]:
+        lines.append(f"Without a claim, on the page that `python -m paper report` writes alone: {'; '.join(left)}.")
     return "\n".join(lines).rstrip() + "\n"
 
 

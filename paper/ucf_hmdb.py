@@ -48,6 +48,7 @@ def plan(setting: Setting) -> Plan:
                 ]
                 for name in sets
             ],
+            page_only=setting.scale == "mini",  # It decides no claim.
         )
     )
     return section

@@ -15,12 +15,3 @@ def read_or_end(name: str) -> int:
 def names(count: int, lost: set[int]) -> list[str]:
     """Return so many names; reading those at the positions in `lost` ends the process."""
     return [f"{position} lost" if position in lost else str(position) for position in range(count)]
-
-
-def encoded_or_end(path: str, options: object) -> object:
-    """Return a clip for a shard, or end the process at `3.mp4`."""
-    from texthead.data.prepare import encoded
-
-    if path.endswith("3.mp4"):
-        read_or_end("3 lost")
-    return encoded(path, options)  # pyright: ignore[reportArgumentType]

@@ -18,14 +18,9 @@ WINDOWS = sys.platform == "win32"
 WINE = {"tests/media/test_open.py::test_heic_is_read_and_turned": "pi_heif, which ends the process"}
 
 
-def on_wine() -> bool:
-    """Return whether Windows' Python runs on Wine."""
-    return sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
-
-
 def skips(items: list[pytest.Item]) -> None:
     """Mark the tests that are skipped on this system."""
-    wine = on_wine()
+    wine = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
     for item in items:
         name = item.nodeid.partition("[")[0].replace("\\", "/")
         if WINDOWS and (marker := item.get_closest_marker("posix")):
@@ -40,12 +35,6 @@ def needs_posix(what: str) -> None:
     """Skip the test on Windows."""
     if WINDOWS:
         pytest.skip(f"POSIX: {what}")
-
-
-def lacks_on_windows(what: str) -> None:
-    """Skip the test on Windows, where a package is missing or fails."""
-    if WINDOWS:
-        pytest.skip(f"Windows lacks {what}")
 
 
 def module(what: str) -> None:

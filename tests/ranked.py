@@ -25,13 +25,7 @@ from texthead.models.heads import TrainableHead, text_head
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.distributed import (
-    all_gather_list,
-    check_same,
-    raise_on_all_ranks,
-    rank,
-    world_size,
-)
+from texthead.parallel.distributed import all_gather_list, check_same, raise_on_all_ranks, rank, world_size
 from texthead.parallel.progress import Reporter
 from texthead.training.optimizer import begin_step
 from texthead.training.step import ModelWithLoss

@@ -42,7 +42,6 @@ OWN = {
 }
 
 
-@pytest.mark.slow
 def test_arguments_of_the_wrong_kind() -> None:
     """In a process of its own: here every call is checked for types."""
     lines = "import numpy as np\nimport torch\nimport texthead as th\n"

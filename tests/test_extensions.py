@@ -86,9 +86,7 @@ def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main(["encoders"])
 
 
-def test_an_entry_with_a_name_of_ours_is_ignored_with_a_warning(
-    install: Install, works, world, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_entry_with_a_name_of_ours_is_ignored_with_a_warning(install, works, world, tmp_path, caplog) -> None:
     names = {"commands": "train", "encoders": "mini", "heads": "text", "sources": "folders", "readers": "PNG"}
     for kind, name in names.items():
         install(f"loud-{kind}", name, "raise SystemExit(3)", f"loud_{kind}", f"texthead.{kind}")

@@ -18,16 +18,7 @@ from made import write_frames
 from messages import refuses
 from platforms import WINDOWS, symlink
 from texthead.errors import RunError
-from texthead.files import (
-    _clean_once,
-    cache_dir,
-    locked,
-    new_folder,
-    read_json,
-    replacing,
-    write_csv,
-    write_json,
-)
+from texthead.files import _clean_once, cache_dir, locked, new_folder, read_json, replacing, write_csv, write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.report.html import write_html
 from texthead.runs.folder import save_model
@@ -64,9 +55,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_disk_fault_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, broken: str
-) -> None:
+def test_a_disk_fault_keeps_the_old_file(tmp_path, monkeypatch, kind, broken) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -212,9 +201,7 @@ def make_folder(out: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda out: write_json(out, {}), make_folder])
-def test_a_day_later_the_next_writer_removes_leftovers(
-    left: list[Path], tmp_path: Path, write: Callable[[Path], None]
-) -> None:
+def test_a_day_later_the_next_writer_removes_leftovers(left, tmp_path, write) -> None:
     for path in left:
         write(path.parent / "recent")
         assert path.exists()

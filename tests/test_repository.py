@@ -72,8 +72,10 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.gl
 GROUPS = {f"texthead.{kind}" for kind in KINDS}  # of entry points
 
 
-def missing(text: str) -> set[str]:
-    """Return the names `th.x` and `texthead.x.y` of a page that do not exist."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_name_on_a_page_exists(page: Path) -> None:
+    """The names `th.x` and `texthead.x.y`."""
+    text = page.read_text(encoding="utf-8")
     names = set(re.findall(r"(?<![\w./-])(?:th|texthead)((?:\.[A-Za-z_]\w*)+)", text))
     wrong = set()
     for name in {f"texthead{name}" for name in names} - GROUPS:
@@ -81,12 +83,7 @@ def missing(text: str) -> set[str]:
             resolve_name(name)
         except (AttributeError, ModuleNotFoundError):
             wrong.add(name)
-    return wrong
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_each_name_on_a_page_exists(page: Path) -> None:
-    assert missing(page.read_text(encoding="utf-8")) == set()
+    assert wrong == set()
 
 
 def test_each_function_that_a_message_names_is_public() -> None:

@@ -64,13 +64,6 @@ def main() -> None:
     series = {"replaced by a similar class": column(rows, 4), "replaced by a random class": column(rows, 3)}
     bars("wrong-labels", title, [row[0] for row in rows], series)
 
-    rows = [
-        row for row in rows_of("Unlabelled files") if row[:3] == ["text-probe", "objects", "1"] and " of " in row[3]
-    ]
-    title = "Objects, one label per class, batches of 60 files: gain by --unlabelled, in points"
-    present = [f"{row[3]} classes occur" for row in rows]
-    bars("unlabelled", title, present, {"before": column(rows, 8), "now": column(rows, 5)})
-
     rows = [row for row in rows_of("Several labels per file") if row[0] == "objects" and row[1].isdigit()]
     title = "Mosaics of two photos of objects: mAP over classes, in percent (mean of 8 draws)"
     groups = [f"{row[1]} positive photo{'s' * (row[1] != '1')} a class" for row in rows]

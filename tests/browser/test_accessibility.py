@@ -50,9 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_the_page_its_answers_and_an_error(
-    zero_shot: str, media: Path, browser: Callable, width: int, dark: bool
-) -> None:
+def test_the_page_its_answers_and_an_error(zero_shot, media, browser, width, dark) -> None:
     driver = opened(browser(width, dark=dark), zero_shot)
     result = violations(driver)
     for file, last in ((media / "cat & <b>umbrella.mp4", ".lanes"), (media / "umbrella.png", ".bars")):

@@ -1,8 +1,6 @@
 """The page of `texthead label`: a real server, a real browser, keys only, and the files on disk after a kill."""
 
 import csv
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,20 +154,6 @@ def test_a_name_that_is_almost_a_class_is_asked_about(folder: Path, browser: Cal
         press(driver, "1")
         when(driver, lambda: f"no class '{old}'" in text(driver, "error"))
     assert len(rows(labels_csv)) == 4
-
-
-def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_path: Path) -> None:
-    driver, labels_csv = opened(browser(), served.address), tmp_path / "labels.csv"
-    labelled = {}
-    for _ in range(5):
-        name = text(driver, "name")
-        labelled[name] = name.partition("-")[0]
-        label(driver, labelled[name])
-    os.kill(served.pid, signal.SIGKILL)
-    time.sleep(0.5)
-    assert rows(labels_csv) == labelled
-    press(driver, "1")
-    when(driver, lambda: "still running" in text(driver, "error"))
 
 
 def on(driver: WebDriver) -> set[str]:

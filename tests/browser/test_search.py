@@ -64,10 +64,6 @@ def here(driver: WebDriver) -> str:
     return driver.switch_to.active_element.get_attribute("aria-label") or ""
 
 
-def pick(driver: WebDriver, file: Path) -> None:
-    driver.find_element(By.ID, "file").send_keys(str(file))
-
-
 def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Callable, tmp_path: Path) -> None:
     driver = opened(browser(), address)
     first = names(driver)[0]
@@ -179,7 +175,7 @@ def test_keys_work_after_a_click(address: str, browser: Callable) -> None:
 
 def test_an_example_is_dropped_and_more_like_a_hit(address: str, browser: Callable, tmp_path: Path) -> None:
     driver = opened(browser(), address)
-    pick(driver, write_image(tmp_path / "my green.png", "green", seed=80))
+    driver.find_element(By.ID, "file").send_keys(str(write_image(tmp_path / "my green.png", "green", seed=80)))
     when(driver, lambda: text(driver, "like").startswith("Like my green.png"))
     when(driver, lambda: names(driver)[0].startswith(("green", "film")))
     last = names(driver)[-1]

@@ -14,9 +14,7 @@ from texthead.cli.console import console
 
 
 @pytest.mark.parametrize(("quiet", "lines"), [(False, ["encode: 320 of 1,200 clips"]), (True, [])])
-def test_a_log_gets_a_line_of_a_bar(
-    quiet: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_gets_a_line_of_a_bar(quiet, lines, monkeypatch, capsys) -> None:
     now = 0.0
     monkeypatch.setattr(status_line.time, "monotonic", lambda: now)
     with console.screen(quiet=quiet):
@@ -76,7 +74,6 @@ def on_a_terminal() -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", written.decode()).replace("\r\n", "\n")
 
 
-@pytest.mark.slow
 def test_result_then_notes_then_the_next_command() -> None:
     written = on_a_terminal()
     assert "loading the encoder ..." in written

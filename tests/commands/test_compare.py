@@ -58,7 +58,6 @@ def test_copies_are_noted_unless_they_share_a_group(images: Path, tmp_path: Path
         assert [line.split(",")[0] for line in scores.lines if "copies" in line] == lines
 
 
-@pytest.mark.slow
 def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch):
     out, err = compare(images)
     prints(err, 15, 3, 12, "test")
@@ -72,7 +71,6 @@ def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch)
     assert [line.split()[0] for line in table[1:]] == methods
 
 
-@pytest.mark.slow
 def test_one_item_per_class_has_the_score_of_its_names_only(images, compare):
     train = images.with_name("train.csv")
     train.write_text("".join(row for row in images.read_text().splitlines(keepends=True) if "test" not in row))

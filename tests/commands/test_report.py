@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from made import (
-    COLOURS,
-    with_bridge,
-    write_image,
-    write_small_run,
-)
+from made import COLOURS, with_bridge, write_image, write_small_run
 from messages import prints
 from pages import Page, assert_self_contained
 from texthead import Calibration, load_run, read_dataset
@@ -25,17 +20,6 @@ LABELS = [HOSTILE if colour == "red" else colour for colour in COLOURS]
 QUICK = ("--workers", 0)
 
 
-def trained(root: Path, write, end: str) -> tuple[Path, Path]:
-    """Return (class folders, a run on them with a frozen encoder)."""
-    for label, colour in zip(LABELS, COLOURS, strict=True):
-        for seed in range(6):
-            write(root / "data" / label / f"{seed}{end}", colour, seed=seed)
-    typed = ["train", str(root / "data"), "--out", str(root / "run"), "--tune", "all", "--held-out", "0.34"]
-    recipe = ("size=32", "epochs=3")
-    assert cli.main([*typed, "--workers", "0", *(word for each in recipe for word in ("--set", each))]) == 0
-    return root / "data", root / "run"
-
-
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(with_bridge(tmp_path / "features")))
@@ -43,7 +27,14 @@ def own_cache(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return trained(tmp_path_factory.mktemp("images"), write_image, ".png")
+    """Class folders, and a run on them."""
+    root = tmp_path_factory.mktemp("images")
+    for label, colour in zip(LABELS, COLOURS, strict=True):
+        for seed in range(6):
+            write_image(root / "data" / label / f"{seed}.png", colour, seed=seed)
+    typed = ["train", str(root / "data"), "--out", str(root / "run"), "--tune", "all", "--held-out", "0.34"]
+    assert cli.main([*typed, "--workers", "0", "--set", "size=32", "--set", "epochs=3"]) == 0
+    return root / "data", root / "run"
 
 
 @pytest.fixture
@@ -59,7 +50,6 @@ def page_of(path: Path) -> tuple[str, Page]:
     return html, page
 
 
-@pytest.mark.slow
 def test_a_report_of_the_items_that_the_run_held_out(run, works):
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()
@@ -106,7 +96,6 @@ def test_report_of_other_data_without_curves(tmp_path, refused, works):
     assert "Training" not in page.strings
 
 
-@pytest.mark.slow
 def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused):
     split = json.loads((run / "split.json").read_text())
     gone = tmp_path / "gone.png"

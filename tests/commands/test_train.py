@@ -32,9 +32,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("own_splits", [True, False])
-def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
-    own_splits: bool, few: Path, works: Callable, tmp_path: Path
-) -> None:
+def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(own_splits, few, works, tmp_path) -> None:
     rows = [
         (path, path.parent.name, "test" if i % 3 == 2 else "train") for i, path in enumerate(read_dataset(few).paths)
     ]
@@ -57,9 +55,7 @@ def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
 
 
 @pytest.mark.parametrize("own_splits", [True, False])
-def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(
-    own_splits: bool, few: Path, works: Callable, tmp_path: Path
-) -> None:
+def test_copies_of_training_items_are_noted_by_train_eval_and_calibrate(own_splits, few, works, tmp_path) -> None:
     # Each picture is in two folders.
     for path in read_dataset(few).paths:
         for number, folder in enumerate(("camera", "backup")):
@@ -109,7 +105,6 @@ def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: 
     assert scores.methods[-1].calibration_error == pytest.approx(score.calibration_error, abs=1e-3)
 
 
-@pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
     data, out = read_dataset(coloured), tmp_path / "own"
@@ -150,9 +145,7 @@ def test_an_encoder_that_is_given_is_not_trained(coloured: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])
-def test_no_workers_are_not_those_of_the_reading(
-    workers: int | None, reading: int, used: int, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_workers_are_not_those_of_the_reading(workers, reading, used, coloured, tmp_path, monkeypatch) -> None:
     class Planned(Exception):
         pass
 
@@ -165,10 +158,7 @@ def test_no_workers_are_not_those_of_the_reading(
         th.train(read_dataset(coloured), tmp_path / "run", colour_encoder(), **how)
 
 
-@pytest.mark.slow
-def test_a_text_probe_predicts_and_takes_a_class(
-    coloured: Path, works: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_probe_predicts_and_takes_a_class(coloured, works, refused, tmp_path, monkeypatch) -> None:
     run, red = tmp_path / "run", coloured.parent / "red7.png"
     out, err = works("train", coloured, "--out", run, "--workers", 0)
     assert out.partition("%")[2].startswith(" of 12 test images are correct")
@@ -192,7 +182,6 @@ def test_a_text_probe_predicts_and_takes_a_class(
     assert torch.equal(load_run(run).with_classes(["a tree", "a house"]).head.center, head.center)
 
 
-@pytest.mark.slow
 def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     sentences, run = tmp_path / "classes.json", tmp_path / "run"
     # They describe other classes, so they recognise none better than by chance, whichever items are drawn.

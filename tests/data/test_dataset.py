@@ -381,10 +381,6 @@ def test_options_of_lists_belong_to_lists(tmp_path, option):
 # ---- what a dataset can do
 
 
-def many() -> Dataset:
-    return Dataset(tuple(Item(Path(f"{i}.mp4"), (f"class {i % 4}",)) for i in range(80)), "here")
-
-
 def drawn(source: Path) -> tuple[set[str], ...]:
     """Return the base names of the items that each draw picks from a source."""
     dataset = read_dataset(source)
@@ -414,12 +410,13 @@ def test_draws_ignore_order_and_location(tmp_path, monkeypatch, place):
 def test_drawn_split_keeps_groups_and_copies():
     items = [Item(Path(f"{i}.mp4"), (f"class {i % 2}",), group=f"scene {i // 4}") for i in range(40)]
     partly = [Item(Path(f"{i}.mp4"), ("run",), group="scene" if i < 4 else None) for i in range(12)]
+    many = [Item(Path(f"{i}.mp4"), (f"class {i % 4}",)) for i in range(80)]
     for seed in range(10):
         drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=seed)
         sides = {(item.group, item.split) for item in drawn.items}
         assert len(sides) == 10
         assert {side for _, side in sides} == {"train", "val"}
-        drawn = many().select([*range(80)] * 2).with_drawn_split(0.2, seed=seed)
+        drawn = Dataset(tuple(many) * 2).with_drawn_split(0.2, seed=seed)
         assert splits_of(drawn) == {"train": 128, "val": 32}
         assert not {i.path for i in drawn.split("train").items} & {i.path for i in drawn.split("val").items}
         # Items without a group are held out one by one.
@@ -548,14 +545,10 @@ def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
 # ---- clips of features
 
 
-def feature_clips(lengths: list[int], seed: int = 0) -> TrainFeatures:
-    bank = [torch.arange(n).float()[:, None] + 100 * i + torch.zeros(n, 2) for i, n in enumerate(lengths)]
-    return TrainFeatures(bank, frames=4, seed=seed)
-
-
 def test_feature_clips_match_training_clips(filmed):
     for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]:
-        clips = feature_clips([4, 1, 12], seed)
+        bank = [torch.arange(n).float()[:, None] + 100 * i + torch.zeros(n, 2) for i, n in enumerate([4, 1, 12])]
+        clips = TrainFeatures(bank, frames=4, seed=seed)
         clip, position = clips[epoch, 2]
         assert (clip.shape, position) == ((4, 2), 2)
         assert clip[:, 0].sub(200).tolist() == read_numbers(train_clips(filmed, seed=seed)[epoch, 2][0])

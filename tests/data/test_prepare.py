@@ -13,13 +13,11 @@ import PIL.Image
 import pytest
 import torch
 
-from lost import encoded_or_end
 from made import COLOURS, PIXELS, stored, tiny_visual, write_broken, write_frames, write_image, write_video
 from media_files import read_all
 from messages import prints, refuses
 from texthead import Dataset, Item, Protocol, Views, read_dataset
 from texthead.data import evenly
-from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.prepare import ShardOptions as Options
 from texthead.data.prepare import prepare
@@ -161,7 +159,6 @@ def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset,
     assert all(read_all(item.media.open()) for item in read_dataset(copy).items)
 
 
-@pytest.mark.slow
 def test_several_processes_write_the_same_shards(source: Dataset, ready: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "s", FEW, workers=2)
     for path in ready.iterdir():
@@ -206,17 +203,6 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
     for data, options in ((source, replace(FEW, quality=80)), (source.select(range(9)), FEW)):
         with refuses(DataError, ready, "other data or options"):
             prepare(data, ready, options)
-
-
-@pytest.mark.slow
-def test_a_file_that_ends_its_process_is_named(
-    source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "encoded", encoded_or_end)
-    done = prepare(source, tmp_path / "s", FEW, workers=2, skip_unreadable=True)
-    assert [entry.path.name for entry in done.unreadable] == ["3.mp4"]
-    assert "crashes" in done.unreadable[0].problem
-    assert len(read_dataset(tmp_path / "s")) == len(source) - 1
 
 
 def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> None:

@@ -103,9 +103,7 @@ def test_long_clips_are_seen_part_by_part(visual: VisualEncoder) -> None:
 
 @pytest.mark.parametrize("views", [Views(origin="center"), Views(2), Views(2, stride=2)])
 @pytest.mark.parametrize("parts", [False, True])
-def test_what_is_kept_is_what_is_computed(
-    views: Views, parts: bool, visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_kept_is_what_is_computed(views, parts, visual, data, tmp_path, monkeypatch) -> None:
     if parts:  # Of ten frames, ten a second.
         path = data.items[5].path
         data = Dataset((Item(Path(f"{path}#t=,0.5"), ("red",)), Item(Path(f"{path}#t=0.5"), ("blue",))))
@@ -200,9 +198,7 @@ def test_commands_on_an_encoder_that_takes_clips(data: Dataset, folder: Path, wo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["attentive", "vjepa2"])
-def test_text_rows_behind_a_probe_of_the_grid(
-    temporal: str, data: Dataset, tmp_path: Path, works, vjepa2: Path
-) -> None:
+def test_text_rows_behind_a_probe_of_the_grid(temporal, data, tmp_path, works, vjepa2) -> None:
     """Frozen tower, frozen text rows, and a probe between them, from training to export."""
     source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0)
     clips, size = write_clips(data, tmp_path / "clips.csv"), "layers=1" if temporal == "vjepa2" else "width=16"
@@ -258,17 +254,8 @@ def grid_model(visual: VisualEncoder) -> Recognizer:
         return recognizer(visual.with_grid((8, 4, 4)), AttentivePool(32, 16))
 
 
-def cached_bytes(folder: Path) -> list[int]:
-    """Return the size of each clip's features in the only cache in a folder."""
-    (path,) = folder.glob("*.sqlite")
-    with closing(sqlite3.connect(path)) as db:
-        return [size for (size,) in db.execute("SELECT length(feature) FROM clips")]
-
-
 @pytest.mark.parametrize("views", [Views(origin="center"), Views(2)])
-def test_grids_are_kept_in_half_precision(
-    views: Views, visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_grids_are_kept_in_half_precision(views, visual, data, tmp_path, monkeypatch) -> None:
     """Features, and so scores, are the same without a cache; a grid takes one row of two bytes a number."""
     model, protocol = grid_model(visual), Protocol(FRAMES, visual.spec.pixels(), views)
     clips = torch.randint(0, 256, (3, FRAMES, 3, 32, 32), dtype=torch.uint8)
@@ -281,7 +268,10 @@ def test_grids_are_kept_in_half_precision(
     compare = torch.equal if views.clips == 1 else torch.allclose  # Two clips at once differ in the last bits.
     assert compare(evaluate(model, data, protocol).scores, first)
     distinct = [set(map(tuple, views.frame_indices(5 + i, FRAMES))) for i in range(len(data))]
-    assert cached_bytes(tmp_path) == [2 * 2 * 4 * 4 * 32] * sum(map(len, distinct))
+    (path,) = tmp_path.glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as db:
+        sizes = [size for (size,) in db.execute("SELECT length(feature) FROM clips")]
+    assert sizes == [2 * 2 * 4 * 4 * 32] * sum(map(len, distinct))
     monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, data, protocol, ReadOptions(cache=tmp_path)).scores, first)
 
@@ -295,9 +285,7 @@ def test_half_precision_ends_at_its_largest_number(visual: VisualEncoder) -> Non
     assert clip_features(grid, torch.zeros(1, FRAMES, 3, 32, 32)).unique().tolist() == [-65504, 65504]
 
 
-def test_training_reads_grids_from_the_cache(
-    visual: VisualEncoder, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_reads_grids_from_the_cache(visual, data, tmp_path, monkeypatch) -> None:
     """To the bit as if they were in memory; what training holds does not grow with the size of a grid."""
     recipe, cache, weights = grid_recipe(), tmp_path / "cache", []
     for name, folder in (("memory", False), ("encoded", cache), ("cached", cache)):

@@ -43,12 +43,6 @@ def unmasked(model: Any) -> Any:
     return model
 
 
-def tokenized(folder: Path, kind: str) -> Any:
-    """Return the prompts as tokens, which VideoPrism's authors end with a period."""
-    prompts = [f"{prompt}." for prompt in PROMPTS] if kind == "videoprism" else PROMPTS
-    return AutoTokenizer.from_pretrained(folder)(prompts, padding="max_length", max_length=WORDS, return_tensors="pt")
-
-
 def processed(processor: Any, image: Any) -> Tensor:
     """Return an image of height x width x 3 as the family's own processor prepares it."""
     if hasattr(processor, "do_sample_frames"):
@@ -129,7 +123,9 @@ def test_rows_and_probabilities_of_a_family_are_transformers_own(kind: str, tmp_
         if hasattr(model, name):
             getattr(model, name).fill_(value)
     model.save_pretrained(tmp_path)
-    encoder, tokens = load_encoder(f"hf:{tmp_path}", keep_text=True), tokenized(tmp_path, kind)
+    encoder, tokenizer = load_encoder(f"hf:{tmp_path}", keep_text=True), AutoTokenizer.from_pretrained(tmp_path)
+    prompts = [f"{prompt}." for prompt in PROMPTS] if kind == "videoprism" else PROMPTS  # As its authors end them.
+    tokens = tokenizer(prompts, padding="max_length", max_length=WORDS, return_tensors="pt")
     rows = encoder.encode_text(PROMPTS)
     assert torch.allclose(rows, tensor(model.get_text_features(**tokens)), atol=1e-4)
     with refuses(EncoderError, "'abcdefghijklmnopqrstuvwxyz'", WORDS):

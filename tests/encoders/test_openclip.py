@@ -162,18 +162,13 @@ def test_open_clip_models_that_cannot_be_loaded(published, rest, parts):
 TAGS = {name: open_clip.list_pretrained_tags_by_model(name) for name, _ in open_clip.list_pretrained()}
 
 
-def own_preprocessing(name: str, tag: str) -> PreprocessCfg:
-    """Return open_clip's preprocessing for a tag."""
-    size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]  # pyright: ignore[reportOptionalSubscript]
-    base = PreprocessCfg(size=size)
-    return PreprocessCfg(**merge_preprocess_dict(base, open_clip.get_pretrained_cfg(name, tag)))
-
-
 def test_each_tag_has_its_own_preprocessing():
     assert sum(map(len, TAGS.values())) > 150
     for name, tags in TAGS.items():
         for tag in tags:
-            spec, own = spec_of(f"openclip:{name}/{tag}"), own_preprocessing(name, tag)
+            size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]  # pyright: ignore[reportOptionalSubscript]
+            base, changes = PreprocessCfg(size=size), open_clip.get_pretrained_cfg(name, tag)
+            spec, own = spec_of(f"openclip:{name}/{tag}"), PreprocessCfg(**merge_preprocess_dict(base, changes))
             assert spec.pixels() == Pixels(own.size, own.size, own.interpolation, own.resize_mode == "squash"), name  # pyright: ignore[reportArgumentType]
             assert (spec.mean, spec.std) == (own.mean, own.std), (name, tag)
 

@@ -29,10 +29,6 @@ def install(install: Install) -> Install:
     return write
 
 
-def published() -> list[tuple[str, str]]:
-    return [(each.source, each.weights) for each in published_encoders()]
-
-
 def test_package_encoder_loads_and_a_run_rebuilds_it(install: Install, tmp_path: Path):
     install("grids", "grid")
     encoder = load_encoder("grid:2")
@@ -49,7 +45,7 @@ def test_package_encoder_loads_and_a_run_rebuilds_it(install: Install, tmp_path:
 
 def test_packages_imported_on_use(install: Install):
     install("grids", "grid")
-    assert ("grid:...", "package grids") in published()
+    assert ("grid:...", "package grids") in [(each.source, each.weights) for each in published_encoders()]
     with refuses(EncoderError, "'nobody:x'", "grid:..."):
         load_encoder("nobody:x")
     assert "grids" not in sys.modules

@@ -19,7 +19,6 @@ from texthead.models.heads import text_head
 NAMES = ["a cat", "a dog", "a boat on a lake"]
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = bert(tmp_path / "bert", 16)

@@ -140,9 +140,7 @@ def test_labels_are_checked_before_anything_is_decoded(data: Dataset, monkeypatc
 
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)])
 @pytest.mark.parametrize("batch", [4, 7])
-def test_files_that_are_encoded_together_score_as_each_by_itself(
-    data: Dataset, with_bad: Dataset, batch: int, views: Views
-) -> None:
+def test_files_that_are_encoded_together_score_as_each_by_itself(data, with_bad, batch, views) -> None:
     model, protocol = make_model(temporal=transformer()), Protocol(4, PIXELS, views)
     expected = evaluate(model, data, protocol)
     result = evaluate(model, with_bad, protocol, ReadOptions(batch=batch, skip_unreadable=True))
@@ -164,9 +162,7 @@ def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: 
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_unreadable_items_are_errors_or_listed_and_not_counted(
-    data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool
-) -> None:
+def test_unreadable_items_are_errors_or_listed_and_not_counted(data, with_bad, tmp_path, cached) -> None:
     model, seen = make_model(), []
     reading = ReadOptions(cache=tmp_path if cached else False)
     broken, missing = with_bad.items[1].path, with_bad.items[2].path

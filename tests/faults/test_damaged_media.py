@@ -147,9 +147,7 @@ def loud_pictures(folder: Path) -> None:
     picture.convert("P").save(folder / "palette.png", transparency=bytes(range(256)))
 
 
-def test_no_library_prints_or_warns_on_its_own(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
-) -> None:
+def test_no_library_prints_or_warns_on_its_own(tmp_path, capfd, recwarn) -> None:
     """A picture with unreadable EXIF counts as upright."""
     loud_pictures(tmp_path / "in")
     readable = set()

@@ -4,8 +4,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from made import disk_of
 from messages import refuses
 from texthead.data.dataset import Dataset
@@ -15,7 +13,6 @@ from texthead.training.train import fine_tune
 from training_runs import RECIPE, counts_of, make_model, timeless
 
 
-@pytest.mark.slow
 def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     """A real disk on which one checkpoint fits and a second does not."""
     recipe = replace(RECIPE, epochs=2)

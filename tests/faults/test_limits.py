@@ -52,9 +52,7 @@ def test_frames_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert read_all(MediaPath(path).open()) == 9
 
 
-@pytest.mark.parametrize(
-    ("workers", "lost"), [(1, {3}), *(pytest.param(n, {7, 8, 19}, marks=pytest.mark.slow) for n in (1, 2))]
-)
+@pytest.mark.parametrize(("workers", "lost"), [(1, {3}), pytest.param(2, {7, 8, 19}, marks=pytest.mark.slow)])
 def test_files_that_end_their_process_are_named(workers: int, lost: set[int]) -> None:
     read = [*read_each(FileDataset(read_or_end, names(20, lost)), workers)]
     assert {i for i, each in enumerate(read) if isinstance(each, MediaError)} == lost

@@ -119,9 +119,7 @@ COMMANDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize(("number", "to_all"), [(signal.SIGTERM, False), (signal.SIGHUP, True)])
-def test_a_command_ends_and_leaves_nothing(
-    data: Dataset, tmp_path: Path, name: str, number: signal.Signals, to_all: bool
-) -> None:
+def test_a_command_ends_and_leaves_nothing(data, tmp_path, name, number, to_all) -> None:
     """The signal goes to the command alone or, as from a closing terminal, to all its processes."""
     words, there = COMMANDS[name]
     words = [data.source if word == "DATA" else word for word in words]

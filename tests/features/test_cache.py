@@ -83,9 +83,7 @@ PACKAGES = sorted(INSTALLED[module][0] for module in (third_party() - WITHOUT_EF
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_features_depend_on_what_decodes_and_encodes(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_depend_on_what_decodes_and_encodes(package, tmp_path, monkeypatch) -> None:
     visual = tiny_visual()
     with closing(open_cache(visual, visual.spec.protocol(), tmp_path)) as before:
         monkeypatch.setattr(

@@ -61,10 +61,6 @@ def read(
     return [entry for entry in entries if isinstance(entry, torch.Tensor)]
 
 
-def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
-
-
 def test_evenly_gives_all_frames_or_segment_centers() -> None:
     assert [evenly(*pair) for pair in ((1, 4), (4, 4), (3, 8))] == [[0], [0, 1, 2, 3], [0, 1, 2]]
     assert [evenly(*pair) for pair in ((10, 3), (5, 4))] == [[1, 5, 8], [0, 1, 3, 4]]
@@ -90,14 +86,7 @@ def test_features_are_the_encoders_own(visual: VisualEncoder, videos: list[Path]
 
 
 @pytest.mark.parametrize(("workers", "cached"), [(0, False), (2, False), (0, True)])
-def test_small_batches_keep_order_and_errors_are_values(
-    visual: VisualEncoder,
-    cache: FeatureCache,
-    tmp_path: Path,
-    workers: int,
-    cached: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_small_batches_keep_order_and_errors_are_values(visual, cache, tmp_path, workers, cached, monkeypatch) -> None:
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(7)]
     missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
     paths = [*paths[:4], missing, *paths[4:6], broken, paths[6]]
@@ -119,13 +108,11 @@ def test_small_batches_keep_order_and_errors_are_values(
     read(visual, [write_video(broken, "red")], cache)  # errors are not cached
 
 
-def test_a_hit_is_bit_identical_and_opens_no_file(
-    visual: VisualEncoder, videos: list[Path], cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hit_is_bit_identical_and_opens_no_file(visual, videos, cache, tmp_path, monkeypatch) -> None:
     """Also for the same bytes under another name."""
     other = Path(shutil.copy(videos[0], tmp_path / "another name.mp4"))
     first = [*frames_of(visual, videos, ReadOptions(cache=cache.path.parent))]
-    forbid_decoding(monkeypatch)
+    monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
     monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
     again = [*frames_of(visual, [*videos, other], ReadOptions(2, cache=cache.path.parent))]
@@ -136,9 +123,7 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
         assert b.dtype == torch.float32
 
 
-def test_cache_hits_for_subset_of_frames(
-    visual: VisualEncoder, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_hits_for_subset_of_frames(visual, videos, cache, monkeypatch) -> None:
     (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
     opened, opening = list[Path](), MediaPath.open
     monkeypatch.setattr(MediaPath, "open", lambda media, **_: opened.append(media.path) or opening(media, **_))
@@ -186,9 +171,7 @@ def test_address_has_weights_sizes_and_interpolation(visual: VisualEncoder) -> N
 
 @pytest.mark.parametrize("keep_time", [False, pytest.param(True, marks=pytest.mark.posix("times of a file's change"))])
 @pytest.mark.parametrize("name", ["picture.bmp", "img_{:05d}.bmp"])
-def test_a_changed_picture_misses(
-    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path, name: str, keep_time: bool
-) -> None:
+def test_a_changed_picture_misses(visual, cache, tmp_path, name, keep_time) -> None:
     """Also for a frame of a folder, and if size and modification time are preserved (`rsync -t`, `cp -p`)."""
     path = write_frames(tmp_path / name, "red", 9)
     changed = tmp_path / name.format(6)
@@ -207,9 +190,7 @@ def test_a_changed_picture_misses(
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_file_replaced_while_it_is_read_is_not_cached(
-    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path
-) -> None:
+def test_a_file_replaced_while_it_is_read_is_not_cached(visual, cache, tmp_path) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 4)
 
     def choose_late(length: int) -> list[int]:
@@ -223,9 +204,7 @@ def test_a_file_replaced_while_it_is_read_is_not_cached(
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
-    visual: VisualEncoder, cache: FeatureCache, tmp_path: Path
-) -> None:
+def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(visual, cache, tmp_path) -> None:
     path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
     third.unlink()
     (gap,) = frames_of(visual, [path], ReadOptions(cache=cache.path.parent))
@@ -314,9 +293,7 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
         assert torch.equal(cache.get(str(i), FRAMES[:16]), torch.full((16, 64), float(i)))
 
 
-def test_the_bytes_of_a_video_under_other_names(
-    visual: VisualEncoder, videos: list[Path], cache: FeatureCache, tmp_path: Path
-) -> None:
+def test_the_bytes_of_a_video_under_other_names(visual, videos, cache, tmp_path) -> None:
     """One name is not UTF-8, but on Windows; under a picture's name the cached features of the video are not used."""
     names = [tmp_path / ("caf\xe9.mp4" if WINDOWS else os.fsdecode(b"caf\xe9.mp4")), tmp_path / "video.jpg"]
     for name in names:

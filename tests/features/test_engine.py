@@ -104,7 +104,6 @@ def test_an_inexact_graph_is_not_used(mini, cache, monkeypatch):
         Engine(mini, "onnxruntime")(frames(80))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weights", [False, True])
 def test_a_damaged_graph_is_made_again(mini, cache, weights: bool):
     """One that is cut short, and one whose weights have other values, which onnxruntime opens."""

@@ -48,14 +48,7 @@ def read(visual: VisualEncoder, paths: list[Path], cache: FeatureCache, workers:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_makes_its_parts_free(
-    visual: VisualEncoder,
-    video: Path,
-    cache: FeatureCache,
-    encoded: list[int],
-    workers: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_file_makes_its_parts_free(visual, video, cache, encoded, workers, monkeypatch) -> None:
     (whole,) = read(visual, [video], cache, workers)
     assert sum(encoded) == 20
     parts = [Path(f"{video}#t={span}") for span in ("0.5,1", "1.2", ",0.3")]
@@ -70,9 +63,7 @@ def test_a_file_makes_its_parts_free(
     assert torch.equal(other, whole[15:17])
 
 
-def test_parts_make_their_file_free(
-    visual: VisualEncoder, video: Path, cache: FeatureCache, encoded: list[int]
-) -> None:
+def test_parts_make_their_file_free(visual, video, cache, encoded) -> None:
     halves = read(visual, [Path(f"{video}#t=,1"), Path(f"{video}#t=1")], cache)
     assert sum(encoded) == 20
     (whole,) = read(visual, [video], cache)

@@ -407,14 +407,6 @@ def test_real_files_are_exact(shared, real_files):
 
 
 @pytest.mark.slow
-def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
-    monkeypatch.setattr(videos, "_HELD_BYTES", 0)
-    for path in real_files:
-        if path.suffix == ".mpg" or path.stat().st_size < 30_000:
-            assert_random_access_is_exact(path, each=path.suffix == ".mpg")
-
-
-@pytest.mark.slow
 def test_real_files_are_whole(real_files):
     counts = {path.name: read_all(MediaPath(path).open()) for path in real_files}
     assert len(counts) == 40

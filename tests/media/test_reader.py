@@ -131,9 +131,7 @@ def test_a_reader_with_other_pictures(clips: Path, arrays: ModuleType, monkeypat
 
 
 @pytest.mark.parametrize("method", ["__init__", "iter_frames"])
-def test_an_error_in_a_reader_is_one_line(
-    clips: Path, arrays: ModuleType, monkeypatch: pytest.MonkeyPatch, method: str
-):
+def test_an_error_in_a_reader_is_one_line(clips, arrays, monkeypatch, method) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by\nzero")
 

@@ -48,9 +48,7 @@ def test_the_size_that_is_wanted_is_kept(tmp_path: Path, min_short_side: int, sc
     ],
 )
 @pytest.mark.parametrize("min_short_side", [0, 4])
-def test_pixels_are_those_of_pillow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict, min_short_side: int
-) -> None:
+def test_pixels_are_those_of_pillow(tmp_path, monkeypatch, kind, min_short_side) -> None:
     path = photo(tmp_path / "a.jpg", **kind)
     picture = read(path, min_short_side)
     with PIL.Image.open(path) as image:

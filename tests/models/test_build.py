@@ -117,9 +117,7 @@ def test_a_package_adds_rows_of_a_head(encoder: Encoder, tmp_path: Path, install
 
 
 @torch.no_grad()
-def test_a_package_adds_a_head_with_state(
-    encoder: Encoder, tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_adds_a_head_with_state(encoder, tmp_path, install, monkeypatch) -> None:
     packages = install("biased", "texthead.heads", "biased = biased:BiasedHead", example("head"))
     head = make("biased", encoder, LABELS, RECIPE)
     assert (head.names, head.limit) == (tuple(LABELS), 1.0)
@@ -163,9 +161,7 @@ class signs(th.FrozenHead):
         (NO_SCORES, [(2, SPEC.dim), (2, 3)]),
     ],
 )
-def test_a_broken_package_is_one_line_when_its_head_is_used(
-    code: str, parts: list[object], encoder: Encoder, install: Install
-) -> None:
+def test_a_broken_package_is_one_line_when_its_head_is_used(code, parts, encoder, install) -> None:
     install("signs", "texthead.heads", "signs = signs:signs", code)
     make("cosine", encoder, LABELS, RECIPE)
     with refuses(RunError, "head 'signs'", "package signs", *parts) as caught:

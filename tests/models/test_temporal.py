@@ -21,13 +21,7 @@ from texthead.encoders.encoder import VisualEncoder, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import (
-    AttentivePool,
-    MeanPool,
-    Temporal,
-    TemporalTransformer,
-    VJEPA2Pool,
-)
+from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, VJEPA2Pool
 
 
 def moved(module: nn.Module, seed: int = 5, by: float = 0.3) -> nn.Module:

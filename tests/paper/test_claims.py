@@ -9,7 +9,7 @@ from scipy.stats import nct
 from scipy.stats import t as student
 
 from paper import deciding
-from paper.claims import EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, seeds_needed
+from paper.claims import LEVEL, LOOKS, QUOTED, answer, finding, seeds_needed
 from paper.data import Runtime
 from paper.report import write
 from paper.results import FOLDER, Store
@@ -32,10 +32,6 @@ def seeds(mean: float, half: float, count: int = 5) -> list[float]:
     return list(mean + spread * half / unit)
 
 
-def pair(name: str, mean: float, half: float, count: int = 5) -> tuple[str, list[float], list[float]]:
-    return name, seeds(mean, half, count), [0.0] * count
-
-
 @pytest.mark.parametrize(
     ("mean", "half", "expected"),
     [(2.3, 1.4, "above"), (-2.3, 1.4, "below"), (0.3, 1.4, "equal"), (1.3, 1.4, "open"), (-1.3, 1.4, "open")],
@@ -50,7 +46,7 @@ def test_several_comparisons_refute_only_at_a_higher_level():
     assert (finding(below), finding(below, comparisons=3)) == ("below", "open")
     assert finding(seeds(4.0, 3.5), comparisons=3) == "above"
     assert finding(seeds(-1.0, 0.9), comparisons=3) == "equal", "the margin needs no correction"
-    names = [pair(name, mean, 3.5) for name, mean in (("a", -4.0), ("b", 5.0), ("c", 6.0))]
+    names = [(name, seeds(mean, 3.5), [0.0] * 5) for name, mean in (("a", -4.0), ("b", 5.0), ("c", 6.0))]
     assert [judge(3, "x", names[:count]).answer for count in (1, 2, 3)] == ["does not hold", "undecided", "undecided"]
 
 
@@ -138,18 +134,6 @@ def test_what_is_quoted_of_the_paper_stands_in_it():
     numbers = [number for quote in QUOTED.values() for number in re.findall(r"\d+\.\d+", quote)]
     assert len(numbers) > 40
     assert [number for number in numbers if number not in text] == []
-
-
-def test_the_plan_says_what_the_code_does():
-    for words in (
-        f"after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds",
-        f"level {100 * LEVEL:.2f} %",
-        f"level 1 - 0.05 / ({len(LOOKS)} m)",
-        f"{MARGIN:g} points of accuracy",
-        f"first edition ({EDITIONS[0]})",
-        f"Second edition, written on {EDITIONS[1]}",
-    ):
-        assert words in PLAN
 
 
 def add_runs(store, setting, title, values):

@@ -48,10 +48,7 @@ def test_seed_determines_curve_despite_validation(runtime):
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [
-        ({"head": "linear", "head_rate": 30.0}, {"rows_moved": True}),
-        ({"k": 3}, {"different_items_a_class": (3, 3)}),
-    ],
+    [({"head": "linear", "head_rate": 30.0}, {"rows_moved": True}), ({"k": 3}, {"different_items_a_class": (3, 3)})],
 )
 def test_what_a_row_changes(runtime, changes, expected):
     row = replace(worlds.CLOTHING, **changes)

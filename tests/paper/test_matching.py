@@ -136,9 +136,7 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
-def test_a_matching_run_is_read_back_as_any_other(
-    source: str, data: Dataset, val: Dataset, tmp_path: Path, online: bool
-) -> None:
+def test_a_matching_run_is_read_back_as_any_other(source, data, val, tmp_path, online) -> None:
     encoder = load_encoder(source)
     model, _ = pair(source)
     model = model.float()

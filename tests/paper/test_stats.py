@@ -12,15 +12,7 @@ from scipy import stats as scipy_stats
 from made import noise
 from paper.average_precision import mean_average_precision
 from paper.results import Results, right
-from paper.stats import (
-    Outcomes,
-    correlation_gap,
-    interval,
-    map_correlation,
-    noise_share,
-    paired,
-    permutation_test,
-)
+from paper.stats import Outcomes, correlation_gap, interval, map_correlation, noise_share, paired, permutation_test
 
 numbers = st.floats(-100, 100)
 
@@ -47,11 +39,6 @@ def test_an_interval_is_scipy_s(values, level):
     assert paired([0.0] * len(values), values, level=level) == pytest.approx((-mean, half))
 
 
-def crossed(rng: np.random.Generator, seeds: int, items: int, of_item: float) -> Outcomes:
-    matrix = rng.normal(size=(seeds, items)) + rng.normal(size=(seeds, 1)) + of_item * rng.normal(size=(1, items))
-    return Outcomes(matrix.mean(1), matrix)
-
-
 def test_seeds_and_items_by_hand():
     # Rows are seeds, columns items: the mean squares are 3 (seeds), 1/3 (items) and 5/6 (rest).
     matrix = np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 1.0], [2.0, 1.0, 3.0]])
@@ -68,7 +55,9 @@ def test_seeds_and_items_by_hand():
     assert interval(apart, new_items=True) == pytest.approx((15.0, half))
     assert interval(few, new_items=True) == interval(few), "with two seeds, theirs is the wider interval"
     # Items that differ much: their part is nearly all of the variance.
-    wide = crossed(np.random.default_rng(0), 20, 50, 10.0)
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(20, 50)) + rng.normal(size=(20, 1)) + 10.0 * rng.normal(size=(1, 50))
+    wide = Outcomes(matrix.mean(1), matrix)
     mean, half = interval(wide, new_items=True)
     assert half == pytest.approx(
         scipy_stats.t.ppf(0.975, 49) * np.std(np.mean(wide.items, 0), ddof=1) / 50**0.5, rel=0.1

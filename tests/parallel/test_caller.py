@@ -103,9 +103,7 @@ ANSWERS: dict[str, Callable[[Path, Path], object]] = {
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_caller_s_precision_changes_no_answer_nor_what_is_kept(
-    name: str, setting: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_caller_s_precision_changes_no_answer_nor_what_is_kept(name, setting, folder, tmp_path, monkeypatch) -> None:
     def answer(cache: str) -> object:
         monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / cache))
         th.load_encoder("mini", lazy=True)  # From the second time on lazily, and then texts are kept.

@@ -24,8 +24,6 @@ from texthead.errors import RunError
 from texthead.prediction.load import load_run
 from training_runs import assert_close, counts_of, free_port, losses, on_disk
 
-pytestmark = pytest.mark.slow
-
 Two = Callable[..., list]
 
 
@@ -81,9 +79,7 @@ def test_an_error_in_one_process_is_one_in_all(two: Two, number: int) -> None:
 @pytest.mark.parametrize(
     ("count", "batch", "broken"), [(5, 1, False), (5, 2, False), (5, 100, False), (1, 1, False), (5, 1, True)]
 )
-def test_every_item_counts_once_on_two_processes(
-    two: Two, val: Dataset, tmp_path: Path, count: int, batch: int, broken: bool
-) -> None:
+def test_every_item_counts_once_on_two_processes(two, val, tmp_path, count, batch, broken) -> None:
     items = val.select(range(5 - count, 5))
     odd = (Item(write_broken(tmp_path / "broken.mp4"), ("red",)),) if broken else ()
     whole = Dataset((*items.items[:-1], *odd, items.items[-1]), "made here")
@@ -128,10 +124,9 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS.keys())
-def test_two_processes_train_as_one(
-    two: Two, data: Dataset, val: Dataset | None, tmp_path: Path, changes: dict
-) -> None:
+def test_two_processes_train_as_one(two, data, val, tmp_path, changes) -> None:
     if "several" in changes:
         items = [Item(item.path, ranked.NAMES[: number % 4], "train") for number, item in enumerate(data.items)]
         data, val = Dataset(tuple(items), "made here", multilabel=True), None
@@ -154,9 +149,7 @@ def test_two_processes_train_as_one(
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch": 9, "accumulate": 2}], ids=["one part", "two parts"])
-def test_gradients_are_those_of_one_process_on_the_joined_batch(
-    two: Two, data: Dataset, tmp_path: Path, changes: dict
-) -> None:
+def test_gradients_are_those_of_one_process_on_the_joined_batch(two, data, tmp_path, changes) -> None:
     """The cross-entropy rounds cosines to single precision; everything else is double."""
     changes = {**changes, "clip_norm": 0.0}
     expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
@@ -177,10 +170,9 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
 MOVES = {"1 to 2": (1, 2), "2 to 1": (2, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
-def test_a_run_goes_on_with_another_number_of_processes(
-    two: Two, data: Dataset, whole: tuple[list[dict], dict[str, Tensor]], tmp_path: Path, move: tuple
-) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(two, data, whole, tmp_path, move) -> None:
     """Resume within the second epoch. The order of sums differs, so losses and weights may differ by 1e-5."""
     crews = {1: lambda run, *args: [run(*args)], 2: two}
     run, (before, after) = tmp_path / "run", move
@@ -252,6 +244,7 @@ def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path:
 # --- data-loader workers
 
 
+@pytest.mark.slow
 def test_workers_not_forked_with_process_group(two: Two) -> None:
     """The process group has threads, and locks that they hold at a fork would stay locked."""
     for pid, grouped, result in two(own_facts, 2):
@@ -266,6 +259,7 @@ def test_workers_not_forked_with_process_group(two: Two) -> None:
 # --- missing processes
 
 
+@pytest.mark.slow
 def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
     with processes(2, timeout=2.0) as run:
         run(ranked.threads)
@@ -277,6 +271,7 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
         assert time.perf_counter() - begun < 20
 
 
+@pytest.mark.slow
 def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path) -> None:
     with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="1 of 2"):
         run(ranked.ends_in_a_step, data, tmp_path / "run")
@@ -297,6 +292,7 @@ def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=300)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
     """The weights have the same names."""
     source = ranked.write_encoder(tmp_path)
@@ -330,9 +326,7 @@ def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
     assert tables[0] == tables[1]
 
 
-def test_a_command_for_one_process_is_refused_in_several(
-    wrong: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_for_one_process_is_refused_in_several(wrong, monkeypatch) -> None:
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     assert "texthead: predict " in wrong("predict", "a.mp4", "--classes", "red, blue")

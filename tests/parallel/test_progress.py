@@ -27,9 +27,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     return shell
 
 
-def test_a_bar_is_drawn_and_removed_even_after_an_error(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bar_is_drawn_and_removed_even_after_an_error(shell, monkeypatch, capsys) -> None:
     monkeypatch.setattr("texthead.parallel.progress._DELAY_SECONDS", 0)
     with pytest.raises(ZeroDivisionError), Reporter().bar("read", "files") as bar:
         bar(2, 2)
@@ -39,9 +37,7 @@ def test_a_bar_is_drawn_and_removed_even_after_an_error(
     assert cleared.strip() == last == ""
 
 
-def test_nothing_is_shown_of_short_work_outside_a_notebook_and_of_what_the_caller_counts(
-    shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_shown_of_short_work_outside_a_notebook_and_of_what_the_caller_counts(shell, capsys, monkeypatch):
     with Reporter().bar("read", "files") as bar:
         bar(1, 1)
     assert capsys.readouterr().err.strip() == ""

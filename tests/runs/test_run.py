@@ -72,9 +72,7 @@ def assert_refused(folder: Path, *parts: object) -> None:
     ],
     ids=["mean-frozen", "mean-frozen-center", "narrow-trainable", "full-linear"],
 )
-def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
-    tmp_path: Path, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(tmp_path, temporal, head, monkeypatch) -> None:
     clips = frames(6, 32).unflatten(0, (2, 3))
     model = Recognizer(tiny_visual(seed=5), temporal(), head()).eval()
     with torch.no_grad():

@@ -109,10 +109,12 @@ def test_names_from_a_file(tmp_path, monkeypatch, name, newline, mark):
     assert read_names(str(tmp_path / name)) == ["cat, big", "dog", "vélo"]
 
 
-def test_names_come_from_a_csv_in_the_order_of_its_rows(tmp_path):
+def test_names_from_a_csv_are_in_the_order_of_numbered_ids(tmp_path):
     path = tmp_path / "names.csv"
-    path.write_text('id,name\n1,run\n0,"jump, high"\n')
-    assert read_names(str(path)) == ["run", "jump, high"]
+    path.write_text('id,name\n10,swim\n1,run\n0,"jump, high"\n')
+    assert read_names(str(path)) == ["jump, high", "run", "swim"]
+    path.write_text("id,name\nn2,run\nn1,swim\n")
+    assert read_names(str(path)) == ["run", "swim"]
 
 
 @pytest.mark.parametrize("source", ["more.txt", "more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml", "gone.json"])
@@ -275,11 +277,6 @@ def test_names_equal_in_lower_case_cannot_be_cleaned() -> None:
 
 def test_names_of_all_scripts_are_allowed() -> None:
     """Joiners in emoji, Persian and Hindi, tags in flags, marks of direction in Hebrew, an icon of a font."""
-    emoji = [
-        "👩\u200d💻",
-        "\u2764\ufe0f\u200d🔥",
-        "1\ufe0f\u20e3",
-        "\U0001f3f4\U000e0067\U000e007f",
-    ]
+    emoji = ["👩\u200d💻", "\u2764\ufe0f\u200d🔥", "1\ufe0f\u20e3", "\U0001f3f4\U000e0067\U000e007f"]
     words = ["می\u200cخواهم", "क्\u200dष", "\u200fשלום!", "पुस्तक", "e\u0301te\u0301", "\ue000", "_", "?"]
     check_names([*emoji, *words])

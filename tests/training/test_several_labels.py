@@ -70,9 +70,7 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
 
 
 @pytest.mark.parametrize("scale", ["learned", None, 10.0])
-def test_the_logit_scale_is_trained_only_if_learned_and_then_as_pretrained(
-    data: Dataset, tmp_path: Path, scale: float | str | None
-) -> None:
+def test_the_logit_scale_is_trained_only_if_learned_and_then_as_pretrained(data, tmp_path, scale) -> None:
     trained = model()
     fine_tune(trained, data, None, replace(SHORT, scale=scale, lr=1e-3, lr_new=0.0), out=tmp_path / "run")
     assert (trained.head.scale != pytest.approx(10.0)) == (scale == "learned")

@@ -38,7 +38,7 @@ from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
-from texthead.recipes import ClassShares, Recipe, paper
+from texthead.recipes import Recipe, paper
 from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.epochs import READ_EVERY
@@ -191,13 +191,10 @@ def bare_losses(model: Recognizer, data: Dataset, shift: tuple[float, float]) ->
     return values
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "shift"), [("labels", (0.0, 0.0)), ("equal", (math.log(0.4 / 0.5), math.log(0.6 / 0.5)))]
 )
-def test_losses_and_rates_are_those_of_a_bare_loop(
-    shares: ClassShares, shift: tuple[float, float], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losses_and_rates_are_those_of_a_bare_loop(shares, shift, data, tmp_path, monkeypatch) -> None:
     seen = spy_on_adamw(monkeypatch)
     items = list(data.items)
     first = next(number for number, item in enumerate(items) if item.label == NAMES[0])
@@ -227,9 +224,7 @@ def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_pa
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
 
 
-def test_precision_is_bf16_only_on_a_gpu_that_has_it_or_if_set(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precision_is_bf16_only_on_a_gpu_that_has_it_or_if_set(data, tmp_path, monkeypatch) -> None:
     for native in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)  # noqa: B023
         precisions = [precision_on(torch.device(kind)) for kind in ("cpu", "cuda", "mps")]
@@ -276,7 +271,9 @@ RESUMED = [
 
 
 def make_free_model() -> Recognizer:
-    return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+    """Return a model that is trained in all parts; its convolutions are channels-last, as those of `mini`."""
+    model = make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+    return model.to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module", params=RESUMED)
@@ -291,14 +288,7 @@ def whole(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [None, 2], ids=["between epochs", "within an epoch"])
-def test_resumed_run_matches_bitwise(
-    whole: tuple[Recipe, Path, dict[str, Tensor]],
-    data: Dataset,
-    val: Dataset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    every: int | None,
-) -> None:
+def test_resumed_run_matches_bitwise(whole, data, val, tmp_path, monkeypatch, every) -> None:
     recipe, uncut, weights = whole
     # On features too, each epoch has a checkpoint.
     monkeypatch.setattr("texthead.training.epochs.CHECKPOINT_SECONDS", 0)
@@ -399,9 +389,7 @@ def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
         ("head", lambda _: FrozenHead(draw(2, SPEC.dim), names=NAMES[::-1], scale=10.0), ()),
     ],
 )
-def test_a_run_is_resumed_as_it_was_begun_only(
-    stopped: Path, data: Dataset, part: str, change: Callable, parts: tuple
-) -> None:
+def test_a_run_is_resumed_as_it_was_begun_only(stopped, data, part, change, parts) -> None:
     before, model = contents(stopped), make_model(dropout=0.4)
     begun = {"data": data, "recipe": SHORT, "visual": model.visual, "temporal": model.temporal, "head": model.head}
     begun[part] = change(begun[part])
@@ -522,9 +510,7 @@ def test_groups_hold_each_trained_parameter_once_at_its_own_rate() -> None:
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])
-def test_accumulated_gradient_matches_batch(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, accumulate: int
-) -> None:
+def test_accumulated_gradient_matches_batch(data, tmp_path, monkeypatch, batch, accumulate) -> None:
     seen = spy_on_adamw(monkeypatch)
     recipe = replace(ONE, batch=batch, clip_norm=0.0)
     whole = fine_tune(make_model(), data, None, recipe, out=tmp_path / "whole")
@@ -580,9 +566,7 @@ def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(("frozen", "workers"), [(False, 2), (True, 0)], ids=["fine-tuned", "frozen"])
-def test_an_unreadable_item_is_an_error_with_its_path(
-    data: Dataset, tmp_path: Path, workers: int, frozen: bool
-) -> None:
+def test_an_unreadable_item_is_an_error_with_its_path(data, tmp_path, workers, frozen) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
     data = replace(data, items=(*data.items[:4], Item(broken, ("red",)), *data.items[4:]))
     recipe = replace(RECIPE, tune="none" if frozen else "all")
@@ -597,7 +581,6 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     assert "skip" in message
 
 
-@pytest.mark.slow
 def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, ("red",))))
@@ -610,7 +593,6 @@ def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, 
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) -> None:
     def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
         given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}
@@ -637,9 +619,7 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
 # --- contents of a run folder ---------------------------------------------------------------------------------------
 
 
-def test_the_folder_holds_what_prediction_needs(
-    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_holds_what_prediction_needs(data, val, tmp_path, monkeypatch) -> None:
     seen: list[Protocol] = []
 
     def watched(model: Recognizer, dataset: Dataset, protocol: Protocol, reading: ReadOptions, **options: Any):
@@ -667,9 +647,7 @@ def test_the_folder_holds_what_prediction_needs(
     assert seen == [protocol]
 
 
-def test_features_for_a_frozen_encoder_are_kept(
-    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_for_a_frozen_encoder_are_kept(data, val, tmp_path, monkeypatch) -> None:
     recipe = replace(RECIPE, epochs=2, tune="none")
     cache = tmp_path / "cache"
     plain = fine_tune(make_model(), data, val, recipe, out=tmp_path / "plain")

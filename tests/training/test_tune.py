@@ -60,9 +60,7 @@ def model_of(source: str) -> Recognizer:
         ("mini", "projection", r"conv_head\.weight", 320 * 1280),
     ],
 )
-def test_a_part_is_trained_and_nothing_else_moves(
-    source: str, tune: str, part: str, trained: int | None, clip: str, data: Dataset, tmp_path: Path
-) -> None:
+def test_a_part_is_trained_and_nothing_else_moves(source, tune, part, trained, clip, data, tmp_path) -> None:
     model, lines = model_of(clip if source == "clip" else source), []
     before, kinds = copied(model), [type(module) for module in model.modules()]
     size = {"size": None, "resize": None} if source == "vit" else {}

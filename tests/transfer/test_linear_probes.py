@@ -5,11 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from made import noise
 from texthead.models.heads import ProbeHead
 from texthead.transfer import linear_probes
 from texthead.transfer.linear_probes import class_center, logistic_head, text_evidence, text_probe_head
+from texthead.transfer.multilabel import multilabel_head
 
 NAMES = ["a", "b", "c"]
 
@@ -166,3 +168,25 @@ def test_probe_ignores_scale_and_order() -> None:
 def test_probe_of_single_items_without_warning() -> None:
     features = noise(30, 8)
     logistic_scores(features, torch.arange(30), features, classes=30)
+
+
+@pytest.mark.parametrize("fit", ["text-probe", "probe", "several labels"])
+def test_a_fit_takes_one_thread_and_gives_the_others_back(fit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets, names = noise(40, 12), torch.arange(40) % 4, list("abcd")
+    counts, solve = list[int](), np.linalg.eigh
+
+    def counted(*matrices: np.ndarray) -> object:
+        counts.extend(pool["num_threads"] for pool in threadpool_info())
+        return solve(*matrices)
+
+    monkeypatch.setattr(np.linalg, "eigh", counted)
+    with threadpool_limits(2):
+        before = threadpool_info()
+        if fit == "text-probe":
+            text_probe_head(noise(4, 12), features, targets, names=names)
+        elif fit == "probe":
+            logistic_head(features, targets, names=names)
+        else:
+            multilabel_head(None, features, F.one_hot(targets).bool(), names=names)
+        assert {*counts} == {1}
+        assert threadpool_info() == before

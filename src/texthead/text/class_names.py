@@ -150,8 +150,8 @@ def text_lines(path: Path, what: str) -> list[str]:
 def read_names(source: str) -> list[str]:
     """Return class names from a text file (one per line), a CSV with `id,name`, or a comma-separated string.
 
-    A string is read as a file if it ends in `.txt` or names a file; blank lines are skipped. Names from a CSV keep the
-    order of its rows, as in the published code.
+    A string is read as a file if it ends in `.txt` or names a file; blank lines are skipped. Names from a CSV have the
+    order of its ids if these are numbers, else of its rows.
 
     Raises:
         DataError: the file is missing or not text, a name is empty or repeated, or the string looks like a file name
@@ -159,7 +159,10 @@ def read_names(source: str) -> list[str]:
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
-        names = [*read_labels(path).names]
+        rows = read_labels(path)
+        numbered = all(map(str.isdecimal, rows.ids))
+        pairs = sorted(zip(rows.ids, rows.names, strict=True), key=lambda pair: int(pair[0]) if numbered else 0)
+        names = [name for _, name in pairs]
     elif path.suffix.lower() == ".txt" or isfile(path):  # noqa: PTH113 (Path.is_file raises for very long lists)
         names = [line.strip() for line in text_lines(path, "class names") if line.strip()]
     elif _FILE_NAME.fullmatch(source):

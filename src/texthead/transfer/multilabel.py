@@ -11,7 +11,16 @@ from texthead.encoders.encoder import Encoder
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
 from texthead.models.multilabel_head import MultiLabelHead, log_odds_fit
 from texthead.recipes import MethodName
-from texthead.transfer.linear_probes import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
+from texthead.transfer.linear_probes import (
+    RIDGE,
+    TEXT_SHARE,
+    one_thread,
+    probe_of,
+    short_rows,
+    span,
+    units,
+    weigh_scales,
+)
 
 # Fraction of their mean that is subtracted from the text rows: what all names have in common tells few classes apart.
 COMMON = 0.5
@@ -26,6 +35,7 @@ START = 0.5
 MAX_FOLDS = 5
 
 
+@one_thread
 def fit_multilabel(
     name: MethodName,
     encoder: Encoder,
@@ -59,6 +69,7 @@ def fit_multilabel(
     return fitted
 
 
+@one_thread
 def as_multilabel(
     head: Head,
     features: Float[Tensor, "items dim"],
@@ -83,6 +94,7 @@ def as_multilabel(
     return _calibrated(head, scores, targets, FACTOR / max(scores.std(), 1e-12), _log_odds(targets).mean())
 
 
+@one_thread
 def multilabel_head(
     rows: Float[Tensor, "classes dim"] | None,
     features: Float[Tensor, "items dim"],

@@ -12,7 +12,6 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from installed import Install
 from made import write_broken, write_several_run, write_video
 from messages import prints, refuses
 from run_folders import make_run, write_manifest, write_media
@@ -67,9 +66,7 @@ def rounded(top: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_predictions_equal_those_of_predict_and_are_continued(
-    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predictions_equal_those_of_predict_and_are_continued(run, manifest, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("texthead.apps.bulk.bulk._BLOCK", 4)
     out = tmp_path / "out"
     assert predict_many(run, manifest, out, top=2, processes=2) == Predicted(11, 0, 0)
@@ -116,29 +113,22 @@ def test_an_actor_that_is_killed_is_replaced(run: Run, manifest: Path, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_unreadable_files_are_rows_with_a_reason(run: Run, tmp_path: Path, say) -> None:
+def test_unreadable_files_are_rows_with_a_reason_and_several_labels_a_list(tmp_path: Path, say) -> None:
+    run = write_several_run(tmp_path / "run")
     good, broken = write_video(tmp_path / "good.mp4", "red"), write_broken(tmp_path / "broken.mp4")
     PIL.Image.new("1", (20_000, 20_000)).save(tmp_path / "large.png")  # above Pillow's limit
     (tmp_path / "a.txt").write_text(f"{good}\n{broken}\nlarge.png\ngone.mp4\n")
-    command = ("bulk", run.folder, tmp_path / "a.txt", "--out", tmp_path / "out", "--batch", 3)
+    command = ("bulk", run, tmp_path / "a.txt", "--out", tmp_path / "out", "--batch", 3)
     code, out, _ = say(*command)
     assert code == 1
     prints(out, tmp_path / "out", "4 files", "3 of them could not be read")
-    errors = {Path(path).name: row["error"] for path, row in rows(tmp_path / "out").items()}
-    assert errors["good.mp4"] is None
+    written = {Path(path).name: row for path, row in rows(tmp_path / "out").items()}
+    errors = {name: row["error"] for name, row in written.items()}
+    assert (errors["good.mp4"], written["good.mp4"]["labels"]) == (None, ["red"])
     assert "limit" in errors["large.png"]
     assert errors["gone.mp4"]
     assert errors["broken.mp4"]
     assert say(*command, "--skip-unreadable")[0] == 0
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("cluster")
-def test_several_labels(manifest: Path, tmp_path: Path, works) -> None:
-    write_several_run(tmp_path / "run")
-    works("bulk", tmp_path / "run", manifest, "--out", tmp_path / "out")
-    assert all(isinstance(row["labels"], list) for row in rows(tmp_path / "out").values())
-    assert any(row["labels"] for row in rows(tmp_path / "out").values())
 
 
 def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_path: Path) -> None:
@@ -163,9 +153,7 @@ def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_pat
     assert [*_names(part, Reporter())] == [f"{files[0]}#t=,0.1"]
 
 
-def test_a_folder_has_one_request(
-    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install
-) -> None:
+def test_a_folder_has_one_request(run, manifest, tmp_path, monkeypatch, install) -> None:
     written = dict.fromkeys(_names(manifest, Reporter()), False)
     monkeypatch.setattr("texthead.apps.bulk.bulk._written", lambda _: written)
     out = tmp_path / "out"

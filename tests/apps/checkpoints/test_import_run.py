@@ -225,12 +225,6 @@ def text_rows(w: Tensors, template: str) -> Tensor:
     return unit(encode_text(w, [template.format(name) for name in NAMES]))
 
 
-def vifi_towers(saved: Tensors, tokens: Tensor) -> tuple[Tensors, Tensors]:
-    """Return (image tower, text tower) of ViFi-CLIP's file, which has no token embeddings."""
-    text = below(saved, "module.text_encoder.")
-    return prefixed("visual.", below(saved, "module.image_encoder.")), {**text, "token_embedding.weight": tokens}
-
-
 # --- a run imported from a file --------------------------------------------------------------------------------------
 
 
@@ -311,9 +305,7 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 @torch.no_grad()
 @pytest.mark.parametrize("transformer", [False, True])
-def test_text4vis_with_and_without_a_transformer(
-    tmp_path: Path, base, import_file, refused_file, transformer: bool
-) -> None:
+def test_text4vis_with_and_without_a_transformer(tmp_path, base, import_file, refused_file, transformer) -> None:
     """TokenShift has no weights, so that no file shows it; TokenT1D has."""
     path, encoder = tmp_path / "x.pt", ("--encoder", base[0])
     head = fusion(TINY, 9) if transformer else {}
@@ -370,7 +362,8 @@ def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     each = [(100 * feature @ text_rows(w, one).T).softmax(-1)[0] for one in ACTIONCLIP_TEMPLATES]
     expected = torch.stack(each).mean(0)
     assert torch.allclose(predict(), expected, atol=1e-4)
-    # Other names use the file's own text tower, with the same templates.
+    # Other names use the file's own text tower, which the run holds, with the same templates.
+    (tmp_path / "vit-32-4f.pt").unlink()
     assert torch.allclose(with_own_names(tmp_path / "run", video), expected, atol=1e-4)
 
 
@@ -380,7 +373,9 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
     saved = vifi(tmp_path / "ckpt_epoch_10.pth", TINY)
     own = [] if template == PHOTO else ["--set", f"template={template}"]
     import_file(tmp_path / "ckpt_epoch_10.pth", "--encoder", base[0], *FOUR, *own)
-    image, text = vifi_towers(saved, base[1]["token_embedding.weight"])
+    image = prefixed("visual.", below(saved, "module.image_encoder."))
+    # The file has no token embeddings.
+    text = {**below(saved, "module.text_encoder."), "token_embedding.weight": base[1]["token_embedding.weight"]}
     rows = text_rows(text, template)
 
     def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
@@ -431,7 +426,6 @@ def test_the_architecture_of_an_open_clip_vit_is_read_from_its_weights(name: str
     assert heads[0] == heads[1]
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> None:
     """The architecture is inferred from the shapes alone; the image tower is compared with open_clip's own."""
@@ -463,25 +457,6 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
     # The text tower's width over 64, if the file has one.
     assert temporal_heads(model_config(dict(whole.state_dict()), "x")) == heads
     assert published.original(config) == f"openclip:{name}-quickgelu/openai"
-
-
-@pytest.mark.slow
-def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_file, predict, works) -> None:
-    path, moved = tmp_path / "x-4f.pt", tmp_path / "moved"
-    actionclip(path, TINY)
-    import_file(path)
-    before = predict()
-    path.unlink()
-    (tmp_path / "run").rename(moved)
-    assert torch.equal(predict(folder="moved"), before)
-    assert torch.allclose(with_own_names(moved, video), before, atol=1e-5)
-    for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
-        write_video(tmp_path / "data" / name / "a.mp4", colour)
-    # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
-    out, _ = works("eval", moved, tmp_path / "data", "--classes", ",".join(NAMES), "--workers", 0)
-    prints(out, "videos are correct", "new text head")
-    assert "zero-shot" not in out
-    assert "linear probe" not in out
 
 
 # --- refused files ---------------------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ def edit(works: Callable[..., tuple[str, str]], tmp_path: Path, monkeypatch: pyt
     return make
 
 
-@pytest.mark.slow
 def test_every_edit_from_start_to_end(world, works: Callable, edit: Edit) -> None:
     def predicted(run: Path) -> dict[str, float]:
         out, _ = works("predict", run, world.images / "red" / "0.png", "--json", "--top", 20, "--workers", 0)

@@ -38,11 +38,6 @@ def draw_small(out: Path, **change: Any) -> Path:
     return drawn_videos.draw_videos(out, **{**SMALL, **change})
 
 
-def rows(out: Path) -> list[dict[str, str]]:
-    with (out / "clips.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def clip_on_grey(
     object: str, motion: str, seed: int, frames: int = 8, size: int = 112, picture: str = ""
 ) -> np.ndarray:
@@ -81,7 +76,7 @@ def test_opposite_motions_show_the_same_frames_in_reverse_order(motion: str, bac
 
 
 def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
-    listed = rows(drawn)
+    listed = [*csv.DictReader((drawn / "clips.csv").open(newline=""))]
     assert tuple(listed[0]) == COLUMNS
     counts = {(name, split): SMALL[split] for name in class_names() for split in ("train", "test")}
     assert Counter((row["label"], row["split"]) for row in listed) == counts

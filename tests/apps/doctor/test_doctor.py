@@ -7,16 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageOps
 import pytest
 
 from made import sound, write_broken, write_image, write_video
 from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
-from platforms import symlink
 from texthead import read_dataset
 
 
@@ -38,12 +34,6 @@ def findings(doctor) -> Callable[..., list[dict]]:
     return lambda *arguments, code=1: json.loads(doctor(*arguments, "--json", code=code)[0])["findings"]
 
 
-def write_manifest(path: Path, rows: list[list[str]], header: str = "path,label,split") -> Path:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header.split(","), *rows])
-    return path
-
-
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest with most kinds of faults, and an extra column."""
@@ -61,10 +51,11 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     more = ["copy.mp4,red,test", "cut.mp4,red,train", "text.mp4,red,train", "sound.mp4,red,train"]
     more += ["empty.mp4,green,train", "nowhere.mp4,green,train", "short.mp4,v_001,train"]
     rows += [[*row.split(","), "second"] for row in more]
-    return write_manifest(folder / "items.csv", rows, "path,label,split,origin")
+    with (folder / "items.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "split", "origin"], *rows])
+    return folder / "items.csv"
 
 
-@pytest.mark.slow
 def test_all_faults_in_lines_json_and_page(bad: Path, tmp_path: Path, doctor) -> None:
     cleaned = tmp_path / "new.csv"
     out, _ = doctor(bad, "--quick", "--json", "--out", tmp_path / "out", "--fix", cleaned)
@@ -120,7 +111,6 @@ def test_mistakes_end_with_2(bad: Path, refused, tmp_path: Path, monkeypatch) ->
     refused("red; blue", "doctor", tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
 
 
-@pytest.mark.slow
 def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works) -> None:
     clips, shards = tmp_path / "clips", tmp_path / "shards"
     for number, colour in itertools.product(range(2), ("red", "green")):
@@ -139,24 +129,3 @@ def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works
     serious = [f for f in findings(shards, "--quick", "--fix", tmp_path / "new.csv") if f["severity"] == "serious"]
     assert [finding["fault"] for finding in serious] == ["damaged"]
     assert len(read_dataset(tmp_path / "new.csv")) == 3
-
-
-# ---- with `mini`, on real files
-
-
-@pytest.mark.slow
-def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: Path, findings) -> None:
-    data = read_dataset(shared / "image" / "clothing" / "images.csv").split("train")
-    photos, rows = data.k_shot(4, seed=0).items, []
-    for number, item in enumerate(photos):
-        symlink(tmp_path / f"{number}.jpg", item.path)
-        rows.append([f"{number}.jpg", item.label, "train"])
-    for number, name in ((3, "smaller.jpg"), (20, "mirrored.jpg")):
-        with PIL.Image.open(photos[number].path) as photo:
-            again = photo.convert("RGB")
-        smaller = again.resize((again.width // 2, again.height // 2))
-        (smaller if number == 3 else PIL.ImageOps.mirror(again)).save(tmp_path / name, quality=60)
-        rows.append([name, photos[number].label, "test"])
-    result = findings(write_manifest(tmp_path / "items.csv", rows))
-    leaks = [{Path(path).name for path in f["paths"]} for f in result if f["fault"] == "near leak"]
-    assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)

@@ -122,12 +122,7 @@ def test_parts_of_a_video_in_two_splits() -> None:
 
 @pytest.mark.parametrize(
     ("cats", "dogs", "found"),
-    [
-        (20, 2, {}),
-        (21, 2, {"dog": "imbalance"}),
-        (3, 1, {"dog": "one training item"}),
-        (0, 3, {}),
-    ],
+    [(20, 2, {}), (21, 2, {"dog": "imbalance"}), (3, 1, {"dog": "one training item"}), (0, 3, {})],
 )
 def test_counts(cats: int, dogs: int, found: dict[str, str]) -> None:
     items = [Item(Path("t"), ("cat",), "test"), *[Item(Path("c"), ("cat",), "train")] * cats]

@@ -46,7 +46,6 @@ def test_pairs_connect_the_same_groups_as_all_cosines(part: int, above: float, m
     assert near_duplicates.near_pairs(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), 0.0) == []
 
 
-@pytest.mark.slow
 def test_rows_that_are_all_alike_take_bounded_memory() -> None:
     """5,000 rows have 12 million pairs above 0.9; positions and cosines alone take 300 MB, twice that while built."""
     rows = 1 + np.random.default_rng(0).normal(0, 0.01, (5000, 8)).astype(np.float32)

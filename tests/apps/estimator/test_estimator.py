@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_predict
 from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
 from texthead import TextHeadClassifier
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, RunError
 from texthead.media.paths import MediaPath
 from texthead.recipes import MethodName
 from training_runs import assert_same_weights
@@ -40,7 +40,6 @@ def classifier(cache: Path, method: str = "text-probe", **changes) -> TextHeadCl
     return TextHeadClassifier(method, size=32, frames=2, cache=cache, **changes)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_fit_and_predict_and_fit_the_same_again(files, cache, method):
     paths, labels = files
@@ -86,6 +85,13 @@ def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
     assert np.array_equal(again.predict_proba(files[0]), made.predict_proba(files[0]))
 
 
+@pytest.mark.parametrize("changes", [{"frames": 3}, {"size": 48}])
+def test_files_are_seen_as_in_fit(files, cache, changes):
+    made = classifier(cache, "probe").fit(*files).set_params(**changes)
+    with refuses(RunError, "fit again"):
+        made.predict(files[0])
+
+
 def test_rows_are_of_the_template_and_no_file_is_opened_twice(files, cache, monkeypatch):
     made = classifier(cache, template="a {} picture").fit(*files)
     assert made.prompts_ == [f"a {name} picture" for name in ("blue", "green", "red")]
@@ -111,10 +117,7 @@ def test_wrong_arguments(files, cache, tmp_path):
     ):
         with refuses(DataError, *parts):
             classifier(cache).fit(bad_paths, bad_labels)
-    for name, value, part in (
-        ("method", "x", "'x'"),
-        ("class_names", {"red": "a", "green": "b"}, "'blue'"),
-    ):
+    for name, value, part in (("method", "x", "'x'"), ("class_names", {"red": "a", "green": "b"}, "'blue'")):
         with refuses(DataError, name, part):
             classifier(cache).set_params(**{name: value}).fit(paths, labels)
     broken = write_broken(tmp_path / "a.mp4")

@@ -73,7 +73,6 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
         assert err.splitlines()[-1] == " ".join(map(str, ("next: texthead label", folder, *own, "--out", labels)))
 
 
-@pytest.mark.slow
 def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, tmp_path: Path) -> None:
     manifest = tmp_path / "files.csv"
     names = [f"files/{index:02d}.png,{'one' if index else 'other'}" for index in range(18)]

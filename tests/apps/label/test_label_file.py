@@ -3,7 +3,6 @@
 import csv
 import multiprocessing
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -105,9 +104,7 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path, row
 
 
 @pytest.mark.parametrize("make", [mkfifo, lambda path: symlink(path, "target")])
-def test_a_pipe_a_folder_or_a_link_in_place_of_a_file(
-    files: Dataset, tmp_path: Path, make: Callable[[Path], None]
-) -> None:
+def test_a_pipe_a_folder_or_a_link_in_place_of_a_file(files, tmp_path, make) -> None:
     for name in ("labels.csv", "labels.bad.csv"):
         path = tmp_path / name / "labels.csv"
         path.parent.mkdir()

@@ -212,7 +212,6 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
         session.label(3, "red; sky")
 
 
-@pytest.mark.slow
 def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
     for index in range(FILES - 2):

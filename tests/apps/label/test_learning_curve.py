@@ -1,7 +1,6 @@
 """Estimated accuracy with few labels, compared with the true value."""
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -24,7 +23,6 @@ def test_few_labels_or_one_class_have_no_curve() -> None:
     assert learning_curve(None, features, torch.zeros_like(targets), classes=CLASSES) is None
 
 
-@pytest.mark.slow
 def test_accuracy_near_held_out() -> None:
     estimated, true, confidence = [], [], []
     tests, truth = clouds(2000, 3.0, seed=99)

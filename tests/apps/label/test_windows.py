@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from made import encode, noise, pictures, tiny_visual, write_image
+from made import COLOURS, encode, joined_colours, noise, pictures, tiny_visual, write_image
 from texthead.apps.label import labelling
 from texthead.apps.search.windows import cut
 from texthead.data.dataset import Dataset, Item
@@ -16,19 +15,12 @@ from texthead.encoders.encoder import Encoder
 from texthead.features.reading import ReadOptions
 from texthead.media.paths import MediaPath
 
-COLOURS = ("red", "green", "blue")
-
-
-def scenes(lengths: list[int], spread: float) -> Tensor:
-    means = F.normalize(noise(len(lengths), 64, seed=1), dim=-1)
-    around = [spread * noise(length, 64, seed=9 * length) / 8 for length in lengths]
-    parts = [mean + off for mean, off in zip(means, around, strict=True)]
-    return torch.cat(parts)
-
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, 0.5])
 def test_windows_begin_where_scenes_do(spread: float) -> None:
-    assert cut(scenes([5, 3, 8, 2, 6], spread)) == [0, 5, 8, 16, 18]
+    lengths, means = [5, 3, 8, 2, 6], F.normalize(noise(5, 64, seed=1), dim=-1)
+    scenes = [mean + spread * noise(n, 64, seed=9 * n) / 8 for n, mean in zip(lengths, means, strict=True)]
+    assert cut(torch.cat(scenes)) == [0, 5, 8, 16, 18]
 
 
 def test_windows_are_neither_short_nor_long() -> None:
@@ -44,8 +36,7 @@ def test_windows_are_neither_short_nor_long() -> None:
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     """A video of eight seconds each of red, green and blue, at five frames a second."""
-    frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]
-    return encode(tmp_path / "files" / "film.mp4", frames, rate=5)
+    return joined_colours(tmp_path / "files" / "film.mp4", COLOURS, seconds=8.0, rate=5)
 
 
 def test_only_long_videos_are_cut(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

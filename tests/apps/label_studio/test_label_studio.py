@@ -140,9 +140,7 @@ def test_predictions_and_guesses_become_predictions(files: Path, works, world) -
         ("rank,name,probability,chosen", ["0.png,1,a,0.9,yes", "0.png,2,b,0.6,yes", "1.png,1,c,0.1,no"], ["a", "b"]),
     ],
 )
-def test_files_that_may_have_several_labels(
-    files: Path, works, columns: str, rows: list[str], names: list[str]
-) -> None:
+def test_files_that_may_have_several_labels(files, works, columns, rows, names) -> None:
     Path("next.csv").write_text("\nmy files/".join([f"path,{columns}", *rows]) + "\n")
     works("label-studio", "next.csv", "--out", "tasks.json")
     first, second = json.loads(Path("tasks.json").read_text())

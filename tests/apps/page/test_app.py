@@ -80,12 +80,7 @@ QUESTION = {"file": "x", "names": ""}
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        *({**QUESTION, "file": file} for file in (None, "/etc/passwd")),
-        {**QUESTION, "names": ["x"]},
-        {},
-    ],
+    "body", [*({**QUESTION, "file": file} for file in (None, "/etc/passwd")), {**QUESTION, "names": ["x"]}, {}]
 )
 def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
     (tmp_path / "red.png").touch()

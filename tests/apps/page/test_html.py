@@ -9,12 +9,7 @@ import pytest
 from messages import prints
 from pages import Page
 from texthead.apps.page.answers import About, TopClasses, VideoEvents
-from texthead.apps.page.html import (
-    STEPS,
-    page_html,
-    timeline_html,
-    top_classes_html,
-)
+from texthead.apps.page.html import STEPS, page_html, timeline_html, top_classes_html
 from texthead.apps.timeline.events import Event, Hysteresis
 from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.evaluation.calibration import NONE, Calibration, Threshold

@@ -32,7 +32,6 @@ def counter():
     return answer
 
 
-@pytest.mark.slow
 def test_it_keeps_its_state_until_it_hangs_or_dies() -> None:
     others = set(multiprocessing.active_children())
     with StatefulWorker(counter) as worker:
@@ -55,7 +54,6 @@ def test_it_keeps_its_state_until_it_hangs_or_dies() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
-@pytest.mark.slow
 def test_idle_dead_worker_is_replaced() -> None:
     with StatefulWorker(counter) as worker:
         assert worker.run("a", 30.0) == "A 1"
@@ -74,7 +72,6 @@ def hold(pipe) -> None:
     time.sleep(600)
 
 
-@pytest.mark.slow
 @pytest.mark.posix("/proc")
 def test_it_ends_with_a_killed_parent() -> None:
     context = multiprocessing.get_context("spawn")

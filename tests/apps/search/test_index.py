@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from safetensors.torch import load, save_file
 
 import texthead as th
-from made import COLOURS, encode, noise, pictures, tiny_visual, write_broken, write_colour_run, write_image
-from texthead.apps.search.index import Index, open_index
+from made import COLOURS, joined_colours, noise, tiny_visual, write_broken, write_colour_run, write_image
+from texthead.apps.search.index import open_index
 from texthead.encoders.encoder import Encoder
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
@@ -22,16 +22,11 @@ ENCODER = Encoder(tiny_visual(), None, scale=10.0)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a film of eight seconds each of three colours, a clip of a second, an image and a broken file."""
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
-    frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]
-    encode(tmp_path / "files" / "film.mp4", frames, rate=5)
-    encode(tmp_path / "files" / "short.mp4", pictures("red", 5, 1), rate=5)
+    joined_colours(tmp_path / "files" / "film.mp4", COLOURS, seconds=8.0, rate=5)
+    joined_colours(tmp_path / "files" / "short.mp4", ["red"], seconds=1.0, rate=5)
     write_image(tmp_path / "files" / "below" / "a.png", "red")
     write_broken(tmp_path / "files" / "broken.mp4")
     return tmp_path / "files"
-
-
-def names(index: Index) -> list[str]:
-    return [index.media(window).path.relative_to(index.data).as_posix() for window in range(len(index))]
 
 
 def test_an_index_has_images_clips_and_the_scenes_of_films(files: Path) -> None:
@@ -39,7 +34,8 @@ def test_an_index_has_images_clips_and_the_scenes_of_films(files: Path) -> None:
     notes: list[str] = []
     index = open_index(files, ENCODER, reporter=Reporter(note=notes.append))
     assert "notes.txt" in notes[0]
-    image, *film, clip = names(index)
+    paths = [index.media(window).path.relative_to(index.data).as_posix() for window in range(len(index))]
+    image, *film, clip = paths
     assert (image, clip) == ("below/a.png", "short.mp4")
     assert {"8", "16"} <= {name.partition("#t=")[2].partition(",")[0] for name in film}
     (error,) = index.skipped

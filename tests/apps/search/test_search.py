@@ -16,7 +16,7 @@ from made import calibrate_run, joined_colours, noise, tiny_visual, write_broken
 from messages import refuses
 from platforms import symlink
 from texthead.apps.search.index import Index, open_index
-from texthead.apps.search.search import Results, common_words, search
+from texthead.apps.search.search import Results, common_words, search, z_score
 from texthead.encoders.encoder import Encoder, TextEncoder
 from texthead.errors import DataError, EncoderError, MediaError
 from texthead.files import cache_dir
@@ -73,6 +73,10 @@ def windows(results: Results) -> list[int]:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_deviation_is_in_standard_deviations_of_the_common_words() -> None:
+    assert z_score(torch.tensor(0.3), torch.tensor([0.1, 0.2])).item() == pytest.approx(1.5 * 2**0.5)
 
 
 def test_words_rank_windows_by_deviations_of_the_folder() -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -180,9 +180,7 @@ def videomae(folder: Path) -> Recognizer:
 
 
 @pytest.mark.parametrize("model", [lambda _: transformer(), videomae], ids=["transformer", "videomae"])
-def test_clips_and_temporal_modules_see_windows_of_five_seconds(
-    film: Path, tmp_path: Path, model: Callable[[Path], Recognizer]
-) -> None:
+def test_clips_and_temporal_modules_see_windows_of_five_seconds(film, tmp_path, model) -> None:
     recognizer = model(tmp_path / "encoder")
     protocol = PROTOCOL if recognizer.encodes_frames_independently else recognizer.protocol
     reading = ReadOptions(cache=tmp_path / "cache")

@@ -32,10 +32,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-def address_of(served: Served) -> str:
-    return f"http://127.0.0.1:{served.port}"
-
-
 @pytest.mark.parametrize("path", ["/", STYLE])
 def test_a_pages_own_addresses_are_answered(served: Served, path: str) -> None:
     answer = ask(served, f"GET {path}")
@@ -122,7 +118,7 @@ def test_other_sites_change_nothing(served: Served, origin: str, method: str) ->
 
 
 def test_the_page_itself_may_act(served: Served) -> None:
-    own = (f"Origin: {address_of(served)}", "Sec-Fetch-Site: same-origin", "Content-Length: 2")
+    own = (f"Origin: http://127.0.0.1:{served.port}", "Sec-Fetch-Site: same-origin", "Content-Length: 2")
     assert ask(served, f"POST {ACT}", *own, body=b"{}").status == 200
 
 

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 
 from messages import refuses
-from texthead.apps.timeline.events import (
-    Event,
-    Hysteresis,
-    Interval,
-    events_of,
-)
+from texthead.apps.timeline.events import Event, Hysteresis, Interval, events_of
 from texthead.apps.timeline.results import Events, VideoTimes
 from texthead.errors import DataError
 

@@ -98,7 +98,6 @@ def test_stretches_cover_video_without_gap(joined: Path):
     assert result[-1].start == pytest.approx(6.0 - 0.35)
 
 
-@pytest.mark.slow
 def test_each_frame_is_encoded_once(joined: Path):
     """At 20 points per second each frame is used twice but encoded once."""
     model = colour_model()
@@ -185,7 +184,6 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     assert tuple(result[7].scores) == tuple(expected.tolist())
 
 
-@pytest.mark.slow
 def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
     """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
     bare = score_file(load(), joined, window=0.5, rate=10.0)

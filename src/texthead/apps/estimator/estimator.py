@@ -19,7 +19,7 @@ from texthead.data import Division
 from texthead.encoders import weights_key
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types, raising
 from texthead.features import FrozenItems, readable
-from texthead.parallel import apart_from_caller
+from texthead.parallel import apart_from_caller, pick_device
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
 from texthead.transfer import Experiment
@@ -39,9 +39,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: as in `train`: "text-probe" combines text rows with the labelled items; "probe" is a
-            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centered" is the text rows
-            and the center of the labelled items.
+        method: as in `train`, but always with the usual penalty: "text-probe" combines text rows with the labelled
+            items; "probe" is a logistic regression without text; "zero-shot" is the text rows alone;
+            "zero-shot-centered" is the text rows and the center of the labelled items.
         encoder: as in `load_encoder`.
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
             uses the cleaned labels.
@@ -52,6 +52,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         size: side of the crop in pixels; the encoder's own if None.
         cache: folder of the feature cache; $TEXTHEAD_CACHE or the user's cache folder if None.
         workers: data-loader workers.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "mps".
         engine: the engine of the encoder, as in `ReadOptions`.
 
     Attributes:
@@ -75,6 +76,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     size: PositiveInt | None = None
     cache: str | Path | None = None
     workers: NonNegativeInt = 0
+    device: str = "auto"
     engine: EngineName = "auto"
 
     @apart_from_caller()
@@ -133,6 +135,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             encoder = load_encoder(self.encoder)
             encoder.visual.eval()
             self._loaded = (self.encoder, encoder)
+        encoder.visual.to(pick_device(self.device))
         spec = encoder.visual.spec
         frames = self.frames or spec.clip_frames(4)
         recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="center", stride=spec.stride)
@@ -141,9 +144,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return FrozenEncoder(encoder, spec.protocol(recipe), reading)
 
     def _key(self, frozen: FrozenEncoder) -> str:
-        """Return a digest of the encoder's weights and the sizes."""
+        """Return a digest of the encoder's weights, the frames and the sizes."""
         visual = frozen.encoder.visual
-        return weights_key(visual, repr((visual.spec, frozen.protocol.sizes)))
+        return weights_key(visual, repr((visual.spec, frozen.protocol)))
 
     def _features(self, frozen: FrozenEncoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
         """Return the mean feature of each file, through the cache."""
@@ -173,12 +176,12 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the score of each class for each file.
 
         Raises:
-            RunError: encoder or size have changed since `fit`.
+            RunError: encoder, frames or size have changed since `fit`.
         """
         check_is_fitted(self)
         paths, frozen = _paths(X), self._frozen()
         if self._key(frozen) != self.encoder_key_:
-            raise RunError(f"encoder '{self.encoder}' or its input size has changed since fit: fit again")
+            raise RunError(f"encoder '{self.encoder}', its frames or its input size have changed since fit: fit again")
         return self.head_(self._features(frozen, paths))
 
 
