@@ -75,9 +75,6 @@ def test_quiet_leaves_the_result_and_the_skipped_files(world, say, tmp_path: Pat
     assert err.startswith("texthead: ")
 
 
-# --- the first screen -----------------------------------------------------------------------------------------------
-
-
 def test_first_screen_fits_a_terminal(say) -> None:
     code, out, err = say()
     assert (code, err) == (0, "")

@@ -32,9 +32,6 @@ def one_based(indices: list[int]) -> list[int]:
     return [index + 1 for index in indices]
 
 
-# ---- the published vectors
-
-
 def test_frames_are_the_published_ones():
     """One a segment: the first in validation, drawn in training; several clips; dense clips."""
     for length, expected in [
@@ -95,9 +92,6 @@ def test_validation_frames_are_those_of_actionclip_and_vifi_clip(num_frames):
         assert center_in_segment(length, num_frames) == vifi.tolist()
 
 
-# ---- worked examples of the docstrings
-
-
 def test_worked_examples():
     draws = iter([2, 0, 1, 0])
     assert random_in_segment(10, 3, lambda n: next(draws)) == [2, 3, 7]
@@ -124,9 +118,6 @@ def test_stride_window_and_short_video():
             assert short.frame_indices(length, 4) == plain.frame_indices(length, 4)
         # A single window is centered.
         assert Views(origin=origin, stride=3).frame_indices(20, 4) == [[4, 7, 10, 13]]
-
-
-# ---- properties
 
 
 @given(LENGTH, FRAMES, st.integers(0, 2**32 - 1))
@@ -180,9 +171,6 @@ def test_crops_stay_inside(width, height, size, crops):
 def test_one_crop_is_torchvisions_center():
     for width, x in [(341, 58), (340, 58), (343, 60), (224, 0)]:
         assert crop_offsets(width, 256, 224, 1) == [(x, 16)]
-
-
-# ---- views as a value
 
 
 def test_views_parse_and_print():

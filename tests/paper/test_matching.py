@@ -33,9 +33,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ranked.write_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-# --- the loss by hand
-
-
 def test_one_hot_is_cross_entropy() -> None:
     video = torch.tensor([[7.0, 0.0], [0.0, 0.5]])
     text = torch.tensor([[3.0, 4.0], [0.0, 2.0]])  # cosines 0.6 and 0 with the first video, 0.8 and 1 with the second
@@ -88,9 +85,6 @@ def test_loss_ignores_lengths_and_autocast(targets: str) -> None:
     assert half.item() == pytest.approx(expected.item(), rel=0.1)
 
 
-# --- the objective
-
-
 @pytest.mark.parametrize(("online", "targets"), [(False, "one_hot"), (True, "multi_positive")])
 def test_objective_matches_head_scores(source: str, targets: str, online: bool) -> None:
     model, encoder = pair(source)
@@ -129,9 +123,6 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
     each = F.normalize(objective.text([text for pair in prompts for text in pair]).detach(), dim=-1)  # pyright: ignore
     torch.testing.assert_close(head.weight, F.normalize(each.view(3, 2, -1).mean(1), dim=-1), rtol=0, atol=1e-6)
     assert (head.weight - before).abs().max() > 1e-2
-
-
-# --- training
 
 
 @pytest.mark.slow
