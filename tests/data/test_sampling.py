@@ -144,22 +144,6 @@ def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
         assert origin == "dense" or clip == sorted(clip)
 
 
-@given(LENGTH, FRAMES, CLIPS)
-def test_single_clip_equals_plain_sampling(length, num_frames, clips):
-    assert Views().frame_indices(length, num_frames) == [first_in_segment(length, num_frames)]
-    assert Views(origin="center").frame_indices(length, num_frames) == [center_in_segment(length, num_frames)]
-    short = min(length, num_frames)
-    assert clips_in_segments(short, num_frames, clips) == [first_in_segment(short, num_frames)] * clips
-
-
-@given(st.integers(128, 2000))
-def test_one_dense_clip_stands_in_the_middle(length):
-    clip = dense_clips(length, 8, 1)[0]
-    before, after = clip[0], length - (clip[0] + 128)
-    assert clip == sorted(clip)
-    assert 0 <= after - before <= 1
-
-
 @given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 600), st.sampled_from([1, 3]))
 def test_crops_stay_inside(width, height, size, crops):
     size = min(size, width, height)

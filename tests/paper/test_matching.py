@@ -125,7 +125,6 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
     assert (head.weight - before).abs().max() > 1e-2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_a_matching_run_is_read_back_as_any_other(source, data, val, tmp_path, online) -> None:
     encoder = load_encoder(source)
