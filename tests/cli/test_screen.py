@@ -28,7 +28,7 @@ COMMANDS = {
     "train": ["train", "IMAGES", "--out", "NEW", "--tune", "none"],
     "export": ["export", "RUN", "--out", "NEW"],
 }
-SLOW = {"bulk", "export", "train", "compare", "report"}
+SLOW = {"bulk", "export"}
 
 
 def documented(command: str) -> set[str]:
