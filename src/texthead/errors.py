@@ -14,7 +14,7 @@ from operator import is_
 from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
@@ -175,12 +175,22 @@ def naming(place: object, kind: type[TextheadError] = DataError) -> Iterator[Non
 
 # ---- checks
 
-# Numbers with a range: the rule in words, and its test.
-NonNegativeInt = Annotated[int, "a whole number, 0 or more", lambda number: number >= 0]
-PositiveInt = Annotated[int, "a whole number, 1 or more", lambda number: number >= 1]
-PositiveFloat = Annotated[float, "a number above 0", lambda number: number > 0]
-Share = Annotated[float, "a number from 0 to 1", lambda number: 0 <= number <= 1]
-OpenShare = Annotated[float, "a number between 0 and 1", lambda number: 0 < number < 1]
+
+class Rule(NamedTuple):
+    """What values of a type must hold, in words, and its test; help shows the words."""
+
+    words: str
+    holds: Callable[[Any], object]
+
+    def __repr__(self) -> str:
+        return repr(self.words)
+
+
+NonNegativeInt = Annotated[int, Rule("a whole number, 0 or more", lambda number: number >= 0)]
+PositiveInt = Annotated[int, Rule("a whole number, 1 or more", lambda number: number >= 1)]
+PositiveFloat = Annotated[float, Rule("a number above 0", lambda number: number > 0)]
+Share = Annotated[float, Rule("a number from 0 to 1", lambda number: 0 <= number <= 1)]
+OpenShare = Annotated[float, Rule("a number between 0 and 1", lambda number: 0 < number < 1)]
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _WORDS |= {tuple: "a list", frozenset: "a list", Mapping: "a mapping", dict: "a mapping"}
@@ -285,7 +295,7 @@ def _converted(value: Any, hint: Any) -> Any:
                 return _converted(value, each)
     elif kind is Annotated:
         value = _converted(value, args[0])
-        if args[2](value):
+        if args[1].holds(value):
             return value
     elif kind is Literal and isinstance(value, str) and value in args:
         return value
@@ -318,7 +328,7 @@ def in_words(hint: Any) -> str:
     if kind is Literal:
         return either(args)
     if kind is Annotated:
-        return args[1]
+        return args[1].words
     if kind in (Union, UnionType):
         return either([in_words(each) for each in args if each is not NoneType])
     if kind is Sequence:

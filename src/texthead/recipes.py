@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from texthead.errors import (
     NonNegativeInt,
     PositiveInt,
+    Rule,
     RunError,
     Share,
     check_fields,
@@ -132,12 +133,12 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
 
 # Numbers with a range: the rule in words, and its test.
 _Frames = Annotated[
-    int, f"a whole number from 1 to {MAX_FRAMES_OF_CLIP:,}", lambda frames: 1 <= frames <= MAX_FRAMES_OF_CLIP
+    int, Rule(f"a whole number from 1 to {MAX_FRAMES_OF_CLIP:,}", lambda frames: 1 <= frames <= MAX_FRAMES_OF_CLIP)
 ]
-_Side = Annotated[int, f"a whole number from 16 to {MAX_SIDE:,} pixels", lambda side: 16 <= side <= MAX_SIDE]
-_Rate = Annotated[float, f"a number from 0 to {MAX_RATE:g}", lambda rate: 0 <= rate <= MAX_RATE]
-_Finite = Annotated[float, "a finite number, 0 or more", lambda number: 0 <= number < math.inf]
-_Scale = Annotated[float, "a finite number above 0", lambda scale: 0 < scale < math.inf]
+_Side = Annotated[int, Rule(f"a whole number from 16 to {MAX_SIDE:,} pixels", lambda side: 16 <= side <= MAX_SIDE)]
+_Rate = Annotated[float, Rule(f"a number from 0 to {MAX_RATE:g}", lambda rate: 0 <= rate <= MAX_RATE)]
+_Finite = Annotated[float, Rule("a finite number, 0 or more", lambda number: 0 <= number < math.inf)]
+_Scale = Annotated[float, Rule("a finite number above 0", lambda scale: 0 < scale < math.inf)]
 
 
 @dataclass(frozen=True)

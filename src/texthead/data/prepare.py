@@ -26,7 +26,7 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
-from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, RunError, raising
+from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, Rule, RunError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.addresses import address
 from texthead.media.paths import MediaPath, fingerprints
@@ -57,8 +57,8 @@ class ShardOptions(CheckedFields):
     """
 
     frames: PositiveInt = 32
-    short_side: Annotated[int, "16 to 16384 pixels", lambda side: 16 <= side <= 16_384] = 256
-    quality: Annotated[int, "1 to 95", lambda quality: 1 <= quality <= 95] = 85
+    short_side: Annotated[int, Rule("16 to 16384 pixels", lambda side: 16 <= side <= 16_384)] = 256
+    quality: Annotated[int, Rule("1 to 95", lambda quality: 1 <= quality <= 95)] = 85
     clips: PositiveInt = 256
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from texthead.data import sampling
-from texthead.errors import CheckedFields, DataError, NonNegativeInt, PositiveInt, check_fields
+from texthead.errors import CheckedFields, DataError, NonNegativeInt, PositiveInt, Rule, check_fields
 from texthead.recipes import Along, Decode, Origin, Pooling, Recipe
 
 # A reduced decode keeps at least this many times the short side that frames are resized to.
@@ -25,7 +25,7 @@ class Views(CheckedFields):
     """
 
     clips: PositiveInt = 1
-    crops: Annotated[int, "1 or 3", (1, 3).__contains__] = 1
+    crops: Annotated[int, Rule("1 or 3", (1, 3).__contains__)] = 1
     origin: Origin = "first"
     along: Along = "width"
     stride: NonNegativeInt = 0

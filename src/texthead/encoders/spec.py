@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.errors import EncoderError, RunError, check_types, raising
+from texthead.errors import EncoderError, Rule, RunError, check_types, raising
 from texthead.recipes import Recipe, check_clip_size
 
 _Channels = tuple[float, float, float]
@@ -44,10 +44,10 @@ class VisualSpec:
     architecture: str
     dim: int
     size: int
-    crop: Annotated[float, "above 0 and at most 1", lambda crop: 0 < crop <= 1]
+    crop: Annotated[float, Rule("above 0 and at most 1", lambda crop: 0 < crop <= 1)]
     interpolation: Literal["bilinear", "bicubic"]
-    mean: Annotated[_Channels, "three finite numbers", lambda means: all(map(math.isfinite, means))]
-    std: Annotated[_Channels, "three numbers above 0", lambda stds: all(0 < each < math.inf for each in stds)]
+    mean: Annotated[_Channels, Rule("three finite numbers", lambda means: all(map(math.isfinite, means)))]
+    std: Annotated[_Channels, Rule("three numbers above 0", lambda stds: all(0 < each < math.inf for each in stds))]
     activation: str = ""
     channels_last: bool = False
     any_size: bool = False

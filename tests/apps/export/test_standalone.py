@@ -21,6 +21,8 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import _scale, view_crops
 from texthead.errors import MediaError
+from texthead.media.find import media_below
+from texthead.media.open import media_suffixes
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.recipes import Along, Origin
@@ -154,6 +156,17 @@ def test_damaged_or_large_files_and_no_media_are_refused(tmp_path):
     for path, problem in ((tmp_path / "none.mp4", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(standalone.Refused, match=problem):
             standalone.read_clips(path, {})
+
+
+def test_a_folder_is_the_files_that_predict_reads_of_it(tmp_path):
+    for name in ("b.JPG", "c/a.png", "c/d.mp4", ".hidden/e.png", ".f.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path) for path in standalone.files_of(tmp_path)] == media_below(tmp_path)[0]
+    assert standalone.files_of(tmp_path / "b.JPG") == [tmp_path / "b.JPG"]
+    (tmp_path / "empty").mkdir()
+    assert standalone.files_of(tmp_path / "empty") == [tmp_path / "empty"]
+    assert media_suffixes() == standalone.IMAGES | standalone.VIDEOS
 
 
 @pytest.mark.slow

@@ -71,6 +71,8 @@ def test_several_labels_of_a_file_are_in_one_column(files: Dataset, tmp_path: Pa
     labels_csv.write_text("path,labels\nfiles/03.png,tree;dog ; tree\nfiles/04.png,\n")
     for each in (labels, LabelFile(labels_csv, files)):
         assert read(each) == {3: Mark(("dog", "tree")), 4: Mark(())}
+    labels_csv.write_text("path,label,checked\nfiles/03.png,dog,no\nfiles/04.png,dog,Yes\n")
+    assert read(LabelFile(labels_csv, files)) == {3: Mark(("dog",)), 4: Mark(("dog",), checked=True)}
     labels_csv.write_text("path,label\nfiles/03.png,dog\n")
     with refuses(DataError, "labels.csv", "`multilabel`"):
         LabelFile(labels_csv, files, multilabel=True)

@@ -20,8 +20,9 @@ ROWS_ALIKE = 0.7
 # Every fiftieth ImageNet name: the mean row of such different things is what all rows have in common.
 _REFERENCE_STEP = 50
 
-# A swap is reported if its gain in mean cosine exceeds SWAP_MARGIN and ERRORS standard errors.
-SWAP_MARGIN = 0.05
+# A swap is reported if its gain in mean cosine exceeds SWAP_MARGIN, SWAP_GROWTH x log(number of pairs), and ERRORS
+# standard errors: among more pairs of right names the largest gain is larger. docs/decisions.md, 2026-12-03.
+SWAP_MARGIN, SWAP_GROWTH = 0.05, 0.028
 
 ERRORS = 3.0
 
@@ -55,7 +56,7 @@ class Swap(NamedTuple):
 def swaps(
     cosines: Float[np.ndarray, "items classes"], targets: Int[np.ndarray, " items"], groups: Sequence[str]
 ) -> list[Swap]:
-    """Return the swaps whose gain exceeds SWAP_MARGIN and ERRORS standard errors, largest gain first.
+    """Return the swaps whose gain is too large for chance, largest gain first.
 
     The gain is in mean cosine, from swapping two class names, summed over both classes. Constants added to all cosines
     of a class's items, or of a name, cancel. A class is in at most one swap.
@@ -71,7 +72,8 @@ def swaps(
         means[target] = cosines[targets == target].mean(0)
     straight = np.diag(means)
     gains = np.nan_to_num(means + means.T - straight[:, None] - straight[None, :], nan=-np.inf)
-    pairs = np.argwhere(np.triu(gains > SWAP_MARGIN, k=1)).tolist()
+    margin = max(SWAP_MARGIN, SWAP_GROWTH * math.log(max(1, math.comb(len(gains), 2))))
+    pairs = np.argwhere(np.triu(gains > margin, k=1)).tolist()
     for first, second in sorted(pairs, key=lambda pair: -gains[pair[0], pair[1]]):
         errors = []  # The errors of the two classes are independent.
         for own, other in ((first, second), (second, first)):

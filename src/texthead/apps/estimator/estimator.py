@@ -19,7 +19,7 @@ from texthead.data import Division
 from texthead.encoders import weights_key
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types, raising
 from texthead.features import FrozenItems, readable
-from texthead.parallel import apart_from_caller
+from texthead.parallel import apart_from_caller, pick_device
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
 from texthead.transfer import Experiment
@@ -52,6 +52,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         size: side of the crop in pixels; the encoder's own if None.
         cache: folder of the feature cache; $TEXTHEAD_CACHE or the user's cache folder if None.
         workers: data-loader workers.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "mps".
         engine: the engine of the encoder, as in `ReadOptions`.
 
     Attributes:
@@ -75,6 +76,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     size: PositiveInt | None = None
     cache: str | Path | None = None
     workers: NonNegativeInt = 0
+    device: str = "auto"
     engine: EngineName = "auto"
 
     @apart_from_caller()
@@ -133,6 +135,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             encoder = load_encoder(self.encoder)
             encoder.visual.eval()
             self._loaded = (self.encoder, encoder)
+        encoder.visual.to(pick_device(self.device))
         spec = encoder.visual.spec
         frames = self.frames or spec.clip_frames(4)
         recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="center", stride=spec.stride)

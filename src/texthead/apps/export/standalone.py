@@ -27,6 +27,9 @@ from av.stream import Disposition
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 IMAGES = {".avif", ".bmp", ".heic", ".heif", ".jfif"}
 IMAGES |= {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# What is read of a folder.
+VIDEOS = {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
+VIDEOS |= {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
 
 # Only containers: playlists and text files can make FFmpeg open other files, even over the network.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -197,7 +200,7 @@ def resized(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
 def read_clips(path: Path, settings: dict) -> np.ndarray:
     """Return the model's input for a file, (clips, frames, height, width, channels), with short side `resize`."""
     if path.is_dir() or not path.exists():
-        raise Refused("is a folder; name the files in it" if path.is_dir() else "does not exist; check the path")
+        raise Refused("is a folder without videos and images" if path.is_dir() else "does not exist; check the path")
     try:
         if path.suffix.lower() in IMAGES:
             clips, pictures = frame_indices(1, settings), {0: read_image(path, settings["enough"])}
@@ -219,6 +222,12 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
     bicubic = settings["interpolation"] == "bicubic"
     small = {index: scaled(picture, *size, bicubic) for index, picture in pictures.items()}
     return np.array([[small[index] for index in clip] for clip in clips])
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the videos and images in a folder and its subfolders, sorted; a file, or an empty folder, as it is."""
+    files = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGES | VIDEOS and each.is_file())
+    return [each for each in files if "/." not in f"/{each.relative_to(path).as_posix()}"] or [path]
 
 
 # ---- clips -> classes
@@ -333,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         predictor = Predictor(options.model)
-        for path in options.files:
+        for path in chain.from_iterable(map(files_of, options.files)):
             try:
                 result = predictor.predict(path, max(1, options.top))
             except Refused as error:

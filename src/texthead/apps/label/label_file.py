@@ -72,7 +72,7 @@ class LabelFile:
         for media, row in self._labels.read().items():
             cell = row[self._column].strip()
             labels = split_labels(cell) if self.multilabel else (cell,)
-            marks[media] = Mark(labels, media in marks, bool(row.get(_CHECKED)))
+            marks[media] = Mark(labels, media in marks, row.get(_CHECKED, "").strip().lower() == "yes")
         return marks
 
     def put(self, media: MediaPath, mark: Mark) -> None:

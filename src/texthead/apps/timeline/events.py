@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from texthead.errors import DataError, Share, check_fields
+from texthead.errors import DataError, Rule, Share, check_fields
 
 
 class Interval(NamedTuple):
@@ -54,7 +54,7 @@ class Hysteresis:
 
     enter: Share = 0.7
     leave: Share = 0.4
-    min_length: Annotated[float, "0 seconds or more", lambda value: 0 <= value < math.inf] = 1.0
+    min_length: Annotated[float, Rule("0 seconds or more", lambda value: 0 <= value < math.inf)] = 1.0
     thresholds: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
