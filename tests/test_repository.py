@@ -48,8 +48,6 @@ def test_commands_of_workflows_are_targets_of_make() -> None:
         assert {*typed, *filter(None, matrix.split(", "))} <= targets, path
 
 
-# ---- links between the records
-
 RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/decisions.md")
 
 
@@ -70,8 +68,6 @@ def test_links_lead_to_a_heading(name: str) -> None:
         assert target.is_file(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
-
-# ---- names that the docs and the messages mention
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
 GROUPS = {f"texthead.{kind}" for kind in KINDS}  # of entry points
