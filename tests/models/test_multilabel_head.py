@@ -1,5 +1,6 @@
 """The multi-label head: any head inside, log-odds, thresholds; saved, restored, edited."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,17 @@ def test_a_run_keeps_head_bias_and_thresholds(kind: str, tmp_path: Path) -> None
     assert swapped.thresholds.tolist() == [0.0, 0.5]
     assert torch.allclose(swapped(features), head(features)[:, [2, 0]], atol=1e-5)
     assert Recognizer(tiny_visual(), MeanPool(), heads()[kind]).thresholds is None
+
+
+def test_the_threshold_is_between_half_of_the_best_f1_and_as_many_labels_as_there_are() -> None:
+    log_odds = torch.tensor([[3.0, 2.0, 0.5], [1.0, -1.0, -2.0]])
+    targets = torch.tensor([[True, False, True], [False, False, False]])
+    head = multilabel()
+    head.set_threshold(log_odds, targets)
+    # The best F1 is that of the four highest scores, 2/3, or of the highest alone. Two labels end between 2 and 1.
+    assert head.thresholds.tolist() == pytest.approx([(math.log(1 / 2) + 1.5) / 2] * 3)
+    head.set_threshold(log_odds, torch.zeros(2, 3, dtype=torch.bool))
+    assert head.thresholds.tolist() == pytest.approx([math.log(1 / 3)] * 3)
 
 
 @pytest.mark.parametrize(("factor", "bias"), [(1.0, 0.0), (0.4, -1.0), (3.0, 2.0)])

@@ -84,14 +84,18 @@ class MultiLabelHead(Head):
     def set_threshold(self, log_odds: Float[Tensor, "items classes"], targets: Bool[Tensor, "items classes"]) -> None:
         """Set the threshold, one for all classes, from the log-odds of items that the head was not fitted to.
 
-        It is half of the highest F1 that any threshold has on these items. That is optimal for exact probabilities
-        (Lipton, Elkan and Narayanaswamy, ECML 2014); the threshold of the highest F1 itself, for all classes or for
-        each, is worse on unseen items.
+        It is the middle between two log-odds: of half of the highest F1 that any threshold has on these items, which is
+        optimal for exact probabilities (Lipton, Elkan and Narayanaswamy, ECML 2014), and where as many labels are
+        assigned as the items have. The first alone says yes too often where items are few, the second too rarely; the
+        threshold of the highest F1 itself, for all classes or for each, is worse on unseen items.
         """
-        right = targets.flatten()[log_odds.flatten().argsort(descending=True, stable=True)].double()
-        ranks = torch.arange(1, len(right) + 1, device=right.device)
-        best = 2 * (right.cumsum(0) / (ranks + right.sum())).max() if right.any() else torch.tensor(_UNKNOWN_F1)
-        self.thresholds.fill_(float((best / 2).logit()))
+        order = log_odds.flatten().argsort(descending=True, stable=True)
+        right, sorted_odds = targets.flatten()[order].double(), log_odds.flatten()[order]
+        ranks, count = torch.arange(1, len(right) + 1, device=right.device), int(right.sum())
+        best = 2 * (right.cumsum(0) / (ranks + count)).max() if count else torch.tensor(_UNKNOWN_F1)
+        half = float((best / 2).logit())
+        same = float(sorted_odds[count - 1 : count + 1].mean()) if count else half
+        self.thresholds.fill_((half + same) / 2)
 
     def fit_threshold(self, scores: Float[Tensor, "items classes"], targets: Bool[Tensor, "items classes"]) -> None:
         """Set the threshold from the scores of items that the head was not fitted to, which need not be log-odds."""
