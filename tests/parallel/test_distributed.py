@@ -189,9 +189,11 @@ def test_a_run_goes_on_with_another_number_of_processes(two, data, whole, tmp_pa
     assert_close({f"0.{k}": v for k, v in load_run(run).model.state_dict().items()}, whole[1], 1e-5)
 
 
-def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [None, 0], ids=["checkpoints", "no checkpoint"])
+def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path, every: int | None) -> None:
     """Each process sees only its share (one sees none of the last batch); the first one's statistics are saved."""
-    (_, first, _), (_, second, _) = two(ranked.trained, data, None, {"freeze_batchnorm": False}, tmp_path / "run")
+    args = data, None, {"freeze_batchnorm": False}, tmp_path / "run", {"checkpoint_every": every}
+    (_, first, _), (_, second, _) = two(ranked.trained, *args)
     start = ranked.weights(ranked.plain_model())
     moved = [key for key in first if "running_" in key and not torch.equal(first[key].float(), start[key])]
     assert len(moved) > 10
