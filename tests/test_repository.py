@@ -11,7 +11,7 @@ import yaml
 import texthead
 from texthead import errors
 from texthead.extensions import KINDS
-from tools import messages
+from tools import messages, sizes
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -32,6 +32,11 @@ def test_workflow_permissions_limits_and_pins(path: Path) -> None:
         for step in job.get("steps", []):
             # A branch or tag name inserted into a script would run as part of it.
             assert "${{ github." not in step.get("run", ""), name
+
+
+def test_code_tests_options_and_pages_keep_their_budgets() -> None:
+    counts = {**sizes.sizes(ROOT), **sizes.prose(ROOT), **sizes.surface(ROOT)}
+    assert {name: counts[name] for name, most in sizes.BUDGETS.items() if counts[name] > most} == {}
 
 
 def test_commands_of_workflows_are_targets_of_make() -> None:
