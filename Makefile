@@ -34,7 +34,7 @@ test-pythons:
 # Files that take minutes come first (tests/conftest.py).
 PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
-# The slow tests of commands, training and runs, about 60: CI runs them after the quick tests.
+# The slow tests of commands, training and runs, about 30: CI runs them after the quick tests.
 test-stories: $(VENV)/.installed
 	$(PARALLEL) -m 'slow and not fuzz' tests/commands tests/training tests/runs
 

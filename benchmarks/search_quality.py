@@ -3,7 +3,7 @@
     python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3]
 
 Test items only: photos of objects and clothing, clips of airborne and exercise joined into films of twenty scenes whose
-times are known, and drawn clips. A window is right if more than half of it shows the class.
+times are known. A window is right if more than half of it shows the class.
 
 - Ranking: mean average precision of windows with class names as queries, beside a bare cosine by hand on the same
   features (minus the encoder's own center, if it has one) and beside random scores. Intervals (95 %) are over classes.
@@ -32,7 +32,6 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.choosing import SETS as ALL
-from texthead.apps.demo.drawn_videos import draw_videos
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import CHANCE, common_words, common_words_of, query_row
 from texthead.encoders.encoder import Encoder
@@ -42,7 +41,7 @@ from texthead.text.class_names import clean_name
 
 SETS = {name: source for name, source in ALL.items() if name != "handdigits"}
 FILMS = ("airborne", "exercise")
-RANKED = ("objects", "clothing", *FILMS, "drawn")
+RANKED = ("objects", "clothing", *FILMS)
 
 # Sets of which the items show people, who wear clothes.
 PEOPLE = ("exercise", "skate")
@@ -77,10 +76,9 @@ class Labelled(NamedTuple):
     right: Tensor  # windows classes
 
 
-def scenes_of(name: str, data: Path, folder: Path) -> list[Scene]:
+def scenes_of(name: str, data: Path) -> list[Scene]:
     """Return the test items of a set, each as a scene that fills its file."""
-    manifest = draw_videos(folder / "drawn", train=1, test=8) if name == "drawn" else data / SETS[name]
-    items = th.read_dataset(manifest).split("test").items
+    items = th.read_dataset(data / SETS[name]).split("test").items
     return [Scene(str(item.path), 0, np.inf, item.label) for item in items]
 
 
@@ -237,7 +235,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         for each in RANKED:
-            scenes = scenes_of(each, options.data, temporary)
+            scenes = scenes_of(each, options.data)
             draws: list[dict[str, list[float]]] = []
             for seed in range(options.draws if each in FILMS else 1):
                 folder = temporary / each / str(seed)
@@ -247,7 +245,7 @@ def main() -> None:
             means["find - by hand"] = means["find"] - means["by hand"]
             shown = {way: interval(values) for way, values in means.items()}
             print(f"{each}: {shown}", flush=True)
-        sets = {each: labelled(scenes_of(each, options.data, temporary), temporary / each, model) for each in SETS}
+        sets = {each: labelled(scenes_of(each, options.data), temporary / each, model) for each in SETS}
         for folder, kinds in honesty(sets, options.draws).items():
             print(f"{folder}: {', '.join(f'{kind} {100 * a / n:.0f} % of {n}' for kind, (a, n) in kinds.items())}")
 

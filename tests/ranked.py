@@ -96,9 +96,6 @@ def weights(*modules: nn.Module) -> dict[str, Tensor]:
     return {f"{i}.{name}": t.clone() for i, module in enumerate(modules) for name, t in module.state_dict().items()}
 
 
-# --- training and evaluation
-
-
 def trained(
     data: Dataset, val: Dataset | None, changes: dict, out: Path, options: dict | None = None
 ) -> tuple[list[dict], dict[str, Tensor], list[str]]:
@@ -188,9 +185,6 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
 def evaluate_own(data: Dataset) -> None:
     """Evaluate only this process's part of the data, which no caller should do."""
     evaluated(data.select(range(rank(), len(data), world_size())))
-
-
-# --- the parts
 
 
 def gathered(counts: tuple[int, ...]) -> dict[str, object]:

@@ -175,9 +175,6 @@ def test_nothing_is_imported_in_a_ring_or_from_beside_the_library():
         assert not {first(module) for module, _ in imports(tree)} & beside, name
 
 
-# ---- the public names
-
-
 def test_importing_texthead_imports_no_torch():
     """Neither `import texthead` nor names that do not need torch import it."""
     code = """
@@ -201,9 +198,6 @@ def test_every_public_name_is_the_one_of_its_module(name):
     else:
         assert (value.__module__, value.__name__) == (f"texthead.{home}", name)
         assert name not in map(first, TREES), "importing a package of this name would hide it"
-
-
-# ---- banned constructs
 
 
 def test_torch_runs_nothing_that_a_file_says() -> None:

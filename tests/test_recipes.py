@@ -9,8 +9,6 @@ from messages import refuses
 from texthead.errors import RunError
 from texthead.recipes import RECIPES, Recipe, paper, small, temporal_sizes, text4vis
 
-# ---- the values
-
 
 def test_what_the_paper_states():
     recipe = paper()
@@ -21,10 +19,7 @@ def test_what_the_paper_states():
 
 def test_what_the_published_logs_and_code_do():
     recipe = text4vis()
-    changed = {
-        "name": "text4vis", "crop": "text4vis", "flip": 0.5, "batch": 256,
-        "augment": "rand-augment",
-    }  # fmt: skip
+    changed = {"name": "text4vis", "crop": "text4vis", "flip": 0.5, "batch": 256, "augment": "rand-augment"}
     assert recipe == replace(paper(), **changed)
     assert (recipe.lr, recipe.lr_new, recipe.weight_decay) == (5e-6, 5e-5, 0.2)
     assert (recipe.area, recipe.clip_norm) == ((0.08, 1.0), 0)
@@ -53,9 +48,6 @@ def test_warmup_of_recipes():
     assert small(lr=0.5).with_epochs(40) == small(lr=0.5, epochs=40)
     with refuses(RunError, "warmup", 5):
         paper(epochs=5)
-
-
-# ---- invalid values
 
 
 @pytest.mark.parametrize(
@@ -113,9 +105,6 @@ def test_sizes_of_a_temporal_module():
     assert [small(temporal=name).temporal for name in ("attentive", "vjepa2")] == ["attentive:width=256", "vjepa2"]
     assert small(temporal="transformer:layers=6").temporal == "transformer:layers=6"
     assert small().temporal == small(temporal="transformer").temporal == "transformer:layers=2,width=256"
-
-
-# ---- JSON
 
 
 @pytest.mark.parametrize("make", [*RECIPES.values(), lambda: small(scale=12.5, size=None, area=(0.5, 0.75), seed=3)])

@@ -11,7 +11,7 @@ import yaml
 import texthead
 from texthead import errors
 from texthead.extensions import KINDS
-from tools import messages
+from tools import messages, sizes
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -34,6 +34,11 @@ def test_workflow_permissions_limits_and_pins(path: Path) -> None:
             assert "${{ github." not in step.get("run", ""), name
 
 
+def test_code_tests_options_and_pages_keep_their_budgets() -> None:
+    counts = {**sizes.sizes(ROOT), **sizes.prose(ROOT), **sizes.surface(ROOT)}
+    assert {name: counts[name] for name, most in sizes.BUDGETS.items() if counts[name] > most} == {}
+
+
 def test_commands_of_workflows_are_targets_of_make() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for path in WORKFLOWS:
@@ -42,8 +47,6 @@ def test_commands_of_workflows_are_targets_of_make() -> None:
         typed = [word for line in re.findall(r"run: make ([a-z -]+)$", text, re.MULTILINE) for word in line.split()]
         assert {*typed, *filter(None, matrix.split(", "))} <= targets, path
 
-
-# ---- links between the records
 
 RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/decisions.md")
 
@@ -65,8 +68,6 @@ def test_links_lead_to_a_heading(name: str) -> None:
         assert target.is_file(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
-
-# ---- names that the docs and the messages mention
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
 GROUPS = {f"texthead.{kind}" for kind in KINDS}  # of entry points

@@ -13,7 +13,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from made import write_image, write_small_run, write_video
 from texthead.apps.demo import drawn_videos
+from texthead.cli import main as cli
 from tools.browser import Served, chromium, serving_command
 
 
@@ -75,6 +77,18 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn_videos.write_video(folder / "long.mp4", np.concatenate(parts * 4))
     (folder / "broken.mp4").write_bytes((folder / "long.mp4").read_bytes()[:3000])
     return folder
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a run of two classes on a video and images."""
+    folder = tmp_path_factory.mktemp("report")
+    run = write_small_run(folder / "run")
+    write_video(folder / "data" / "a" / "0.mp4", "red")
+    for index in range(1, 8):
+        write_image(folder / "data" / "ab"[index % 2] / f"{index}.png", ("red", "green")[index % 2], seed=index)
+    assert cli.main(["report", str(run), str(folder / "data"), "--workers", "0"]) == 0
+    return (run / "report.html").as_uri()
 
 
 def _clip(name: str, rng: np.random.Generator) -> np.ndarray:

@@ -10,8 +10,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from browser.conftest import fits, press, text, when
 from browser.test_page import ask, drop, opened, until
-from made import write_image, write_small_run
-from texthead.cli import main as cli
+from made import write_image
 from tools.browser import serving_command
 
 pytestmark = pytest.mark.browser
@@ -37,18 +36,6 @@ def violations(driver: WebDriver) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two classes with a report."""
-    folder = tmp_path_factory.mktemp("runs")
-    run = write_small_run(folder / "run")
-    for index in range(6):
-        colour = ("red", "green")[index % 2]
-        write_image(folder / "data" / "ab"[index % 2] / f"{index}.png", colour, seed=index)
-    assert cli.main(["report", str(run), str(folder / "data"), "--workers", "0"]) == 0
-    return run
-
-
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_the_page_its_answers_and_an_error(zero_shot, media, browser, width, dark) -> None:
     driver = opened(browser(width, dark=dark), zero_shot)
@@ -67,9 +54,9 @@ def test_the_page_its_answers_and_an_error(zero_shot, media, browser, width, dar
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_a_report(run: Path, browser: Callable, width: int, dark: bool) -> None:
+def test_a_report(report: str, browser: Callable, width: int, dark: bool) -> None:
     driver = browser(width, dark=dark)
-    driver.get((run / "report.html").as_uri())
+    driver.get(report)
     result = violations(driver)
     assert not result, "\n".join(result)
     assert fits(driver)

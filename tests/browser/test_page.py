@@ -72,16 +72,6 @@ def ask(driver: WebDriver, file: Path, names: str = "") -> None:
     driver.find_element(By.ID, "ask").click()
 
 
-def test_an_image_is_named_on_a_phone(page: str, media: Path, browser: Callable):
-    driver = opened(browser(400), page)
-    ask(driver, media / "umbrella.png")
-    until(driver, ".bars")
-    names = driver.find_elements(By.CSS_SELECTOR, ".bars tbody td:first-of-type")
-    assert {name.text for name in names} == {"a", "b"}
-    assert not driver.find_elements(By.CSS_SELECTOR, ".lanes")
-    assert driver.execute_script("return document.documentElement.scrollWidth") == 400
-
-
 def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, browser: Callable):
     driver = opened(browser(), page)
     ask(driver, media / VIDEO)

@@ -9,22 +9,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from browser.conftest import fits, when
-from made import write_image, write_small_run, write_video
-from texthead.cli import main as cli
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of a run of two classes on a video and images."""
-    folder = tmp_path_factory.mktemp("report")
-    run = write_small_run(folder / "run")
-    write_video(folder / "data" / "a" / "0.mp4", "red")
-    for index in range(1, 8):
-        write_image(folder / "data" / "ab"[index % 2] / f"{index}.png", ("red", "green")[index % 2], seed=index)
-    assert cli.main(["report", str(run), str(folder / "data"), "--workers", "0"]) == 0
-    return (run / "report.html").as_uri()
 
 
 def seen(driver: WebDriver, selector: str) -> list:
@@ -32,9 +18,9 @@ def seen(driver: WebDriver, selector: str) -> list:
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_choose_sort_enlarge_and_look_behind_a_cell(page: str, browser: Callable, width: int) -> None:
+def test_choose_sort_enlarge_and_look_behind_a_cell(report: str, browser: Callable, width: int) -> None:
     driver = browser(width)
-    driver.get(page)
+    driver.get(report)
     assert len(seen(driver, ".thumbnail")) == 2
     assert fits(driver)
 
@@ -60,9 +46,9 @@ def test_choose_sort_enlarge_and_look_behind_a_cell(page: str, browser: Callable
     assert not driver.get_log("browser")
 
 
-def test_the_frames_of_a_video_are_played(page: str, browser: Callable) -> None:
+def test_the_frames_of_a_video_are_played(report: str, browser: Callable) -> None:
     driver = browser()
-    driver.get(page)
+    driver.get(report)
     card = next(each for each in seen(driver, ".card") if "0.mp4" in each.text)
     card.find_element(By.CSS_SELECTOR, ".frames").click()
     images = when(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "dialog .frames img"))
@@ -70,14 +56,14 @@ def test_the_frames_of_a_video_are_played(page: str, browser: Callable) -> None:
     when(driver, lambda: images[1].is_displayed() and not images[0].is_displayed())
 
 
-def test_it_prints_on_one_page(page: str, browser: Callable) -> None:
+def test_it_prints_on_one_page(report: str, browser: Callable) -> None:
     driver = browser()
-    driver.get(page)
+    driver.get(report)
     printed = driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
     assert base64.b64decode(printed["data"]).count(b"/Type /Page\n") == 1
 
 
-def test_it_weighs_little_without_pictures(page: str) -> None:
-    html = Path(page.removeprefix("file://")).read_text(encoding="utf-8")
+def test_it_weighs_little_without_pictures(report: str) -> None:
+    html = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
     parts = html.split("data:image")
     assert sum(len(part.partition('"')[2]) for part in parts[1:]) + len(parts[0]) < 300_000

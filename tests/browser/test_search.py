@@ -205,21 +205,6 @@ def test_paths_are_copied(address: str, browser: Callable) -> None:
     assert "film.mp4#t=" in copied
 
 
-def test_marks_and_the_undo_belong_to_the_words(address: str, browser: Callable) -> None:
-    driver = opened(browser(), address)
-    press(driver, "h")
-    when(driver, lambda: text(driver, "marks").startswith("red: 1 hit, 0 misses"))
-    press(driver, "/", "green", Keys.ENTER)
-    when(driver, lambda: text(driver, "marks").startswith("Mark hits"))
-    assert not driver.find_element(By.ID, "undo").is_enabled()
-    press(driver, "/", "red", Keys.ENTER)
-    when(driver, lambda: text(driver, "marks") == "red: 1 hit, 0 misses.")
-    assert "to mark" in text(driver, "status")
-    assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "Best"
-    first, second = ({still.get_attribute("data-key") for still in stills(driver, part)} for part in ("sure", "unsure"))
-    assert not first & second
-
-
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_anyone_can_use_it(address: str, browser: Callable, width: int, dark: bool) -> None:
     driver = opened(browser(width, dark=dark), address)

@@ -77,9 +77,6 @@ def test_concurrent_trainings_into_one_folder(world, tmp_path):
     assert sum("already contains a run" in error or "in use" in error for error in errors) == 1
 
 
-# ---- predictions
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_file_of_predictions(world, works, say, refused, tmp_path: Path, suffix: str) -> None:
     broken = write_broken(tmp_path / ("broken.png" if WINDOWS else "broken\udcff.png"))

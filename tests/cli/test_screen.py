@@ -28,7 +28,7 @@ COMMANDS = {
     "train": ["train", "IMAGES", "--out", "NEW", "--tune", "none"],
     "export": ["export", "RUN", "--out", "NEW"],
 }
-SLOW = {"bulk", "export", "train", "compare", "report"}
+SLOW = {"bulk", "export"}
 
 
 def documented(command: str) -> set[str]:
@@ -73,9 +73,6 @@ def test_quiet_leaves_the_result_and_the_skipped_files(world, say, tmp_path: Pat
     assert [line.partition(":")[0] for line in notes.splitlines()] == ["note", "next"]
     _, _, err = say("doctor", tmp_path, "--quick", "--quiet", "--workers", 0)
     assert err.startswith("texthead: ")
-
-
-# --- the first screen -----------------------------------------------------------------------------------------------
 
 
 def test_first_screen_fits_a_terminal(say) -> None:

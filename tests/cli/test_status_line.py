@@ -27,8 +27,6 @@ def test_a_log_gets_a_line_of_a_bar(quiet, lines, monkeypatch, capsys) -> None:
     assert capsys.readouterr().err.splitlines() == lines
 
 
-# --- a real terminal ------------------------------------------------------------------------------------------------
-
 PROGRAM = """
 import time
 from texthead.cli.console import console

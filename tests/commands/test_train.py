@@ -195,9 +195,6 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
     refused(("linear", "sentences", sentences), *linear, "--head", "linear")
 
 
-# --- the same seed, machine and thread count give bit-identical losses and weights on a CPU
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--tune", "all"), ("--head", "linear", "--tune", "none")])
 def test_two_processes_train_the_same_to_the_bit(tmp_path: Path, options: tuple[str, ...]) -> None:

@@ -66,9 +66,6 @@ def test_single_class_training_set_refused():
         divide(items(("a", "a", "train"), ("a1", "a", "test"), ("b", "b", "test")), seed=0, held_out=None, k=None)
 
 
-# --- a second source ------------------------------------------------------------------------------------------------
-
-
 def test_a_second_source_is_what_is_validated():
     train_set = replace(items(("a0", "a", None), ("b0", "b", None)), notes=("one", "both"))
     val_set = replace(items(("a1", "a", None), ("b1", "b", None)), source="there", notes=("both", "two"))

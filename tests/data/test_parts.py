@@ -8,8 +8,6 @@ import pytest
 from made import joined_colours, write_frames, write_image
 from messages import refuses
 from texthead import Dataset, Item, read_dataset
-from texthead.apps.label.label_file import LabelFile, Mark
-from texthead.data import read_files
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath
@@ -115,12 +113,3 @@ def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
     path = manifest("path,start,end,label", "a.mkv,8,9,red", "a.mkv,0,1,red", name="late.csv")
     with refuses(MediaError, "#t=8,9"):
         prepare(read_dataset(path), tmp_path / "late")
-
-
-def test_files_to_label_can_be_parts(manifest) -> None:
-    files = read_files(manifest("path,start,end", "a.mkv,0,2", "a.mkv,2,4", "a.png,,", name="files.csv"))
-    assert [item.path.name for item in files.items] == ["a.mkv#t=,2", "a.mkv#t=2,4", "a.png"]
-    labels = LabelFile(manifest("path,start,end,label", "a.mkv,2,4,blue"), files).read()
-    assert labels == {files.items[1].media.resolved(): Mark(("blue",))}
-    with refuses(DataError, "a.mkv#t=2,3"):
-        LabelFile(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)

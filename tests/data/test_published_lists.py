@@ -28,9 +28,6 @@ def read(path: Path, labels: ClassIds, root: Path | None = None, **options: str)
     return [(item.relative_to(root or path.parent).as_posix(), name) for item, name in items], notes
 
 
-# ---- label files
-
-
 def test_a_label_file(tmp_path):
     lines = ["id,name", "0,Applying sunscreen", '1,"walking, fast"', "2,backflip (human)", "3,élan", ""]
     names = ("Applying sunscreen", "walking, fast", "backflip (human)", "élan")
@@ -60,9 +57,6 @@ def test_a_label_file(tmp_path):
 def test_a_label_file_that_breaks_a_rule(tmp_path, text, parts):
     with refuses(DataError, tmp_path / "a.csv", *parts):
         read_labels(write(tmp_path / "a.csv", text))
-
-
-# ---- list formats
 
 
 def test_a_list_of_videos(tmp_path):
@@ -103,9 +97,6 @@ def test_a_list_of_frames(tmp_path):
 def test_a_list_that_breaks_a_rule(tmp_path, text, options, parts):
     with refuses(DataError, *parts):
         read(write(tmp_path / "a.txt", text), named("run", "jump"), **options)
-
-
-# ---- contradictions
 
 
 @pytest.mark.parametrize("ids", [("1", "0", "2"), ("2", "1", "0"), ("1", "0", "5"), ("0", "1", "n3")])

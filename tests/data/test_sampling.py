@@ -32,9 +32,6 @@ def one_based(indices: list[int]) -> list[int]:
     return [index + 1 for index in indices]
 
 
-# ---- the published vectors
-
-
 def test_frames_are_the_published_ones():
     """One a segment: the first in validation, drawn in training; several clips; dense clips."""
     for length, expected in [
@@ -95,9 +92,6 @@ def test_validation_frames_are_those_of_actionclip_and_vifi_clip(num_frames):
         assert center_in_segment(length, num_frames) == vifi.tolist()
 
 
-# ---- worked examples of the docstrings
-
-
 def test_worked_examples():
     draws = iter([2, 0, 1, 0])
     assert random_in_segment(10, 3, lambda n: next(draws)) == [2, 3, 7]
@@ -126,9 +120,6 @@ def test_stride_window_and_short_video():
         assert Views(origin=origin, stride=3).frame_indices(20, 4) == [[4, 7, 10, 13]]
 
 
-# ---- properties
-
-
 @given(LENGTH, FRAMES, st.integers(0, 2**32 - 1))
 def test_random_frames_lie_one_in_each_segment(length, num_frames, seed):
     drawn = random_in_segment(length, num_frames, np.random.RandomState(seed).randint)
@@ -153,22 +144,6 @@ def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
         assert origin == "dense" or clip == sorted(clip)
 
 
-@given(LENGTH, FRAMES, CLIPS)
-def test_single_clip_equals_plain_sampling(length, num_frames, clips):
-    assert Views().frame_indices(length, num_frames) == [first_in_segment(length, num_frames)]
-    assert Views(origin="center").frame_indices(length, num_frames) == [center_in_segment(length, num_frames)]
-    short = min(length, num_frames)
-    assert clips_in_segments(short, num_frames, clips) == [first_in_segment(short, num_frames)] * clips
-
-
-@given(st.integers(128, 2000))
-def test_one_dense_clip_stands_in_the_middle(length):
-    clip = dense_clips(length, 8, 1)[0]
-    before, after = clip[0], length - (clip[0] + 128)
-    assert clip == sorted(clip)
-    assert 0 <= after - before <= 1
-
-
 @given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 600), st.sampled_from([1, 3]))
 def test_crops_stay_inside(width, height, size, crops):
     size = min(size, width, height)
@@ -180,9 +155,6 @@ def test_crops_stay_inside(width, height, size, crops):
 def test_one_crop_is_torchvisions_center():
     for width, x in [(341, 58), (340, 58), (343, 60), (224, 0)]:
         assert crop_offsets(width, 256, 224, 1) == [(x, 16)]
-
-
-# ---- views as a value
 
 
 def test_views_parse_and_print():

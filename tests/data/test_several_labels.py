@@ -36,9 +36,6 @@ def labels_of(path: Path) -> dict[str, str]:
     return {item.name: item.label for item in dataset.items}
 
 
-# ---- labels
-
-
 def toys(texts: list[str], groups: list[str] | None = None) -> Dataset:
     pairs = zip(texts, groups or [None] * len(texts), strict=True)
     items = (Item(Path(f"{i}.jpg"), split_labels(text), None, group) for i, (text, group) in enumerate(pairs))
@@ -98,9 +95,6 @@ def test_held_out_items_leave_every_class_in_training(seed: int) -> None:
     assert "rest" in data.with_drawn_split(0.3, seed=seed).split("train").classes
 
 
-# ---- manifests
-
-
 def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,Labels,split,fps\na.jpg,frisbee;dog ,train,25\nb.jpg,,test,\nc.jpg, dog,test,\n")
     dataset = read_dataset(path)
@@ -149,9 +143,6 @@ def test_a_folder_is_read_by_its_manifest(tmp_path: Path) -> None:
     assert labels_of(tmp_path) == {"a.jpg": "cat; dog"}
 
 
-# ---- prepared shards
-
-
 def test_prepared_shards_keep_that_labels_are_several(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_image(tmp_path / f"{name}.png", "red")
@@ -162,9 +153,6 @@ def test_prepared_shards_keep_that_labels_are_several(tmp_path: Path) -> None:
     one = replace(dataset.items[0], labels=("cat; dog",))
     prepare(replace(dataset, multilabel=False, items=(one,)), tmp_path / "one")
     assert read_dataset(tmp_path / "one").labels == ["cat; dog"]
-
-
-# ---- splits
 
 
 def multilabel(*rows: tuple[str, str, str | None]) -> Dataset:
@@ -205,9 +193,6 @@ def test_odd_separators_are_refused(tmp_path: Path) -> None:
             read_dataset(tmp_path / "labels.csv")
     (tmp_path / "labels.csv").write_text('path,labels\na.jpg,"lamp, small; chair"\nb.jpg,lamp\n')
     assert read_dataset(tmp_path / "labels.csv").classes == ["chair", "lamp", "lamp, small"]
-
-
-# ---- class shares as offsets and weights
 
 
 def test_classes_without_items_do_not_count() -> None:

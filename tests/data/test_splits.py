@@ -59,9 +59,6 @@ def count_classes(labels: list[str], positions: list[int]) -> Counter:
     return Counter(labels[position] for position in positions)
 
 
-# ---- K-shot
-
-
 @given(labelled, seeds, st.integers(1, 5))
 def test_k_a_class(labels, seed, k):
     """Exactly k, or an error; or what there is."""
@@ -116,16 +113,11 @@ def test_items_are_drawn_equally_often_and_classes_apart():
     assert len({position // 7 for position in k_shot(LABELS, 1, seed=0)}) > 3
 
 
-# ---- fractions
-
-
 @given(labelled, seeds, st.floats(0.01, 1))
 def test_a_fraction_of_each_class(labels, seed, part):
     drawn = count_classes(labels, fraction(labels, part, seed=seed))
     assert drawn == {label: max(1, round(part * count)) for label, count in Counter(labels).items()}
 
-
-# ---- what a draw depends on
 
 DRAWS = {
     "k_shot": lambda labels, seed, **more: k_shot(labels, 3, seed=seed, **more),
@@ -179,9 +171,6 @@ def test_another_process_draws_the_same():
     assert there == here.getvalue() != ""
 
 
-# ---- held-out items
-
-
 @given(st.lists(st.sampled_from("abc"), min_size=6, max_size=60), seeds, st.floats(0.05, 0.95))
 def test_a_part_of_each_class_is_held_out(labels, seed, part):
     """None of a class with one item."""
@@ -229,9 +218,6 @@ def test_groups_that_stay_in_training():
         assert held in ([0, 5], [1, 2], [3, 4])
 
 
-# ---- seen and unseen classes
-
-
 @given(st.integers(2, 50), st.data(), seeds)
 def test_seen_and_unseen_are_disjoint_and_complete(count, data, seed):
     names = [f"class {i:02}" for i in range(count)]
@@ -243,9 +229,6 @@ def test_seen_and_unseen_are_disjoint_and_complete(count, data, seed):
     assert sorted(unseen_classes(names[::-1], wanted, seed=seed)[1]) == unseen, "the order does not matter"
     names = [f"class {i}" for i in range(40)]
     assert unseen_classes(names, 10, seed=seed) != unseen_classes(names, 10, seed=seed + 1)
-
-
-# ---- halves of the classes
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,6 @@ def test_open_clip_models_that_cannot_be_loaded(published, rest, parts):
         load_encoder(f"openclip:{rest.format(folder=published)}")
 
 
-# ---- what open_clip publishes
-
 # open_clip's own list, by the architectures of the installed version.
 TAGS = {name: open_clip.list_pretrained_tags_by_model(name) for name, _ in open_clip.list_pretrained()}
 
@@ -171,9 +169,6 @@ def test_each_tag_has_its_own_preprocessing():
             spec, own = spec_of(f"openclip:{name}/{tag}"), PreprocessCfg(**merge_preprocess_dict(base, changes))
             assert spec.pixels() == Pixels(own.size, own.size, own.interpolation, own.resize_mode == "squash"), name  # pyright: ignore[reportArgumentType]
             assert (spec.mean, spec.std) == (own.mean, own.std), (name, tag)
-
-
-# ---- other forms
 
 
 def test_a_folder_in_open_clip_s_format(published, tmp_path):

@@ -153,9 +153,6 @@ def test_log_odds_of_the_mean_probability_of_views_stay_finite() -> None:
     torch.testing.assert_close(mean.sigmoid(), head(views).sigmoid().mean(1))
 
 
-# --- one label each: the mean over classes
-
-
 def with_one_label(targets: list[int], right: list[bool], names: str = "abcd") -> Evaluation:
     """Return the evaluation of items whose wrong answers are the second class."""
     answers = [target if hit else 1 for target, hit in zip(targets, right, strict=True)]
@@ -175,9 +172,6 @@ def test_the_mean_over_classes_by_hand() -> None:
     assert (low, high) == pytest.approx((65 - np.hypot(below, below_two) / 2, 65 + np.hypot(above, above_two) / 2))
     right = [True, False, True, True]
     assert with_one_label([0, 0, 2, 2], right).class_mean == (75.0, *grouped_interval(np.array(right), None))
-
-
-# --- rates of each class, and confused pairs
 
 
 CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])

@@ -176,9 +176,6 @@ def test_a_page_listens_on_this_machine_alone(world, data, folder, page):
     assert not outside(trace, folder, *CACHES)
 
 
-# --- onnxruntime leaves no device id and no queue of events in the home folder
-
-
 def run_at_home(home: Path, *command: object) -> None:
     """Run a program with an empty home folder of its own, and check that nobody but texthead wrote there."""
     unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")

@@ -151,9 +151,6 @@ def test_onnx_fallback_matches_torch(capfd, cache):
     assert [engines.stored_graph(path) for path in cache.iterdir()] == [b""]
 
 
-# --- execution providers
-
-
 def test_a_provider_that_is_not_installed_or_does_not_start(mini, cache, monkeypatch):
     """onnxruntime-gpu without CUDA's libraries lists the provider, and falls back to the CPU's."""
     provider, _, package = engines.PROVIDERS["onnxruntime:cuda"]

@@ -24,9 +24,6 @@ def names(count: int) -> list[str]:
     return [f"class {i}" for i in range(count)]
 
 
-# ---- rows of any dtype
-
-
 @pytest.mark.parametrize("make", [FrozenHead, TrainableHead])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16, torch.float64])
 def test_rows_normalised_without_changing_input(make, dtype):
@@ -36,9 +33,6 @@ def test_rows_normalised_without_changing_input(make, dtype):
     assert ("weight" in dict(head.named_parameters())) == (make is TrainableHead)
     torch.testing.assert_close(head.weight.detach(), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
     assert torch.equal(rows, torch.tensor([[3, 4], [0, 2]], dtype=dtype))
-
-
-# ---- linear discriminant
 
 
 def groups(classes: int, each: int, dim: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,9 +107,6 @@ def test_lda_needs_two_classes_of_two_items(labels, parts):
         lda_weights(noise(len(labels), 4), torch.tensor(labels))
 
 
-# ---- cosine heads
-
-
 def test_a_cosine_head_is_scale_times_cosine():
     weight, features = noise(5, 16), noise(3, 16, seed=1)
     head = FrozenHead(weight, names=names(5), scale=30.0)
@@ -155,9 +146,6 @@ def test_a_head_that_cannot_be(weight, options, parts):
         FrozenHead(weight, **{"names": ["a", "b"], **options})
 
 
-# ---- Eq. 1
-
-
 def test_linear_head_is_plain_product():
     head, features = LinearHead(8, names=names(3), generator=seeded()), noise(5, 8)
     assert torch.allclose(head(features), features @ head.weight.T, rtol=1e-6, atol=1e-6)
@@ -176,9 +164,6 @@ def test_the_linear_head_starts_as_torch_does_from_the_generator():
     assert not torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(2)).weight)
     with refuses(DataError, "'a'", "rename"):
         LinearHead(8, names=["a", "a"])
-
-
-# ---- text rows (real text encoders are tested in encoders/)
 
 
 class Letters(Encoder):

@@ -33,9 +33,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ranked.write_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-# --- the loss by hand
-
-
 def test_one_hot_is_cross_entropy() -> None:
     video = torch.tensor([[7.0, 0.0], [0.0, 0.5]])
     text = torch.tensor([[3.0, 4.0], [0.0, 2.0]])  # cosines 0.6 and 0 with the first video, 0.8 and 1 with the second
@@ -88,9 +85,6 @@ def test_loss_ignores_lengths_and_autocast(targets: str) -> None:
     assert half.item() == pytest.approx(expected.item(), rel=0.1)
 
 
-# --- the objective
-
-
 @pytest.mark.parametrize(("online", "targets"), [(False, "one_hot"), (True, "multi_positive")])
 def test_objective_matches_head_scores(source: str, targets: str, online: bool) -> None:
     model, encoder = pair(source)
@@ -131,10 +125,6 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
     assert (head.weight - before).abs().max() > 1e-2
 
 
-# --- training
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_a_matching_run_is_read_back_as_any_other(source, data, val, tmp_path, online) -> None:
     encoder = load_encoder(source)

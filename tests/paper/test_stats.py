@@ -112,9 +112,6 @@ def test_the_gap_by_hand():
     assert result == pytest.approx((1.0, math.nan, 1), nan_ok=True)
 
 
-# ---- correlations of class maps
-
-
 def symmetric(classes: int, seed: int) -> np.ndarray:
     """Return a symmetric matrix of independent noise with a diagonal of ones."""
     entries = np.triu(np.random.default_rng(seed).normal(size=(classes, classes)), 1)
@@ -150,9 +147,6 @@ def test_permutations_of_classes_not_entries():
     drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
     result = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
     assert sum(p <= 0.05 for p in result) <= 12
-
-
-# ---- mean average precision
 
 
 def test_a_class_without_an_item_is_left_out() -> None:

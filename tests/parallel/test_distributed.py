@@ -49,9 +49,6 @@ def test_processes_share_each_batch_of_one_process(length: int, batch: int, accu
         assert not any(left)
 
 
-# --- two processes: the parts
-
-
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4), (2, 2), (0, 2)])
 def test_gather_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
     rows = [torch.arange(float(3 * count)).view(-1, 3) + 100 * number for number, count in enumerate(counts)]
@@ -71,9 +68,6 @@ def test_an_error_in_one_process_is_one_in_all(two: Two, number: int) -> None:
     messages = two(ranked.message_of, ranked.fails_in, number)
     assert messages[number] == "ValueError: no such thing"
     assert all(part in messages[1 - number] for part in ("RunError", f"{number} of 2", "no such thing"))
-
-
-# --- two processes: evaluation
 
 
 @pytest.mark.parametrize(
@@ -112,8 +106,6 @@ def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_pat
         assert things in first
     assert not (tmp_path / "run").exists()
 
-
-# --- two processes: training
 
 KINDS = {
     "accumulated, blocks run again": {"accumulate": 2, "grad_checkpointing": True},
@@ -243,9 +235,6 @@ def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path:
     assert re.match(r"RunError: .* step \d", first)
 
 
-# --- data-loader workers
-
-
 @pytest.mark.slow
 def test_workers_not_forked_with_process_group(two: Two) -> None:
     """The process group has threads, and locks that they hold at a fork would stay locked."""
@@ -256,9 +245,6 @@ def test_workers_not_forked_with_process_group(two: Two) -> None:
             assert pid not in (fact.pid, fact.parent)
             assert "forkserver" in fact.command
             assert not fact.grouped
-
-
-# --- missing processes
 
 
 @pytest.mark.slow
@@ -281,9 +267,6 @@ def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path) -> None
     assert message.startswith("RunError: process 0 of 2")
     assert "\n" not in message
     assert not (tmp_path / "run" / "model.safetensors").exists()
-
-
-# --- torchrun
 
 
 def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:

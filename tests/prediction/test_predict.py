@@ -70,9 +70,6 @@ def find_media(*arguments) -> list[Path]:
     return [*map(Path, find.find_media(*arguments))]
 
 
-# --- input files ----------------------------------------------------------------------------------------------------
-
-
 def test_inputs_in_order_and_folders_sorted(tree: Path) -> None:
     video, image, text = tree / "b.mp4", tree / "z.jpg", tree / "notes.txt"
     deep = [tree / "deep" / "a.mkv", tree / "deep" / "er" / "c.PNG"]
@@ -124,9 +121,6 @@ def test_what_is_not_there(tree: Path) -> None:
             make_run(2).predict(one)
     with refuses(DataError, tree / "gone.mp4"):
         make_run(2).predict([tree / "gone.mp4"], reading=ReadOptions(skip_unreadable=True))
-
-
-# --- results --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frames", [8, 1])
@@ -224,9 +218,6 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
     assert dict(result.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
     assert result.accepted, "the threshold is of files that are scored alone"
     assert [note for note in notes if "too few" in note] == notes[-1:]
-
-
-# --- unreadable files -----------------------------------------------------------------------------------------------
 
 
 def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> None:

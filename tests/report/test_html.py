@@ -42,14 +42,6 @@ def test_control_characters_escaped():
     assert Page(html).strings[1:] == [r"a\x1b[31m\u202egpj.\u2066", "\u200fשלום"]
 
 
-def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
-    html = blocks()
-    page = Page(html)
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
-    assert "default-src 'none'" in str(page.attributes("content"))
-    assert "prefers-color-scheme: dark" in html
-
-
 def test_a_table_shows_values_as_given_on_their_side():
     rows = [["x", 12, 55.0, None], ["y", 3, np.float64(0.125), None], ["z", None, 5e-06, None]]
     call = 'table(["name", "items", "value", "none"], rows, "left right right left", "The caption", highlight=1)'

@@ -146,9 +146,6 @@ def test_a_run_with_other_classes_is_not_uploaded(world):
         push_to_hub(run, "a/b/c")
 
 
-# ---- encoders that a run names
-
-
 @pytest.fixture
 def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An untrained run whose encoder `hf:me/clip` is on the hub, not here."""

@@ -54,9 +54,6 @@ def assert_refused(folder: Path, *parts: object) -> None:
     assert str(caught.value).startswith(str(folder))
 
 
-# --- saving and loading ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("temporal", "head"),
     [
@@ -111,9 +108,6 @@ def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
     paths = [*(tmp_path / name for name in "abd"), Path("/a.mp4"), Path("/b.mp4"), tmp_path / "gone"]
     assert [again.split.was_trained_on(path) for path in paths] == [True, False, False, True, False, False]
     assert [again.split.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
-
-
-# --- invalid runs ---------------------------------------------------------------------------------------------------
 
 
 FILES = ["model.safetensors", "recipe.json", "classes.json", "split.json"]
@@ -194,9 +188,6 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
 def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[object]) -> None:
     changed(run, name, change)
     assert_refused(run, *parts)
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
 
 
 def test_checkpoint_of_tied_and_sliced_weights(tmp_path: Path) -> None:

@@ -83,9 +83,6 @@ def test_sides_are_found_as_words_only():
     assert mirrored_names([*plain, *sided]) == sided
 
 
-# ---- names from a file or the command line
-
-
 def test_names_from_a_string():
     assert read_names("cat, a dog ,bird") == ["cat", "a dog", "bird"]
     assert read_names("cat") == ["cat"]
@@ -122,9 +119,6 @@ def test_missing_file_name_is_no_class(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refuses(DataError, source):
         (read_classes if source.endswith(".json") else read_names)(source)
-
-
-# ---- several sentences per class
 
 
 def test_classes_with_sentences_from_a_file(tmp_path):
@@ -214,9 +208,6 @@ def test_semicolons_do_not_separate_typed_names(tmp_path):
     assert read_names(str(tmp_path / "names.txt")) == ["black; white"]
 
 
-# --- classes of a run -----------------------------------------------------------------------------------------------
-
-
 def test_names_come_from_the_labels_or_from_given_classes(tmp_path):
     labels = ["TaiChi", "push_up"]
     assert classes_to_train(labels, "here", None) == (["tai chi", "push up"], [None, None], [])
@@ -238,9 +229,6 @@ def test_given_classes_that_do_not_fit_are_an_error(tmp_path):
     file.write_text(json.dumps({"push_up": "arms bend"}))
     with refuses(DataError, "template", "'a {}'"):
         classes_to_train(["push_up"], "here", str(file), template="a {}")
-
-
-# ---- names that are refused
 
 
 BLANK = ("", " \xa0", "\u200b", "\u200d\ufeff", "\u0301", "\xad", "\u3164", "\u2800", "\x1b")

@@ -61,8 +61,6 @@ Outcome = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
 Gather = bool | None  # None: cross-entropy instead of matching
 Two = Callable[..., list[Outcome]]
 
-# --- the published step
-
 
 class Transf(nn.Module):
     """Pre-norm blocks with QuickGELU over frames with learned positions, added to the frames."""
@@ -199,9 +197,6 @@ def _divergence(logits: Tensor, labels: Tensor) -> Tensor:
     target = (10 * (labels[:, None] == labels).float()).softmax(1)
     sides = [F.kl_div(side.log_softmax(1), target, reduction="batchmean") for side in (logits, logits.T)]
     return (sides[0] + sides[1]) / 2
-
-
-# --- texthead's
 
 
 def ours(source: str, recipe: Recipe, gather: Gather) -> tuple[Recognizer, Matching | None]:

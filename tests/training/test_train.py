@@ -733,13 +733,10 @@ def test_no_cache_for_frames_with_context(data: Dataset, val: Dataset, tmp_path:
 # --- on a GPU, each value read from it within a step waits for all the work queued before
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "one label",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("several labels", "matching", "cached features")),
-    ],
-)
+MORE = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("several labels", "matching", "cached features")]
+
+
+@pytest.mark.parametrize("kind", ["one label", *MORE])
 def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []
@@ -753,24 +750,13 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     adamw = torch.optim.AdamW
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **options: adamw(groups, **options))
-    multilabel = kind == "several labels"
-    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
-    model = make_model(head=head)
+    model, multilabel = make_model(), kind == "several labels"
     if multilabel:
-        model.head = MultiLabelHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
+        model.head = MultiLabelHead(model.head, bias=torch.zeros(2), thresholds=torch.zeros(2))
     items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), (NAMES[i % 2],), "train") for i in range(2))
     data = Dataset((*items,) * (2 * READ_EVERY), "made here", multilabel=multilabel)
-    recipe = replace(
-        RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, tune="none" if kind == "cached features" else "all"
-    )
+    recipe = replace(ONE, batch=2, accumulate=2, tune="none" if kind == "cached features" else "all")
+    own = {"objective": Matching() if kind == "matching" else None, "checkpoint_every": 0}
     with pytest.raises(NotImplementedError, match="meta"):
-        fine_tune(
-            model,
-            data,
-            None,
-            recipe,
-            out=tmp_path / "run",
-            objective=Matching() if kind == "matching" else None,
-            checkpoint_every=0,
-        )
+        fine_tune(model, data, None, recipe, out=tmp_path / "run", **own)
     assert len(passes) == 2 * READ_EVERY

@@ -216,9 +216,6 @@ def test_other_classes_are_not_the_folder_s(folder):
     assert saved(run).labels == run.labels
 
 
-# --- labels of items -------------------------------------------------------------------------------------------------
-
-
 def test_split_follows_renamed_classes(folder):
     run = saved(rename_class(load_run(folder), "a cat", "hound"))
     assert read_json(run.folder / "split.json")["train_labels"] == ["hound", "a dog"]
@@ -247,9 +244,6 @@ def test_items_of_removed_classes(folder, tmp_path):
     assert after.split.was_trained_on(Path(train))
     with refuses(DataError, train):
         after.split.choose(Dataset((Item(Path(train), ("a cat",)),), "all"), None)
-
-
-# --- a folder of its own ---------------------------------------------------------------------------------------------
 
 
 def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
@@ -282,9 +276,6 @@ def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
     old, now = (load_file(path / "model.safetensors") for path in (folder, again.folder))
     assert old.keys() == now.keys()
     assert [key for key in old if not torch.equal(old[key], now[key])] == ["head.weight"]
-
-
-# --- heads with several templates, and with a learned one
 
 
 @pytest.fixture

@@ -58,8 +58,6 @@ def test_names_that_are_near_synonyms_are_found(mini: Encoder) -> None:
     assert cosines == sorted(cosines, reverse=True)
 
 
-# ---- swapped names, on random cosines
-
 # Cosines of 12 items per class, 0.2 higher for their own name; every name has its own offset.
 TARGETS = np.repeat(np.arange(5), 12)
 COSINES = np.random.default_rng(0).normal(0, 0.1, (60, 5)) + np.linspace(0, 1, 5) + 0.2 * np.eye(5)[TARGETS]

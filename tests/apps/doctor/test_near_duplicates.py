@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,22 @@ def test_hands_before_a_wall_are_no_near_copies(shared: Path) -> None:
     facts = [stats_of_file(item.path) for item in items if item.path.stem.removeprefix("IMG_") in names]
     assert len(facts) == len(names)
     assert near_duplicates.alike(facts) == {}
+
+
+def test_photos_of_one_texture_are_no_copies_of_each_other() -> None:
+    """All features of a class have a cosine above 0.9 with each other; a copy is alike among them, too."""
+    rng = np.random.default_rng(2)
+    rows = 10 * np.repeat(rng.normal(size=(2, 30)), 12, axis=0) + rng.normal(size=(24, 30))
+    rows[5] = rows[3] + 0.05
+    features, labels = dict(enumerate(rows)), ["metal"] * 12 + ["paper"] * 12
+    facts = [make_facts(rng.choice([-1.0, 1.0], EDGES), index) for index in range(24)]
+    assert len(near_duplicates.alike(facts, features)) == 22
+    pairs = near_duplicates.alike(facts, features, labels)
+    assert {pair: likeness.sure for pair, likeness in pairs.items()} == {(3, 5): False}
+    facts[5] = replace(facts[5], edges=facts[3].edges)
+    assert near_duplicates.alike(facts, features, labels)[3, 5].sure
+    # Of a class of few files nothing is known.
+    assert len(near_duplicates.alike(facts, features, [*map(str, range(3)), *"aaaaa", *labels[8:]])) > 1
 
 
 def test_alike_by_centered_features() -> None:

@@ -45,9 +45,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-# ---- images and videos
-
-
 def test_images_with_class_labels(tmp_path, own_cache):
     given = images(tmp_path, "a.png", "b.jpg", "c.webp")
     before = [Path(path).read_bytes() for path in given]
@@ -119,9 +116,6 @@ def test_other_pictures_under_the_same_fingerprint_are_read(tmp_path, own_cache)
     assert after == (tmp_path / "blue.bmp").read_bytes()
 
 
-# ---- splits
-
-
 def save_splits(path: Path, **splits: list[int]) -> str:
     """Save a `DatasetDict` with these labels in each split; return the source that names it."""
     names = iter(range(1000))
@@ -156,9 +150,6 @@ def test_splits_that_are_not_used_are_noted(tmp_path):
         read_dataset(save_splits(tmp_path / "odd", a=[0], b=[1]))
     with refuses(DataError, f"{tmp_path / 'other'} (test)", 1, "'label'"):
         read_dataset(save_splits(tmp_path / "other", train=[0, 1], test=[0, -1]))
-
-
-# ---- columns
 
 
 @pytest.mark.parametrize(
@@ -201,9 +192,6 @@ def test_columns_and_rows_that_do_not_fit(tmp_path):
         source = save(tmp_path / str(i), columns, **features)
         with refuses(DataError, source, *parts):
             read_dataset(source)
-
-
-# ---- what cannot be loaded
 
 
 def test_load_errors_and_untrusted_code(tmp_path, monkeypatch):

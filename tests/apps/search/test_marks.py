@@ -20,7 +20,6 @@ from made import joined_colours, noise, tiny_visual, write_colour_run, write_ima
 from messages import refuses
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import CALIBRATED, MIN_GROUPS, OTHER, Marks, marked_words
-from texthead.apps.search.search import search
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.features.reading import ReadOptions
@@ -93,17 +92,6 @@ def test_probabilities_need_enough_marks() -> None:
         )
 
 
-def test_a_search_takes_the_head_and_gives_its_probabilities() -> None:
-    index, row = clouds()
-    marks = Marks(index, "kite", row)
-    marks.hit = {**dict.fromkeys(range(8), True), **dict.fromkeys(range(100, 108), False)}
-    best, *_ = search(index, marks.head()).hits
-    assert best.window == int(odds(marks).argmax())
-    assert best.probability == pytest.approx(float(odds(marks).sigmoid().max()), abs=1e-4)
-    marks.hit = {0: True}
-    assert search(index, marks.head()).hits[0].probability is None
-
-
 def test_windows_of_one_film_nearby_are_one_group() -> None:
     index, row = clouds()
     file = replace(index, paths=index.paths[:1], file_of=0 * index.file_of)
@@ -133,9 +121,6 @@ def test_the_next_page_has_likely_hits_and_doubtful_windows() -> None:
     assert (scores[unsure] - middle).abs().max() <= (scores[left] - middle).abs().min()
     everything = [*range(200)]
     assert marks.next_to_mark(head, [window for window in everything if window in marks.hit]) == ([], [])
-
-
-# ---- files
 
 
 @pytest.fixture

@@ -89,9 +89,6 @@ def no_event(err: str) -> str:
     return line
 
 
-# --- a calibrated run
-
-
 def test_no_event_by_threshold_temperature_or_length(world, timeline, tmp_path):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
@@ -105,9 +102,6 @@ def test_no_event_by_threshold_temperature_or_length(world, timeline, tmp_path):
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
     line = no_event(timeline(run, *SHORT)[1])
     prints(line, "0.427", "enter")
-
-
-# --- user errors
 
 
 def test_names_that_do_not_go_together(world, refused):

@@ -207,7 +207,9 @@ def diagnose(
         for label in judged.listed:
             likely[label.item] = replace(items[label.item], labels=(dataset.classes[label.better],))
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
-    result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
+    result += findings.near_copies(
+        likely, facts, near_duplicates.alike(facts, features, [each.label for each in likely])
+    )
     left_out = findings.left_out(items, result)
     if len(left_out) < len(items):
         try:  # Does `train` refuse what is left?

@@ -18,7 +18,9 @@ from texthead.apps.doctor.file_stats import EDGES, FileStats
 # the colours.
 EDGES_ALIKE, SURE = 0.9, 0.95
 
-FEATURES_ALIKE = 0.9
+# Features of one class are also compared without the mean of its OTHERS or more other files: all photos of one texture
+# are alike (docs/decisions.md, 2026-12-03).
+FEATURES_ALIKE, IN_CLASS, OTHERS = 0.9, 0.75, 4
 
 # 90 % of the pairs of drawn shapes whose edges agree only by shading are below this cosine (docs/decisions.md).
 NOT_CONTRADICTED = 0.5
@@ -40,20 +42,41 @@ class Likeness(NamedTuple):
 Alike = dict[tuple[int, int], Likeness]
 
 
-def alike(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
-    """Return pairs of files that look alike.
+def alike(
+    facts: Sequence[FileStats],
+    features: Mapping[int, Float[np.ndarray, " dim"]] | None = None,
+    labels: Sequence[str] = (),
+) -> Alike:
+    """Return pairs of files that look alike; they are sure if pixels agree.
 
     Similar shading is enough for edges to agree, so a pair found by edges must also pass a weak test of its features,
     if it has any.
 
     Args:
         features: of items, by position; without features, only edges are compared.
+        labels: the class of each item; empty if there are none.
     """
     pairs, centered = alike_by_edges(facts), _centered(features or {})
     for pair in [*pairs]:
         if all(index in centered for index in pair) and _cosine(*(centered[each] for each in pair)) <= NOT_CONTRADICTED:
             del pairs[pair]
-    return pairs | alike_by_feature(facts, features or {})  # Features make an unsure pair a sure one.
+    for pair, likeness in alike_by_feature(facts, features or {}).items():
+        if _alike_in_class(pair, features or {}, labels):
+            pairs[pair] = likeness._replace(sure=pair in pairs)  # Features make an unsure pair a sure one.
+    return pairs
+
+
+def _alike_in_class(
+    pair: tuple[int, int], features: Mapping[int, Float[np.ndarray, " dim"]], labels: Sequence[str]
+) -> bool:
+    """Return whether two files are also alike among the others of their class; True if these are of two, or few."""
+    one, other = pair
+    same = labels and labels[one] == labels[other]
+    others = [own for index, own in features.items() if same and labels[index] == labels[one] and index not in pair]
+    if len(others) < OTHERS:
+        return True
+    mean = np.mean(others, axis=0)
+    return _cosine(features[one] - mean, features[other] - mean) > IN_CLASS
 
 
 def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
