@@ -49,10 +49,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vivit": {**_BLOCKS, "image_size": 32, "num_frames": 4, "tubelet_size": [2, 8, 8]},
     "timesformer": {**_SEEN, "num_frames": 4},
     "dinov2": _SEEN,
-    "dinov3_vit": {
-        **_SEEN,
-        "num_register_tokens": 4,
-    },  # With 0, as by default, its safetensors file cannot be read on Windows.
+    # With 0, as by default, its safetensors file cannot be read on Windows.
+    "dinov3_vit": {**_SEEN, "num_register_tokens": 4},
     "vit": _SEEN,
     "vit_mae": _SEEN,
     "beit": _SEEN,

@@ -19,10 +19,7 @@ def test_what_the_paper_states():
 
 def test_what_the_published_logs_and_code_do():
     recipe = text4vis()
-    changed = {
-        "name": "text4vis", "crop": "text4vis", "flip": 0.5, "batch": 256,
-        "augment": "rand-augment",
-    }  # fmt: skip
+    changed = {"name": "text4vis", "crop": "text4vis", "flip": 0.5, "batch": 256, "augment": "rand-augment"}
     assert recipe == replace(paper(), **changed)
     assert (recipe.lr, recipe.lr_new, recipe.weight_decay) == (5e-6, 5e-5, 0.2)
     assert (recipe.area, recipe.clip_norm) == ((0.08, 1.0), 0)

@@ -24,8 +24,6 @@ from texthead.runs import read_scores
 from training_runs import on_disk
 from worlds import images, video
 
-# --- end to end -----------------------------------------------------------------------------------------------------
-
 
 def test_run_folder_is_whole(world):
     names = {"recipe.json", "classes.json", "split.json", "metrics.jsonl", "model.safetensors", "report.html"}
@@ -86,9 +84,6 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     prints(note, "zero-shot", "not calibrated")
     prints(prompt, "'a fire engine'", 1)
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
-
-
-# --- options and recipes --------------------------------------------------------------------------------------------
 
 
 def test_files_may_stand_on_both_sides_of_an_option() -> None:
@@ -245,9 +240,6 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         refused(parts, *command)
     assert not (tmp_path / "run").exists()
     assert sorted(path.name for path in data.iterdir()) == ["blue", "red"]
-
-
-# --- user errors ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

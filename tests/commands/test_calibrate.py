@@ -207,9 +207,6 @@ def test_calibrate_refuses_what_the_run_has_seen(run, data, refused, tmp_path):
     assert sorted(path.name for path in run.iterdir()) == before
 
 
-# ---- using a calibration
-
-
 def test_predict_rejects_below_threshold(calibrated, data, works):
     files = [data.parent / "sand", data.parent / "grass"]
     entries = json.loads(works("predict", calibrated, *files, "--json", "--workers", 0)[0])
@@ -226,9 +223,6 @@ def test_predict_rejects_below_threshold(calibrated, data, works):
     prints(err, "note: ", f"temperature {temperature}", 42)
 
 
-# ---- where a calibration does not apply
-
-
 def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused, tmp_path):
     item, edited = data.parent / "fire" / "val0.png", tmp_path / "edited"
     predict, run = ("predict", edited, item, "--workers", 0), load_run(calibrated)
@@ -242,9 +236,6 @@ def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused,
     refused("texthead calibrate", *predict, "--sets")
     works("calibrate", edited, data, "--workers", 0)
     assert "set" in json.loads(works(*predict, "--json", "--sets")[0])[0]
-
-
-# ---- broader names
 
 
 @pytest.fixture

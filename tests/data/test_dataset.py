@@ -84,13 +84,15 @@ def test_folder_in_manifest_is_clip(tmp_path):
 
 
 def test_splits_groups_and_other_columns_are_kept(tmp_path):
-    text = "Path,scene, LABEL,Split,group,Seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run, Validation ,,4\nc.mp4,x,run,test,bob,5\n"
-    items = read_dataset(write_manifest(tmp_path, text)).items
+    text = "Path,scene, LABEL,Split,group,Seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run, Validation , ,4\nc.mp4,x,run,test,bob ,5\n"
+    manifest = write_manifest(tmp_path, text)
+    items = read_dataset(manifest).items
     assert items == (
         Item(tmp_path / "a.mp4", ("run",), "train", "anna", (("scene", "park"), ("Seconds", "3"))),
         Item(tmp_path / "b.mp4", ("run",), "val", None, (("scene", ""), ("Seconds", "4"))),
         Item(tmp_path / "c.mp4", ("run",), "test", "bob", (("scene", "x"), ("Seconds", "5"))),
     )
+    assert [item.group for item in read_files(manifest).items] == ["anna", None, "bob"]
 
 
 @pytest.mark.parametrize(

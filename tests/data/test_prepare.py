@@ -71,9 +71,6 @@ def decode(path: Path) -> torch.Tensor:
         return media.frames_at(range(media.num_frames))
 
 
-# ---- what is written
-
-
 def test_shards_keep_order_and_columns(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
@@ -138,9 +135,6 @@ def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) ->
         frames = decode(item.path)
         assert frames.shape[2:] == (24, 24)
         assert len(frames) <= 4
-
-
-# ---- resuming after a stop
 
 
 def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset, copy: Path) -> None:
@@ -223,9 +217,6 @@ def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> No
     prints(found.notes[1], "2 unreadable files")
 
 
-# ---- readers
-
-
 def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     recipe = Recipe("test", frames=4, flip=0.5)
@@ -257,9 +248,6 @@ def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tm
     assert MediaPath(ready / "shard-000009.tar" / "000000000.avi").fingerprint() == ""
 
 
-# ---- frame by frame
-
-
 def test_any_frames_in_any_order(ready: Path) -> None:
     path = read_dataset(ready).items[1].path
     whole = decode(path)
@@ -274,9 +262,6 @@ def test_any_frames_in_any_order(ready: Path) -> None:
             4: (48, 48, 3),
             9: (48, 48, 3),
         }
-
-
-# ---- damage
 
 
 def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:

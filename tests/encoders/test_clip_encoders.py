@@ -239,9 +239,6 @@ def test_other_pooling_gets_one_feature_a_step(visual: VisualEncoder) -> None:
     assert with_grid_for("vjepa2", full).spec.grid == (2, 4, 4)
 
 
-# ---- cached grids
-
-
 def grid_recipe(**changes: object) -> Recipe:
     """Return a recipe for an attentive probe on a 2 x 4 x 4 grid of frozen features."""
     options = {"temporal": "attentive:width=16", "tune": "none", "epochs": 2, "batch": 4, **changes}

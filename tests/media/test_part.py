@@ -80,11 +80,13 @@ def test_frames_of_a_part_are_those_shown_in_it() -> None:
         MediaPath("a.mp4#t=5.95").frames(times)
 
 
-def test_times_are_compared_as_manifests_write_them() -> None:
-    """Manifests round times to a millisecond; each frame must be in exactly one of the two parts."""
-    times = [i / 30 for i in range(30)]
+@pytest.mark.parametrize("digits", [3, 4, 6, 15])
+@pytest.mark.parametrize("rate", [16, 30, 30000 / 1001, 80])
+def test_times_are_compared_as_manifests_write_them(rate: float, digits: int) -> None:
+    """Manifests round times to a millisecond, or do not round; each frame must be in exactly one of the two parts."""
+    times = [i / rate for i in range(30)]
     for cut in range(1, 29):
-        before, behind = (MediaPath(f"a.mp4#t={span}") for span in (f",{times[cut]:.3f}", f"{times[cut]:.3f}"))
+        before, behind = (MediaPath(f"a.mp4#t={{}}{times[cut]:.{digits}f}".format(start)) for start in (",", ""))
         assert (before.frames(times), behind.frames(times)) == (range(cut), range(cut, 30))
 
 

@@ -289,9 +289,6 @@ def test_center_is_mean_of_training_features(encoder: Encoder) -> None:
     assert isinstance(make("linear", encoder, LABELS, recipe), LinearHead)
 
 
-# --- attention
-
-
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
 def test_attention_in_training_is_torch_s_fused_one(half: bool) -> None:
     """In the temporal transformer's nn.MultiheadAttention, as no attention weights are requested."""

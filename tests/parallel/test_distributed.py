@@ -49,9 +49,6 @@ def test_processes_share_each_batch_of_one_process(length: int, batch: int, accu
         assert not any(left)
 
 
-# --- two processes: the parts
-
-
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4), (2, 2), (0, 2)])
 def test_gather_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
     rows = [torch.arange(float(3 * count)).view(-1, 3) + 100 * number for number, count in enumerate(counts)]
@@ -71,9 +68,6 @@ def test_an_error_in_one_process_is_one_in_all(two: Two, number: int) -> None:
     messages = two(ranked.message_of, ranked.fails_in, number)
     assert messages[number] == "ValueError: no such thing"
     assert all(part in messages[1 - number] for part in ("RunError", f"{number} of 2", "no such thing"))
-
-
-# --- two processes: evaluation
 
 
 @pytest.mark.parametrize(
@@ -112,8 +106,6 @@ def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_pat
         assert things in first
     assert not (tmp_path / "run").exists()
 
-
-# --- two processes: training
 
 KINDS = {
     "accumulated, blocks run again": {"accumulate": 2, "grad_checkpointing": True},
@@ -189,9 +181,11 @@ def test_a_run_goes_on_with_another_number_of_processes(two, data, whole, tmp_pa
     assert_close({f"0.{k}": v for k, v in load_run(run).model.state_dict().items()}, whole[1], 1e-5)
 
 
-def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [None, 0], ids=["checkpoints", "no checkpoint"])
+def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path, every: int | None) -> None:
     """Each process sees only its share (one sees none of the last batch); the first one's statistics are saved."""
-    (_, first, _), (_, second, _) = two(ranked.trained, data, None, {"freeze_batchnorm": False}, tmp_path / "run")
+    args = data, None, {"freeze_batchnorm": False}, tmp_path / "run", {"checkpoint_every": every}
+    (_, first, _), (_, second, _) = two(ranked.trained, *args)
     start = ranked.weights(ranked.plain_model())
     moved = [key for key in first if "running_" in key and not torch.equal(first[key].float(), start[key])]
     assert len(moved) > 10
@@ -241,9 +235,6 @@ def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path:
     assert re.match(r"RunError: .* step \d", first)
 
 
-# --- data-loader workers
-
-
 @pytest.mark.slow
 def test_workers_not_forked_with_process_group(two: Two) -> None:
     """The process group has threads, and locks that they hold at a fork would stay locked."""
@@ -254,9 +245,6 @@ def test_workers_not_forked_with_process_group(two: Two) -> None:
             assert pid not in (fact.pid, fact.parent)
             assert "forkserver" in fact.command
             assert not fact.grouped
-
-
-# --- missing processes
 
 
 @pytest.mark.slow
@@ -279,9 +267,6 @@ def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path) -> None
     assert message.startswith("RunError: process 0 of 2")
     assert "\n" not in message
     assert not (tmp_path / "run" / "model.safetensors").exists()
-
-
-# --- torchrun
 
 
 def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:

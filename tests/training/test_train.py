@@ -399,6 +399,15 @@ def test_a_run_is_resumed_as_it_was_begun_only(stopped, data, part, change, part
     assert contents(stopped) == before
 
 
+def test_a_head_is_not_resumed_on_other_weights_of_a_frozen_encoder(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(SHORT, tune="none")
+    with pytest.raises(Stop):
+        fine_tune(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(9), checkpoint_every=1)
+    with refuses(RunError, tmp_path, "another encoder"):
+        fine_tune(make_model(seed=1), data, None, recipe, out=tmp_path, resume=True)
+    fine_tune(make_model(), data, None, recipe, out=tmp_path, resume=True)
+
+
 def test_a_run_is_not_resumed_with_other_pictures_of_the_same_names(stopped: Path, data: Dataset) -> None:
     path = data.items[9].path
     picture = path.read_bytes()

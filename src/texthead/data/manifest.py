@@ -49,8 +49,7 @@ def read_manifest(
         if split and split not in SPLIT_NAMES:
             raise DataError(f"{path}:{row.line}: column 'split' must be train, val or test, got {cells['split']!r}")
         extra = tuple((name, value) for name, value in cells.items() if name not in ROW_COLUMNS)
-        group = cells.get("group", "").strip() or None
-        items.append(Item(row.path(root, end), (cells[column].strip(),), SPLIT_NAMES.get(split), group, extra))
+        items.append(Item(row.path(root, end), (cells[column].strip(),), SPLIT_NAMES.get(split), row.group, extra))
     joined = any(SEPARATOR in item.label for item in items)
     if column == "label" and not joined:
         return Dataset(tuple(items), source)
@@ -77,6 +76,11 @@ class Row(NamedTuple):
     manifest: Path
     line: int
     cells: dict[str, str]
+
+    @property
+    def group(self) -> str | None:
+        """The group; None if the cell is blank."""
+        return self.cells.get("group", "").strip() or None
 
     def path(self, root: Path | None = None, end: str = "") -> Path:
         """Return the path of the row: a file, a folder as a clip of its images, or a part of a video.

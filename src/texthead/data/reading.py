@@ -129,7 +129,7 @@ def read_files(source: str | Path) -> Dataset:
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no files; write one path per line")
-    items = (Item(row.path(), (), group=row.cells.get("group") or None) for row in rows)
+    items = (Item(row.path(), (), group=row.group) for row in rows)
     return Dataset(tuple(items), str(source))
 
 

@@ -36,8 +36,8 @@ _BLOCKS = 64
 # Times of parts are rounded to a microsecond.
 _DIGITS = 6
 
-# Manifests give times in thousandths of a second, so frame times are rounded to match.
-_FRAME_DIGITS = 3
+# Manifests may round times to thousandths of a second, so a frame may begin half of one earlier; more, for ties.
+_EARLIER = 0.00051
 
 
 class Span(NamedTuple):
@@ -302,10 +302,7 @@ class MediaPath:
             MediaError: the times of the part are invalid, or no frame begins within them.
         """
         span = self.span
-        first, stop = (
-            len(times) if math.isinf(each) else bisect_left(times, each, key=lambda time: round(time, _FRAME_DIGITS))
-            for each in span
-        )
+        first, stop = (bisect_left(times, each - _EARLIER) for each in span)
         if first >= stop:
             last = f"the last of {len(times)} frames is at {times[-1]:.3f} s" if len(times) else "it has no times"
             raise MediaError(self.path, f"no frame from {span}, {last}; use times within the file")

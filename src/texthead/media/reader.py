@@ -188,8 +188,7 @@ class Media(AbstractContextManager["Media"]):
 class Part(Media):
     """The frames of a part of a file, numbered from 0; only the packets that they need are decoded.
 
-    A part has the frames whose presentation time, rounded to a thousandth of a second, is at least its start and before
-    its end.
+    A part has the frames that are shown from its start on and before its end, to half a thousandth of a second.
 
     Attributes:
         frames: its frame numbers in the file.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from texthead.errors import RunError, in_quotes, listed
 from texthead.files import MAX_BYTES_OF_LISTS, read_json, replacing
-from texthead.parallel.distributed import broadcast_tensors, raise_on_all_ranks, rank, world_size
+from texthead.parallel.distributed import raise_on_all_ranks, rank, world_size
 from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
 
@@ -104,13 +104,12 @@ def save_state(
 ) -> None:
     """Write a checkpoint in the first process, in place of the last one.
 
-    The metrics so far are flushed to disk first. All processes take the batch-norm statistics of the first.
+    The metrics so far are flushed to disk first.
 
     Raises:
         RunError: a weight is not finite (a step can overflow although its loss is finite), or the disk is full; the
             previous checkpoint is kept.
     """
-    broadcast_tensors(module.buffers())
     with raise_on_all_ranks():
         if rank() > 0:
             return

@@ -15,7 +15,7 @@ from torch import Tensor
 from texthead.data.clips import TrainClips, TrainFeatures, epoch_batches, loader, read
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
-from texthead.parallel.distributed import all_gather_list, all_reduce_sum, raise_on_all_ranks, rank
+from texthead.parallel.distributed import all_gather_list, all_reduce_sum, broadcast_tensors, raise_on_all_ranks, rank
 from texthead.recipes import Recipe
 from texthead.runs.metrics import MetricsLog
 from texthead.training.checkpoints import restore, save_state
@@ -133,6 +133,8 @@ class Epochs:
                     self.out, self.parallel.trained, self.optimizer, self.log, epoch=epoch + ended, step=self.step
                 )
         batches.first_step = 0
+        # Batch-norm statistics are of a process's own items; all score with those of the first, which are saved.
+        broadcast_tensors(self.parallel.trained.buffers())
         # The last batch may be smaller than the others.
         losses = [each["loss"] for each in self.log.records if each["kind"] == "train" and each["epoch"] == epoch]
         sizes = [min(recipe.batch, length - start) for start in range(0, length, recipe.batch)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from texthead.data.dataset import Dataset
 from texthead.data.labels import log_ratio
+from texthead.encoders.lazy import weights_digest
 from texthead.errors import DataError, RunError
 from texthead.files import locked, write_json
 from texthead.media.paths import fingerprints
@@ -92,6 +93,9 @@ def run_folder(
     check_same("recipes, models or training items", (about, classes, train_set.items, resume, checkpoint_every))
     for module in [model] if objective is None else [model, objective.to(model.device)]:
         broadcast_tensors(module.state_dict().values())
+    if recipe.frozen:  # Else a checkpoint has its weights.
+        visual = model.visual_encoder
+        about["encoder_weights"] = weights_digest(visual) if visual.identity is None else None
     state = None
     with ExitStack() as stack:
         with raise_on_all_ranks():

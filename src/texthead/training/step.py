@@ -79,7 +79,7 @@ class ParallelModel:
                 unused = any(gradient is None for gradient in gradients)
             # `broadcast_buffers` is deprecated; its replacement is not in torch 2.11 and does more than needed.
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
-                # Batch-norm statistics stay local until a checkpoint.
+                # Batch-norm statistics stay local until the end of an epoch.
                 self._run = DistributedDataParallel(trained, broadcast_buffers=False, find_unused_parameters=unused)
             self.factor = float(world_size())
 

@@ -259,9 +259,6 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     session.label(0, "آبی\u200cها")
 
 
-# ---- over HTTP
-
-
 @pytest.fixture
 def page(opened: Open) -> TestClient:
     return opened_page(label_app(opened(), "texthead train labels.csv"))
