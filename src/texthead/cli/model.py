@@ -9,6 +9,7 @@ from texthead.cli.options import check_no_encoder, common
 from texthead.cli.parser import name_of
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
+from texthead.platform import quoted
 from texthead.text.prompts import class_prompts, flat, labelled_classes
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def notes_on_other_classes(run: "Run", labels: Sequence[str]) -> list[str]:
         entries = run.classes["classes"] if run.classes else []
         fitted = [each["label"] for each in entries if each["prompt"] is None and each["label"] in labels]
         lost = f"`classes` makes all rows from text, also those of {listed(fitted)}, which {run.name} has learned"
-        return [f"{lost}; `texthead classes {run.name} add` keeps them"] if fitted else []
+        new = next((each for each in labels if each not in fitted), "NAME")
+        add = f"texthead classes {quoted(str(run.name))} add {quoted(new)} --out RUN2"
+        return [f"{lost}; `{add}` keeps them"] if fitted else []
     trained = f"{run.folder} was trained with head {run.head.kind}, whose rows are not text"
     remedy = "predict without the run for zero-shot, or retrain with `head=text`"
     return [f"{trained}, so new class names may not work with it: {remedy}"]

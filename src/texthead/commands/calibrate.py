@@ -75,7 +75,7 @@ class Calibrate(LabelledRun):
             views = ["--views", self.views] if self.views != "1x1" else []
             console.next_command("texthead", "eval", self.run, self.data, *views)
         else:
-            console.next_command("texthead", "predict", self.run, made.items.items[0].path)
+            console.next_command("texthead", "predict", self.run, (*plan.unknown.items, *made.items.items)[0].path)
 
 
 def _fitted(made: "RunCalibration") -> list[str]:

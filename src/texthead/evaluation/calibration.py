@@ -220,8 +220,8 @@ class Calibration:
             rejected = ~self.accepts(scores)
             right = int((rejected & (scores.argmax(1) == targets)).sum())
             lines.append(
-                f"{NONE}: the threshold rejects {rate_text(rejected, groups)} of the items (best probability not above "
-                f"{self.threshold.probability:.3f}); the best name of {right} of them is correct"
+                f"{NONE}: the threshold rejects {rate_text(rejected, groups)} of the run's own items (best probability "
+                f"not above {self.threshold.probability:.3f}); the best name of {right} of them is correct"
             )
         if self.coverage:
             size = float(self.prediction_sets(scores).sum(1).double().mean())
@@ -522,7 +522,8 @@ def missing_guarantees(
     elif unknown < least_unknown:
         missing["threshold"] = (
             f"no threshold for {NONE!r}: a false-accept rate of {false_accept:g} % needs at least {least_unknown} "
-            f"unknown items, got {unknown}{others}, enough for {100 / (unknown + 1):.1f} %"
+            f"unknown items, got {unknown}{others}: add some, or set "
+            f"`false_accept={math.ceil(1000 / (unknown + 1)) / 1000:g}`"
         )
     if items < least:
         missing["sets"] = (

@@ -74,9 +74,10 @@ class Doctor:
                 console.details().print(console.with_flags(on_one_line(line)))
         console.status("writing the report")
         page = diagnosis.write(self.out) if self.out else None
-        (console.results if page else console.notes)().print(
-            f"report: {page}" if page else "more: --verbose prints all findings, --out FOLDER a page"
-        )
+        if page:
+            console.results().print(f"report: {page}")
+        elif diagnosis.findings:
+            console.notes().print("more: --verbose prints all findings, --out FOLDER a page")
         console.show_json(diagnosis.to_json())
         if fix:
             items, left_out = dataset.items, diagnosis.left_out
@@ -93,7 +94,7 @@ class Doctor:
         remain = [each for each in serious if {*each.items}.isdisjoint(diagnosis.left_out)]  # Even after --fix.
         if not serious or (fix and not remain):
             data, run = fix or self.data, unused(Path("run"))
-            console.next_command("texthead", "train", data, "--tune", "none", "--out", run, encoder=self.encoder)
+            console.next_command("texthead", "train", data, "--out", run, encoder=self.encoder)
         elif diagnosis.left_out and not fix:
             clean = unused(Path("clean.csv"))
             console.next_command("texthead", "doctor", self.data, "--fix", clean, encoder=self.encoder)

@@ -80,5 +80,6 @@ class Export:
         console.results().print(agreement)
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
+        console.results().print("predict.py needs Python and `pip install numpy pillow av onnxruntime`")
         console.show_json({"out": out, "bytes": size, **vars(parity)})
         console.next_command("python", out / "predict.py", "FILE")
