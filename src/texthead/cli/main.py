@@ -190,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if argv is None:
                     system.end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
+                    sys.unraisablehook = str  # A loader whose start was interrupted fails in its `__del__`.
                 with suppress(OSError):  # The terminal may be gone.
                     sys.stderr.write(f"{ending.line()}\n")  # One write: ranks share the terminal.
                 return ending.code
