@@ -133,7 +133,7 @@ def test_what_is_fitted_is_printed_with_its_cost(run, data, works, refused, tmp_
     assert load_run(run).calibration.threshold is None
     # Too few items for what is promised.
     out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", 0.02, "--coverage", 0.99)
-    prints(out, "2 %", 49, 22, "4.3 %")
+    prints(out, "2 %", 49, 22, "--false-accept 0.044")
     prints(out, "99 %", 99, 42)
     assert (load_run(run).calibration.threshold, load_run(run).calibration.coverage) == (None, None)
 
