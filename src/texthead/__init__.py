@@ -10,6 +10,7 @@ open_index, search                       search a folder of videos and images by
 label_pool                               which files to label next
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
+encoders_here, choose_encoder            encoders on this machine, and the best of them for labelled files
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
 fine_tune                                train a model that you assembled
 recipes                                  functions that return all hyper-parameters

@@ -18,6 +18,7 @@ from .data.protocol import Views as Views
 from .data.reading import read_dataset as read_dataset
 from .encoders.encoder import Encoder as Encoder
 from .encoders.encoder import VisualEncoder as VisualEncoder
+from .encoders.here import encoders_here as encoders_here
 from .encoders.load import EncoderOptions as EncoderOptions
 from .encoders.load import load_encoder as load_encoder
 from .encoders.spec import VisualSpec as VisualSpec
@@ -42,6 +43,7 @@ from .prediction.run import Run as Run
 from .prediction.run_training import train as train
 from .recipes import Recipe as Recipe
 from .training.train import fine_tune as fine_tune
+from .transfer.choice import choose_encoder as choose_encoder
 from .transfer.comparison import compare as compare
 
 __version__: str

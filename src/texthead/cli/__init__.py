@@ -12,6 +12,7 @@ score_table  the scores of a run, and those of the baselines of a trained one
 signals      make SIGTERM and SIGHUP end the program as Ctrl-C does
 system       streams, threads, child processes, and errors of the operating system
 model        the model of a command
+encoder_choice  the encoder of a command
 """
 
 import lazy_loader

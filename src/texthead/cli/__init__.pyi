@@ -1,6 +1,7 @@
 """The public names of the package, imported on first use."""
 
 from .console import console as console
+from .encoder_choice import say_better as say_better
 from .model import ModelOptions as ModelOptions
 from .model import notes_on_names as notes_on_names
 from .model import with_classes as with_classes

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
+from texthead.cli.encoder_choice import chosen_encoder
 from texthead.cli.options import ReadingOptions, TrainingData
 from texthead.cli.parser import option
 from texthead.errors import NonNegativeInt
@@ -24,7 +25,7 @@ class Compare(TrainingData, ReadingOptions):
     intervals.
 
     Args:
-        encoder: mini (default), openclip:..., hf:...; repeatable
+        encoder: mini (default), here, clip, openclip:..., hf:...; repeatable
         seed: random seed
     """
 
@@ -45,22 +46,25 @@ class Compare(TrainingData, ReadingOptions):
         documents = [self._compare(source, dataset, several=len(sources) > 1) for source in sources]
         console.show_json(documents if len(documents) > 1 else documents[0])
 
-    def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
+    def _compare(self, source: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
         from texthead.cli.score_table import methods_table
-        from texthead.encoders.load import EncoderOptions
+        from texthead.data.dataset import splits_of
         from texthead.runs.scores import score_of
         from texthead.transfer.comparison import compare
 
+        reading = self.reading(dataset.paths, True)
+        options = chosen_encoder(self, dataset, source, None if splits_of(dataset) else 0.0, reading)
+        encoder = str(options.source)
         console.status(f"loading the encoder {encoder}")
         scores = compare(
             dataset,
-            EncoderOptions(encoder, text=self.text, device=self.pick_device()),
+            options,
             classes=self.classes,
             k=self.k,
             overrides={"seed": self.seed},
             unlabelled=self.unlabelled,
-            reading=self.reading(dataset.paths, True),
+            reading=reading,
             planned=self._say_plan,
             reporter=console.reporter,
         )

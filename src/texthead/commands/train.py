@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli import console
+from texthead.cli.encoder_choice import HERE, chosen_encoder
 from texthead.cli.options import ReadingOptions, TrainingData, common, default_workers
 from texthead.cli.parser import option
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
@@ -63,7 +64,7 @@ class Train(TrainingData, ReadingOptions):
     print_recipe: bool = option(False)
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
-    encoder: str = common("encoder")
+    encoder: str = common("encoder", text="mini, here (the best on this machine), clip, openclip:..., hf:...")
 
     @cached_property
     def chosen(self) -> ChosenRecipe:
@@ -104,6 +105,8 @@ class Train(TrainingData, ReadingOptions):
                 f"{options[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
                 "as it is; or remove it"
             )
+        if self.resume and self.encoder == HERE:
+            raise DataError(f"--encoder {HERE} with --resume: name the encoder that was chosen")
         if self.unlabelled and self.fine_tunes:
             others = "--tune" if self.chosen.values.get("tune") != "none" else "--head, --recipe and --set"
             raise DataError(
@@ -114,7 +117,6 @@ class Train(TrainingData, ReadingOptions):
 
     def __call__(self) -> None:
         from texthead.data.reading import read_dataset
-        from texthead.encoders.load import EncoderOptions
         from texthead.prediction.run_training import train
 
         console.status(f"reading {self.data}")
@@ -124,11 +126,13 @@ class Train(TrainingData, ReadingOptions):
             raise DataError(f"--held-out {self.held_out}: {problem}")
         if self.val is not None:
             dataset = dataset.with_validation(read_dataset(self.val))
-        console.status(f"loading the encoder {self.encoder}")
+        reading = self.reading(dataset.paths, True)
+        encoder = chosen_encoder(self, dataset, self.encoder, self.held_out, reading)
+        console.status(f"loading the encoder {encoder.source}")
         run = train(
             dataset,
             self.out,
-            EncoderOptions(self.encoder, text=self.text, device=self.pick_device()),
+            encoder,
             classes=self.classes,
             k=self.k,
             held_out=self.held_out,
@@ -137,7 +141,7 @@ class Train(TrainingData, ReadingOptions):
             recipe=self.chosen.name,
             overrides=self.chosen.values,
             unlabelled=self.unlabelled,
-            reading=self.reading(dataset.paths, True),
+            reading=reading,
             workers=default_workers(wanted=self.workers),
             resume=self.resume,
             command={"text": self.text, "k": self.k, "held_out": self.held_out},

