@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from made import write_broken
 from media_files import truncate
@@ -265,14 +266,14 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
 
 
 def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp_path):
-    weights = tmp_path / "models--timm--PE-Core-S-16-384" / "snapshots" / "1" / "model.bin"
+    weights = tmp_path / "models--timm--PE-Core-S-16-384" / "snapshots" / "1" / "open_clip_model.safetensors"
     weights.parent.mkdir(parents=True)
-    weights.write_bytes(bytes(2_000_000))
+    save_file({"a": torch.zeros(500_000)}, weights)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
     out, err = works("encoders")
     rows = [line.split("\t") for line in out.splitlines()]
-    first = ["mini", "mini:lite1", "mini:lite2", "openclip:PE-Core-S-16-384/meta"]  # All three packages are installed.
+    first = ["openclip:PE-Core-S-16-384/meta", "mini", "mini:lite1", "mini:lite2"]  # All three packages are installed.
     assert [row[0] for row in rows[:4]] == first
     (row,) = (row for row in rows if row[0] == "openclip:ViT-B-16/openai")
     assert row[2:6] == ["image-text", "149620000", "224", "68.34"]
@@ -281,11 +282,12 @@ def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp
         row for row in json.loads(works("encoders", "--json")[0]) if row["source"] == "openclip:PE-Core-B-16/meta"
     )
     assert (result["kinetics"], result["parameters"], result["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
-    assert not result["here"]
+    assert result["on_disk"] is None
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     out, err = works("encoders")
-    figures = ("87.2 M", "384", "ImageNet 72.7", "Kinetics 55.0", "on this machine")
-    assert [cell for cell in ("openclip:PE-Core", "image-text", "apache-2.0", *figures) if cell not in out] == []
+    here, _, rest = out.partition("to download")
+    assert [cell for cell in ("on this machine", "PE-Core-S", "image-text", "384", "2") if cell not in here] == []
+    assert [cell for cell in ("ImageNet 74.0", "siglip2", "about 1.5 GB") if cell not in rest] == []
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
 
 

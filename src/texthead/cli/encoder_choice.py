@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -11,8 +11,6 @@ from texthead.cli.console import console
 from texthead.files import cache_dir
 
 if TYPE_CHECKING:
-    from texthead.commands.compare import Compare
-    from texthead.commands.train import Train
     from texthead.data.dataset import Dataset
     from texthead.encoders.load import EncoderOptions
     from texthead.features.reading import ReadOptions
@@ -22,9 +20,13 @@ HERE = "here"
 
 
 def chosen_encoder(
-    command: "Train | Compare", data: "Dataset", source: str, held_out: float | None, reading: "ReadOptions"
+    command: Any, data: "Dataset", source: str, held_out: float | None, reading: "ReadOptions"
 ) -> "EncoderOptions":
-    """Return the encoder of a command; if it is `here`, the one that a comparison on the training items chooses."""
+    """Return the encoder of a command; if it is `here`, the one that a comparison on the training items chooses.
+
+    Args:
+        command: `train` or `compare`, with its options.
+    """
     from texthead.encoders.here import encoders_here
     from texthead.encoders.load import EncoderOptions
     from texthead.transfer.choice import BUDGET, choose_encoder

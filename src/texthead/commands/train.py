@@ -64,7 +64,7 @@ class Train(TrainingData, ReadingOptions):
     print_recipe: bool = option(False)
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
-    encoder: str = common("encoder", text="mini, here (the best on this machine), clip, openclip:..., hf:...")
+    encoder: str = common("encoder", text="mini, clip, ..., or here: the best one")
 
     @cached_property
     def chosen(self) -> ChosenRecipe:

@@ -26,6 +26,9 @@ BUDGET = 180.0
 # how many are scored on more items, and on how many at most.
 _LOOK, _FEWEST, _LOOK_ITEMS, _FINALISTS, _MOST = 0.5, 20, 200, 3, 2000
 
+# With fewer items no lead is significant, and the highest score is the best guess.
+_MANY = 100
+
 
 @dataclass(frozen=True)
 class EncoderScore:
@@ -77,7 +80,8 @@ def choose_encoder(
     """Choose an encoder by its cross-validated score on the training items; those held out for testing are not used.
 
     Each candidate is scored on a fifth of the items (20 to 200, and at least three of each class), then the best three
-    on as many as the time allows. A candidate is chosen in place of a cheaper one only if its lead is significant.
+    on as many as the time allows. A candidate is chosen in place of a cheaper one only if its lead is significant; with
+    fewer than 100 items, if its score is higher.
 
     Args:
         data: labelled items, or their source as for `read_dataset`.
@@ -127,8 +131,8 @@ def choose_encoder(
     for each in finalists:
         each.validate(count)
         own = each.evaluation
-        ahead = own.lead_over(best.evaluation, own.groups or range(own.count))[1] > 0
-        best = each if ahead else best
+        points, low, _ = own.lead_over(best.evaluation, own.groups or range(own.count))
+        best = each if (low if own.count >= _MANY else points) > 0 else best
     return EncoderChoice(best.source, (*(each.score for each in finalists), *others), time.monotonic() - start)
 
 
