@@ -182,7 +182,7 @@ class Recipe:
             also on a CPU, where bf16 may be a hundred times slower.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
-            norms, its last projection, or none; with none, the temporal module and the head are trained on frame
+            norms, or none; with none, the temporal module and the head are trained on frame
             features that are encoded once.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
         scale: logit scale: the encoder's at first, then trained ("learned"), a number that stays, or None for the
@@ -227,7 +227,7 @@ class Recipe:
     clip_norm: _Finite = 0.0
     precision: Literal["fp32", "bf16"] | None = None
     freeze_batchnorm: bool = False
-    tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
+    tune: Literal["all", "lora", "norm", "none"] = "all"
     grad_checkpointing: bool = False
     scale: _Scale | Literal["learned"] | None = "learned"
     center: bool = False

@@ -30,7 +30,7 @@ class Compare(TrainingData, ReadingOptions):
     """
 
     JSON: ClassVar = (
-        "data, encoder, engine, items, split, methods [method, cross_validated, labelled and scored [items, top1, low, "
+        "data, encoder, engine, items, split, methods [method, cross_validated and scored [items, top1, low, "
         "high, class_mean, top5, calibration_error]]; rates in percent, class_mean [percent, low, high]; for "
         "multi-label data mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
     )
@@ -82,7 +82,7 @@ class Compare(TrainingData, ReadingOptions):
         console.next_command(
             "texthead", "train", self.data, "--out", unused(Path("run")), encoder=encoder, text=self.text
         )
-        ways = {"cross_validated": scores.validated, "labelled": scores.unfitted, "scored": scores.tested}
+        ways = {"cross_validated": scores.validated, "scored": scores.tested}
         methods = [
             {"method": name}
             | {way: score_of(name, own[name])._asdict() if name in own else None for way, own in ways.items()}

@@ -1,8 +1,7 @@
-"""Select the encoder weights to train: all, adapters of its attention, its norms, its last projection, or none."""
+"""Select the encoder weights to train: all, adapters of its attention, its norms, or none."""
 
 import re
 from contextlib import ExitStack
-from functools import reduce
 
 import torch
 from torch import nn
@@ -17,18 +16,14 @@ from texthead.recipes import Recipe
 # Query, key and value weights of attention: in torch and open_clip, in timm, or as three layers.
 _ATTENTION = re.compile(r"(.*\.)?(in_proj_weight|(qkv|[qkv]_proj|query|key|value)\.weight)")
 
-# The last projection: in open_clip's ViTs, ResNets and timm towers; in CLIPs of transformers; in timm's EfficientNets
-# (1x1 convolution).
-_PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "model.visual_projection", "conv_head")
-
 
 def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
     """Freeze the encoder except for the part that the recipe trains; `close` merges adapters and unfreezes it.
 
     Also switches gradient checkpointing on or off, and off the patch dropout of a published config.
 
-    Source: LayerNorm and batch norm alone: 2SFS (Farina et al. 2025). The last projection: ProLIP (Fahes et al. 2024).
-    Adapters: CLIP-LoRA (Zanella and Ben Ayed 2024), rank 2 and scale 1 / sqrt(2) on query, key and value.
+    Source: LayerNorm and batch norm alone: 2SFS (Farina et al. 2025). Adapters: CLIP-LoRA
+    (Zanella and Ben Ayed 2024), rank 2 and scale 1 / sqrt(2) on query, key and value.
     Differs: a fused weight of query, key and value has one adapter, and adapters have no dropout (peft adds them to
     weights, so there is no input to drop).
 
@@ -51,34 +46,27 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
             visual.requires_grad_(False)
         if recipe.tune == "lora":
             _add_adapters(model, visual, recipe, after)
-        elif recipe.tune in ("norm", "projection"):
-            for parameter in _part(visual, recipe.tune):
+        elif recipe.tune == "norm":
+            for parameter in _norms(visual):
                 parameter.requires_grad_(True)
         return after.pop_all()
 
 
-def _part(visual: VisualEncoder, tune: str) -> list[nn.Parameter]:
-    """Return the scales and biases of all norms, or the weights of the last projection, which computes the feature."""
-    if tune == "norm":
-        what, others = "layer norm or batch norm with weights", "another `tune`"
-        kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
-        norms = [module for module in visual.modules() if isinstance(module, kinds)]
-        parts = [[parameter for norm in norms for parameter in norm.parameters(recurse=False)]]
-    else:
-        what, others, parts = "last projection", "`tune=norm` or `tune=all`", []
-        for name in _PROJECTIONS:
-            end = reduce(lambda module, inner: getattr(module, inner, None), name.split("."), visual.net)
-            parts.append([end] if isinstance(end, nn.Parameter) else [*getattr(end, "parameters", list)()])
-    if not any(parts):
-        raise EncoderError(f"{visual.spec.source} has no {what}: use {others}")
-    return next(filter(None, parts))
+def _norms(visual: VisualEncoder) -> list[nn.Parameter]:
+    """Return the scales and biases of all norms."""
+    kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+    norms = [module for module in visual.modules() if isinstance(module, kinds)]
+    parameters = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
+    if not parameters:
+        raise EncoderError(f"{visual.spec.source} has no layer norm or batch norm with weights: use another `tune`")
+    return parameters
 
 
 def _add_adapters(model: Recognizer, visual: VisualEncoder, recipe: Recipe, after: ExitStack) -> None:
     """Add adapters to the attention weights, initialised from the recipe's seed; closing `after` merges them."""
     targets = [name for name, _ in visual.net.named_parameters() if _ATTENTION.fullmatch(name)]
     if not targets:
-        raise EncoderError(f"{visual.spec.source} has no attention to adapt: use `tune=norm` or `tune=projection`")
+        raise EncoderError(f"{visual.spec.source} has no attention to adapt: use `tune=norm`")
     with needs("lora", "`tune=lora`"):
         from peft import LoraConfig, LoraModel
     # Adapters target weights, not layers: peft's adapters of nn.MultiheadAttention include its output layer, and they

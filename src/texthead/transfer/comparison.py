@@ -20,7 +20,7 @@ from texthead.media.paths import fingerprints
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, silent
 from texthead.transfer import methods
-from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
+from texthead.transfer.experiment import Experiment, load_experiment
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,7 +32,6 @@ class MethodScores:
         folds: the folds of the cross-validation.
         validated: the cross-validated evaluation of each method; empty if classes have one item each.
         tested: the evaluation of each method on the held-out items; empty without such items.
-        unfitted: the evaluation of zero-shot, which learns from no label, on the labelled items if there is no other.
         lines: what to know about the labels' shares, the class names, the folds, the penalty and unlabelled files.
     """
 
@@ -40,7 +39,6 @@ class MethodScores:
     folds: methods.Folds
     validated: dict[str, Evaluation] = field(default_factory=dict)
     tested: dict[str, Evaluation] = field(default_factory=dict)
-    unfitted: dict[str, Evaluation] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -56,7 +54,7 @@ class MethodScores:
     @property
     def columns(self) -> dict[str, dict[str, Evaluation]]:
         """The evaluation of each method, for each way of scoring that there is."""
-        ways = {"cross-validated": self.validated, "labelled items": self.unfitted, self.scored_name: self.tested}
+        ways = {"cross-validated": self.validated, self.scored_name: self.tested}
         return {title: own for title, own in ways.items() if own}
 
     @property
@@ -75,9 +73,8 @@ class MethodScores:
 
     def summary(self) -> list[str]:
         """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
-        lines = [sentence(own, "labelled", how="zero-shot") for own in self.unfitted.values()]
         scores, where = (self.tested, self.scored_name) if self.tested else (self.validated, "cross-validated")
-        lines += [f"{name}: {sentence(own, where)}" for name, own in list(scores.items())[:1]]
+        lines = [f"{name}: {sentence(own, where)}" for name, own in list(scores.items())[:1]]
         if not self.validated:
             return lines
         items, lead = self.experiment.items, self.lead
@@ -149,8 +146,6 @@ def compare(
             if experiment.tests is not None:
                 scores.tested[name] = experiment.evaluate(name)
             progress(number, len(names))
-    if not scores.validated and not scores.tested and "zero-shot" in names:
-        scores.unfitted["zero-shot"] = evaluation_of(experiment.fit("zero-shot"), experiment.items)
     counts = experiment.counts
     copies = _copies_text([*division.train.items, *division.scored.items])
     lines = [copies, unbalanced_text(experiment.recipe.class_shares, counts), *lines]
@@ -160,8 +155,7 @@ def compare(
     if cv.pairs and least == 2 and counts:
         lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
     if not cv.pairs:
-        alone = ": only zero-shot, which needs no labels, has a score" if scores.unfitted else ""
-        lines.append(f"not cross-validated, which needs two classes with 2 or more items{alone}")
+        lines.append("not cross-validated, which needs two classes with 2 or more items")
     if experiment.encoder.has_text:
         lines.append(methods.names_line(experiment.encoder, experiment.names, experiment.prompts, scores.tested))
         lines.append(zero_shot_note(experiment.encoder.source, experiment.names) or "")
