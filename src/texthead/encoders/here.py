@@ -87,12 +87,10 @@ def _hub_cache() -> Iterator[EncoderFigures]:
     for repository in sorted(hub_folder("*").parent.glob("models--*--*")):
         name = repository.name.removeprefix("models--").replace("--", "/", 1)
         with suppress(OSError):  # Another process may be changing it.
+            main, half = repository / "refs" / "main", any(repository.glob("blobs/*.incomplete"))
             snapshots = sorted(repository.glob("snapshots/*"), key=lambda each: each.stat().st_mtime)
-            main = repository / "refs" / "main"
-            if main.is_file():
-                snapshots += [repository / "snapshots" / main.read_text().strip()]
+            snapshots += [repository / "snapshots" / main.read_text().strip()] if main.is_file() else []
             if snapshots and snapshots[-1].is_dir():
-                half = any(repository.glob("blobs/*.incomplete"))
                 yield from _model(name, snapshots[-1], known.get(name, ""), "half of a download" * half)
 
 
@@ -126,10 +124,10 @@ def _model(name: str, folder: Path, known: str, problem: str) -> Iterator[Encode
     if not source or not (weights or problem):
         return
     parts = re.search(r"-of-(\d+)\.", weights[0].name) if weights else None
-    problems = [problem, *map(_damage, weights)]
-    problems += ["a part of the weights is missing"] * (parts is not None and int(parts[1]) > len(weights))
-    no_processor = source.startswith("hf:") and not any(folder.glob("*processor_config.json"))
-    problem = next(filter(None, [*problems, "preprocessor_config.json is missing" * no_processor]), "")
+    few = parts is not None and int(parts[1]) > len(weights)
+    bare = source.startswith("hf:") and not any(folder.glob("*processor_config.json"))
+    missing = "a part of the weights is missing" * few or "preprocessor_config.json is missing" * bare
+    problem = next(filter(None, [problem, *map(_damage, weights)]), missing)
     row = figures_of(source, str(folder))
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
@@ -150,13 +148,13 @@ def _file_caches() -> Iterator[EncoderFigures]:
     remedy = "its architecture is not known: name it, openclip:ARCH/FILE or timm:NAME/FILE"
     for folder in (Path("~/.cache/clip").expanduser(), Path(torch.hub.get_dir()) / "checkpoints"):
         for file in sorted(folder.glob("*.pt*")) + sorted(folder.glob("*.safetensors")):
-            row = EncoderFigures(source=str(file), weights=str(file), on_disk=file.stat().st_size)
-            yield replace(row, problem=_damage(file) or remedy)
+            size, problem = file.stat().st_size, _damage(file) or remedy
+            yield EncoderFigures(source=str(file), weights=str(file), on_disk=size, problem=problem)
     # Immich's folders are named ARCH__TAG.
     for folder in sorted(Path(os.environ.get("MACHINE_LEARNING_CACHE_FOLDER", "/cache"), "clip").glob("*__*")):
         same = f"has ONNX files, which are not read: openclip:{folder.name.replace('__', '/')} may be the same model"
-        sizes = [file.stat().st_size for file in folder.rglob("*.onnx")]
-        yield EncoderFigures(source=str(folder), weights=str(folder), on_disk=sum(sizes), problem=same)
+        size = sum(file.stat().st_size for file in folder.rglob("*.onnx"))
+        yield EncoderFigures(source=str(folder), weights=str(folder), on_disk=size, problem=same)
 
 
 def _damage(file: Path) -> str:

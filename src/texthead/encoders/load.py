@@ -204,11 +204,9 @@ def _say_download(source: str) -> None:
     repository = repository_of(source)
     if is_offline_mode() or not repository or named_paths(source) or any(hub_folder(repository).glob("snapshots/*")):
         return
-    size = figures_of(source).download
-    about = f", about {size / 1e6:,.0f} MB," if size else ""
-    logging.getLogger(__name__).warning(
-        "%s: %s/%s%s is downloaded to %s", source, constants.ENDPOINT, repository, about, constants.HF_HUB_CACHE
-    )
+    about = f", about {(figures_of(source).download or 0) / 1e6:,.0f} MB," if figures_of(source).download else ""
+    line = f"{source}: {constants.ENDPOINT}/{repository}{about} is downloaded to {constants.HF_HUB_CACHE}"
+    logging.getLogger(__name__).warning(line)
 
 
 def spec_of(source: str) -> VisualSpec:

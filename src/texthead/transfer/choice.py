@@ -105,24 +105,21 @@ def choose_encoder(
     division, quiet = Division(items, None, items.select([]), ""), replace(reporter, note=silent)
     finalists: list[_Candidate] = []
     others: list[EncoderScore] = []
-    with reporter.bar("compare encoders", "encoders") as progress:
-        for number, (options, row) in enumerate(pairs):
-            now, source, size = time.monotonic(), str(options.source), row and row.on_disk
-            until = now + (_LOOK * budget - (now - start)) / (len(pairs) - number)
-            try:
-                experiment = load_experiment(division, options, classes, {"seed": seed}, reading, quiet)
-                candidate = _Candidate(experiment, source, size)
-                candidate.look(until)
-                finalists.append(candidate)
-            except EncoderError as problem:
-                others.append(EncoderScore(source, size, problem=str(problem)))
-            finalists.sort(key=lambda each: (-each.evaluation.rate[0], each.seconds))
-            others[:0] = [worse.score for worse in finalists[_FINALISTS:]]
-            del finalists[_FINALISTS:]  # And with it the encoder.
-            progress(number + 1, len(pairs))
+    for number, (options, row) in enumerate(pairs):
+        now, source, size = time.monotonic(), str(options.source), row and row.on_disk
+        until = now + (_LOOK * budget - (now - start)) / (len(pairs) - number)
+        try:
+            experiment = load_experiment(division, options, classes, {"seed": seed}, reading, quiet)
+            candidate = _Candidate(experiment, source, size)
+            candidate.look(until)
+            finalists.append(candidate)
+        except EncoderError as problem:
+            others.append(EncoderScore(source, size, problem=str(problem)))
+        finalists.sort(key=lambda each: (-each.evaluation.rate[0], each.seconds))
+        others[:0] = [worse.score for worse in finalists[_FINALISTS:]]
+        del finalists[_FINALISTS:]  # And with it the encoder.
     if not finalists:
-        first = f": {others[0].source}: {others[0].problem}" if others else ""
-        raise EncoderError(f"none of {len(pairs)} encoders can be scored{first}")
+        raise EncoderError("; ".join(["no encoder can be scored", *(f"{e.source}: {e.problem}" for e in others)]))
     # On the same items: as many more as there is time for.
     left = 0.8 * (budget - (time.monotonic() - start)) / sum(each.cost for each in finalists)
     count = min(len(items), _MOST, max(0, int(left)) + min(each.count for each in finalists))

@@ -152,8 +152,6 @@ def compare(
     if cv.pairs and min(counts, default=least) < least:
         few = f"{sum(count < least for count in counts)} of {len(counts)} classes have fewer"
         lines.append(f"{few} than {least} items: only the others are cross-validated")
-    if cv.pairs and least == 2 and counts:
-        lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
     if not cv.pairs:
         lines.append("not cross-validated, which needs two classes with 2 or more items")
     if experiment.encoder.has_text:
